@@ -1,0 +1,32 @@
+from setuptools import setup
+
+CORE = [
+    "torch>=2.11,<2.15",
+    "torchvision>=0.26,<0.30",
+    "numpy>=2.0",
+    "scipy>=1.14",
+    "pillow>=11",
+    "opencv-python-headless>=4.10",
+    "scikit-image>=0.25",
+    "scikit-learn>=1.5",
+    "einops>=0.8",
+    "tqdm>=4.66",
+    "dominate>=2.9",
+    "tensorboard>=2.18",
+    "av>=14",
+    "requests>=2.32",
+]
+FACE = ["dlib-bin>=20.0", "face-recognition-models>=0.3"]  # dlib as a wheel: the plain package compiles for 15 minutes
+TEST = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.17,<0.18", "mypy>=2.4,<2.5",
+        "types-requests", "types-tqdm"]
+
+setup(
+    name="vid2vid",
+    version="0.1.0",
+    description="Video-to-video synthesis: label maps, face edges or body poses to photorealistic video",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=["data", "models", "models.flow", "options", "util"],
+    install_requires=CORE,
+    extras_require={"face": FACE, "demo": [*FACE, "scikit-video>=1.1.11"], "test": TEST},
+)

@@ -1,0 +1,83 @@
+"""The nouns that data, networks and trainer hand to each other. Frozen; `None` means absent.
+
+Axes: B clips of a batch, T frames (oldest first), C channels, H height, W width. Pictures are RGB in [-1, 1].
+Flow is in pixels, channel 0 = x, channel 1 = y, and backward: picture[t](p) ~ picture[t-1](p + flow[t](p)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Reference flow of N picture pairs.
+
+    flow: (N, 2, H, W) float32, pixels, backward.
+    confidence: (N, 1, H, W) float32 in [0, 1]; 1 where the flow explains the picture (SPEC 9).
+    """
+
+    flow: Tensor
+    confidence: Tensor
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A batch of clips of equal length and size.
+
+    condition: (B, T, 1, H, W) uint8 label ids 0..N-1 when the run has labels, else (B, T, C, H, W) float32
+        (RGB and pose in [-1, 1], face edge and distance maps in [0, 1]).
+    picture: (B, T, 3, H, W) float32 in [-1, 1].
+    instance: (B, T, 1, H, W) int32 instance ids (a face's: its part ids).
+    pairs, pair_flow: what the loader's workers have estimated already: (current, previous) frame numbers and, in
+        that order, (B, len(pairs), 2, H, W) float32 backward flow.
+    names: for each of the B clips its T frame names, `SEQUENCE/STEM`.
+    load: generated frames per training window.
+    """
+
+    condition: Tensor
+    picture: Tensor | None
+    instance: Tensor | None
+    names: tuple[tuple[str, ...], ...]
+    load: int = 1
+    pairs: tuple[tuple[int, int], ...] = ()
+    pair_flow: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.condition.shape[1]
+
+    def frames(self, start: int, stop: int) -> Clip:
+        """Frames start..stop-1; flows stay with the whole clip."""
+        cut = {f.name: getattr(self, f.name) for f in fields(self)}
+        for name in ("condition", "picture", "instance"):
+            cut[name] = None if cut[name] is None else cut[name][:, start:stop]
+        return Clip(**{**cut, "names": tuple(n[start:stop] for n in self.names), "pairs": (), "pair_flow": None})
+
+    def windows(self, n_frames_G: int) -> Iterator[Clip]:
+        """Pieces of load + tG - 1 frames that advance by load (SPEC 2)."""
+        history = n_frames_G - 1
+        for start in range(0, len(self) - history - self.load + 1, self.load):
+            yield self.frames(start, start + self.load + history)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Clip:
+        tensors = {f.name: change(v) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+        return replace(self, **tensors)
+
+    def to(self, device: torch.device) -> Clip:
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Clip:
+        """Called by the data loader."""
+        return self._map(Tensor.pin_memory)
+
+    @staticmethod
+    def stack(clips: Sequence[Clip]) -> Clip:
+        """One batch of several clips of equal length, size and load."""
+        first = clips[0]
+        joined = {f.name: torch.cat([getattr(c, f.name) for c in clips]) for f in fields(Clip)
+                  if isinstance(getattr(first, f.name), Tensor)}
+        return replace(first, **joined, names=tuple(name for c in clips for name in c.names))
