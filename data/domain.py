@@ -1,0 +1,63 @@
+"""What a domain (street, face, pose) has to say about itself; everything else in `data` is the same for all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+
+from data.geometry import Geometry
+
+PICTURES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tiff")  # any case (SPEC 2)
+
+FramePaths = Mapping[str, Path]  # one frame's file in each stream
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A folder of sequences under the data root, `{phase}_{folder}`, and the files that count there."""
+
+    folder: str
+    suffixes: tuple[str, ...] = PICTURES
+
+
+@dataclass(frozen=True)
+class Lead:
+    """What a clip's geometry is planned from: its first frame.
+
+    size: (w, h) of the picture after `box` was cut out of it.
+    box: (left, top, right, bottom) cut first, possibly beyond the picture's border (zero filled); None: all of it.
+    """
+
+    size: tuple[int, int]
+    box: tuple[int, int, int, int] | None = None
+
+
+@dataclass(frozen=True)
+class FrameMaps:
+    """One frame, ready to be stacked. Shapes as in `util.clip.Clip` without B and T: (C, H, W)."""
+
+    condition: Tensor
+    picture: Tensor | None
+    instance: Tensor | None
+
+
+class Domain(Protocol):
+    """A frozen dataclass of the domain's own options. Stateless: every method is a function of its arguments."""
+
+    def streams(self, picture: bool) -> dict[str, Stream]:
+        """The streams that a run reads, the one that names the frames first. `picture`: whether the run needs the
+        real pictures for themselves (training, `use_real_img`); a domain that draws from them asks for them anyway."""
+        ...
+
+    def lead(self, paths: FramePaths, train: bool) -> Lead:
+        """What to plan the geometry from, read off the first frame of a clip (test: of a sequence)."""
+        ...
+
+    def read(self, paths: FramePaths, geometry: Geometry, rng: np.random.Generator | None) -> FrameMaps:
+        """One frame. `rng`: the clip's augmentation noise in training, None in test. UserError names the file."""
+        ...
