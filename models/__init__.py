@@ -1,0 +1,1 @@
+"""Networks, losses and the trainer: from clips to frames and steps."""
