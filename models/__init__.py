@@ -1,1 +1,1 @@
-"""Networks, losses and the trainer: from clips to frames and steps."""
+"""Networks, rollout, objectives, schedule and reference flow."""

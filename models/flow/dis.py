@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import cv2
 import numpy as np
@@ -47,5 +46,5 @@ def grey(pictures: Tensor) -> np.ndarray:
 
 
 @cache
-def _estimator() -> Any:  # cv2 has no types. One a process: its buffers are half the cost of a small picture
-    return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+def _estimator() -> cv2.DISOpticalFlow:  # one a process: its buffers are half the cost of a small picture
+    return cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
