@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from util.pictures import (
+    edge_picture,
+    flow_picture,
+    label_colours,
+    label_picture,
+    save_picture,
+    to_uint8,
+    voc_colours,
+    weight_picture,
+)
+
+
+def test_to_uint8_clips_and_truncates():
+    values = torch.tensor([-2.0, -1.0, -0.5, 0.0, 0.999, 1.0, 3.0])
+    picture = torch.stack([values, -values, torch.zeros(7)])[:, None]  # (3, 1, 7)
+    array = to_uint8(picture)
+    assert array.shape == (1, 7, 3) and array.dtype == np.uint8
+    assert array[0, :, 0].tolist() == [0, 0, 63, 127, 254, 255, 255]  # 63.75, 127.5, 254.87
+    assert array[0, :, 1].tolist() == [255, 255, 191, 127, 0, 0, 0]
+    assert (array[..., 2] == 127).all()
+
+
+def test_to_uint8_takes_half_precision_and_gradients():
+    picture = torch.full((3, 2, 2), 0.5, requires_grad=True)
+    assert (to_uint8(picture) == 191).all()
+    assert (to_uint8(picture.bfloat16()) == 191).all()
+
+
+def test_to_uint8_keeps_read_pictures_within_the_level_that_truncation_costs():
+    levels = torch.arange(256, dtype=torch.uint8)
+    back = to_uint8((levels.float() / 255 * 2 - 1).expand(3, 1, 256)).astype(int)[0, :, 0]
+    assert set((levels.numpy().astype(int) - back).tolist()) <= {0, 1}
+
+
+@pytest.mark.parametrize(("label_nc", "label", "colour"), [
+    (35, 0, (0, 0, 0)), (35, 7, (128, 64, 128)), (35, 18, (153, 153, 153)), (35, 26, (0, 0, 142)),
+    (35, 34, (0, 0, 142)), (20, 0, (128, 64, 128)), (20, 2, (70, 70, 70)), (20, 13, (0, 0, 142)),
+    (20, 18, (119, 11, 32)), (20, 19, (0, 0, 0)),
+    (21, 1, (128, 0, 0)), (21, 15, (192, 128, 128)), (21, 20, (0, 64, 128)),  # person, tv of PASCAL VOC
+])
+def test_label_colours(label_nc, label, colour):
+    ids = torch.full((2, 3), label, dtype=torch.uint8)
+    picture = label_picture(ids, label_nc)
+    assert picture.shape == (2, 3, 3) and picture.dtype == np.uint8
+    assert (picture == colour).all()
+    assert len(label_colours(label_nc)) == label_nc
+
+
+def test_voc_colours_by_the_published_loop():
+    def published(i):
+        red = green = blue = 0
+        for j in range(8):
+            red |= (i >> 0 & 1) << 7 - j
+            green |= (i >> 1 & 1) << 7 - j
+            blue |= (i >> 2 & 1) << 7 - j
+            i >>= 3
+        return red, green, blue
+    assert voc_colours(256).tolist() == [list(published(i)) for i in range(256)]
+
+
+def test_label_beyond_the_colours_is_no_colour():
+    with pytest.raises(IndexError):
+        label_picture(torch.tensor([[35]]), 35)
+
+
+@pytest.mark.parametrize("draw", [edge_picture, weight_picture])
+def test_grey(draw):
+    picture = draw(torch.tensor([[0.0, 0.5, 0.999, 1.0, 1.5]]))
+    assert picture.shape == (1, 5, 3)
+    assert picture[0].tolist() == [[v] * 3 for v in (0, 127, 254, 255, 255)]
+
+
+def test_flow_picture_hue_is_direction_and_white_stands_still():
+    flow = torch.tensor([[0.0, 4.0, -4.0, 2.0], [0.0, 0.0, 0.0, 0.0]])[:, None]
+    white, right, left, half = flow_picture(flow)[0].tolist()
+    assert (white, right, left) == ([255] * 3, [255, 0, 0], [0, 255, 255])
+    assert half == [255, 128, 128]
+    assert flow_picture(flow, longest=8)[0, 1].tolist() == half
+    assert (flow_picture(torch.zeros(2, 3, 3)) == 255).all()
+
+
+def test_png_comes_back_as_it_was(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    save_picture(tmp_path / "new/folder/a.png", picture)
+    assert (np.asarray(Image.open(tmp_path / "new/folder/a.png")) == picture).all()
+
+
+def test_jpeg_has_pillows_quality(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    save_picture(tmp_path / "a.jpg", picture)
+    Image.fromarray(picture).save(tmp_path / "b.jpg", quality=75)
+    assert (tmp_path / "a.jpg").read_bytes() == (tmp_path / "b.jpg").read_bytes()
+
+
+def test_a_failed_save_leaves_the_old_file_alone(tmp_path):
+    save_picture(tmp_path / "a.png", np.zeros((2, 2, 3), np.uint8))
+    with pytest.raises(TypeError):
+        save_picture(tmp_path / "a.png", np.zeros((2, 2, 5), np.uint8))
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+    assert (np.asarray(Image.open(tmp_path / "a.png")) == 0).all()

@@ -1,0 +1,112 @@
+import os
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+
+from util.pictures import save_picture
+from util.web_page import SHOWN_ENTRIES, ResultSequence, ResultStream, TrainingPage, write_results_page
+
+GREY = np.full((4, 6, 3), 128, np.uint8)
+
+
+class Elements(HTMLParser):
+    """Every element of a page as (tag, attributes)."""
+
+    def __init__(self, page: Path):
+        super().__init__()
+        self.found = []
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def of(self, tag):
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+def test_training_page_shows_the_newest_first_in_the_order_of_the_pipeline(tmp_path):
+    page = TrainingPage(tmp_path, "run", 512)
+    page.add(1, 100, {"real": GREY, "generated": GREY, "condition": GREY})
+    page.add(2, 90, {"zebra": GREY, "generated": GREY})
+    shown = [image["src"] for image in Elements(tmp_path / "index.html").of("img")]
+    assert shown == ["images/epoch002_step000090_generated.jpg", "images/epoch002_step000090_zebra.jpg",
+                     "images/epoch001_step000100_condition.jpg", "images/epoch001_step000100_generated.jpg",
+                     "images/epoch001_step000100_real.jpg"]
+    assert all((tmp_path / name).is_file() for name in shown)
+
+
+def test_training_page_of_a_resumed_run_keeps_the_old_entries(tmp_path):
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    for folder in (whole, resumed):
+        TrainingPage(folder, "run", 512).add(999, 1, {"real": GREY})
+    page = TrainingPage(whole, "run", 512)
+    page.add(1000, 2, {"real": GREY})
+    TrainingPage(resumed, "run", 512).add(1000, 2, {"real": GREY})
+    assert (whole / "index.html").read_text() == (resumed / "index.html").read_text()
+    assert [image["src"][:16] for image in Elements(whole / "index.html").of("img")] == [
+        "images/epoch1000", "images/epoch999_"]
+
+
+def test_training_page_stays_small_and_says_what_it_leaves_out(tmp_path):
+    (tmp_path / "images").mkdir()
+    for step in range(SHOWN_ENTRIES + 3):
+        (tmp_path / f"images/epoch001_step{step:06d}_real.jpg").touch()
+    (tmp_path / "images/holiday.jpg").touch()  # not an entry
+    TrainingPage(tmp_path, "run", 512).write()
+    images = Elements(tmp_path / "index.html").of("img")
+    assert len(images) == SHOWN_ENTRIES
+    assert images[0]["src"] == f"images/epoch001_step{SHOWN_ENTRIES + 2:06d}_real.jpg"
+    assert all(image["loading"] == "lazy" for image in images)
+    assert "3 older entries" in (tmp_path / "index.html").read_text()
+
+
+@pytest.fixture
+def results(tmp_path):
+    """A written results page: two sequences with names that an address has to quote, the real pictures elsewhere."""
+    sequences = []
+    for name in ("a b#1", "50%<b>"):
+        streams = []
+        for title, home in (("condition", "results"), ("generated", "results"), ("real", "datasets")):
+            pictures = [tmp_path / home / name / f"{title}_{t}.png" for t in range(2)]
+            for path in pictures:
+                save_picture(path, GREY)
+            video = tmp_path / home / name / f"{title}.mp4"
+            video.touch()
+            streams.append(ResultStream(title, pictures, video))
+        sequences.append(ResultSequence(name, streams, note="31 dB"))
+    write_results_page(tmp_path / "results", sequences, "run", 256)
+    return tmp_path / "results" / "index.html"
+
+
+def test_results_page_points_to_files_that_are_there_by_relative_paths(results):
+    page = Elements(results)
+    for tag, count in (("img", 12), ("video", 6)):
+        addresses = [attributes["src"] for attributes in page.of(tag)]
+        assert len(addresses) == count
+        for address in addresses:
+            assert not address.startswith(("/", "file:", "http"))
+            assert not re.search(r"[ #<]", address)
+            assert Path(os.path.normpath(results.parent / unquote(address))).is_file()
+
+
+def test_results_page_works_without_the_network_and_names_what_it_shows(results):
+    page, text = Elements(results), results.read_text()
+    assert not page.of("link") and "http" not in text and "src=\"//" not in text
+    assert "50%&lt;b&gt;" in text and "<b>" not in text
+    assert "31 dB" in text and "2 sequences, 4 frames" in text
+    assert all({"controls", "loop", "muted"} <= set(video) for video in page.of("video"))
+    assert len(page.of("meta")) == 2
+    assert "prefers-color-scheme: dark" in text and "--width: 256px" in text
+
+
+def test_results_page_of_a_run_without_real_pictures_and_videos(tmp_path):
+    save_picture(tmp_path / "s/fake.jpg", GREY)
+    streams = [ResultStream("condition", []), ResultStream("generated", [tmp_path / "s/fake.jpg"])]
+    write_results_page(tmp_path, [ResultSequence("s", streams)], "run", 256)
+    page = Elements(tmp_path / "index.html")
+    assert [image["src"] for image in page.of("img")] == ["s/fake.jpg"]
+    assert not page.of("video") and not page.of("button")

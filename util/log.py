@@ -1,0 +1,81 @@
+"""What a run tells about its losses: `loss_log.txt` (SPEC 10) and TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+
+def loss_line(epoch: int, iters: int, seconds: float, terms: Mapping[str, float]) -> str:
+    """One line of the log: names sorted, 3 decimals, terms that are exactly 0 left out.
+
+    iters: clips trained in this epoch; seconds: time per clip."""
+    shown = [f"{name}: {value:.3f}" for name, value in sorted(terms.items()) if value != 0]
+    return " ".join([f"(epoch: {epoch}, iters: {iters}, time: {seconds:.3f})", *shown])
+
+
+class LossLog:
+    """Appends to a run's log; each line is on disk when the call returns, so that a killed run keeps its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def start(self) -> None:
+        """The line that tells one start of the run from the next."""
+        self._append(f"================ started {datetime.now():%Y-%m-%d %H:%M:%S} ================")
+
+    def add(self, epoch: int, iters: int, seconds: float, terms: Mapping[str, float]) -> str:
+        """Appends `loss_line` and returns it."""
+        line = loss_line(epoch, iters, seconds, terms)
+        self._append(line)
+        return line
+
+    def _append(self, line: str) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+class NoBoard(AbstractContextManager["NoBoard"]):
+    """A board that nobody asked for: takes everything, keeps nothing."""
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """values: name -> number at this step."""
+
+    def pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+        """pictures: name -> (H, W, 3) uint8 at this step."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        """Leaves nothing unwritten."""
+
+
+class Board(NoBoard):
+    """TensorBoard event files in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # slow to import, and few runs want it
+
+        self._writer = SummaryWriter(str(folder))
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+        for name, picture in pictures.items():
+            self._writer.add_image(name, picture, step, dataformats="HWC")
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self._writer.close()
+
+
+def open_board(folder: Path, wanted: bool) -> NoBoard:
+    """The run's board (`--tf_log`) or one that keeps nothing: the caller needs no ifs."""
+    return Board(folder) if wanted else NoBoard()

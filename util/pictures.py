@@ -1,0 +1,76 @@
+"""Tensors to 8-bit RGB pictures as people see them: (H, W, 3) uint8 arrays, and those to files (SPEC 10)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from util.files import replacing
+
+CITYSCAPES_COLOURS = (
+    *[(0, 0, 0)] * 5, (111, 74, 0), (81, 0, 81), (128, 64, 128), (244, 35, 232), (250, 170, 160), (230, 150, 140),
+    (70, 70, 70), (102, 102, 156), (190, 153, 153), (180, 165, 180), (150, 100, 100), (150, 120, 90), (153, 153, 153),
+    (153, 153, 153), (250, 170, 30), (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60),
+    (255, 0, 0), (0, 0, 142), (0, 0, 70), (0, 60, 100), (0, 0, 90), (0, 0, 110), (0, 80, 100), (0, 0, 230),
+    (119, 11, 32), (0, 0, 142),
+)
+CITYSCAPES_TRAINED = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)  # ids behind the 20
+
+
+def to_uint8(picture: Tensor) -> np.ndarray:
+    """(3, H, W) in [-1, 1] -> (H, W, 3); values beyond the range are clipped, fractions truncated."""
+    values = (picture.detach().float().cpu().numpy() + 1) / 2 * 255
+    return np.clip(values, 0, 255).astype(np.uint8).transpose(1, 2, 0)
+
+
+def label_picture(ids: Tensor, label_nc: int) -> np.ndarray:
+    """(H, W) integer ids 0..label_nc-1 -> (H, W, 3) in the colours of `label_colours`."""
+    return label_colours(label_nc)[ids.detach().cpu().numpy()]
+
+
+def edge_picture(edge: Tensor) -> np.ndarray:
+    """(H, W) in [0, 1] -> (H, W, 3) grey, fractions truncated."""
+    grey = np.clip(edge.detach().float().cpu().numpy() * 255, 0, 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+weight_picture = edge_picture  # flow weights and confidences: the same grey, under the name the caller means
+
+
+def flow_picture(flow: Tensor, longest: float | None = None) -> np.ndarray:
+    """(2, H, W) pixels -> (H, W, 3): hue is the direction, saturation the length, white stands still.
+
+    longest: length in pixels of full saturation, None for the picture's own longest."""
+    x, y = flow.detach().float().cpu().numpy()
+    length, degrees = cv2.cartToPolar(x, y, angleInDegrees=True)
+    saturation = np.clip(length / max(longest or float(length.max()), 1e-6), 0, 1)
+    return np.rint(255 * cv2.cvtColor(np.dstack([degrees, saturation, np.ones_like(x)]), cv2.COLOR_HSV2RGB)
+                   ).astype(np.uint8)
+
+
+def label_colours(label_nc: int) -> np.ndarray:
+    """(label_nc, 3) uint8: Cityscapes' for 35 ids and for 20 training ids, else the PASCAL VOC colour map."""
+    if label_nc == 35:
+        return np.array(CITYSCAPES_COLOURS, np.uint8)
+    if label_nc == 20:
+        return np.array([*(CITYSCAPES_COLOURS[i] for i in CITYSCAPES_TRAINED), (0, 0, 0)], np.uint8)
+    return voc_colours(label_nc)
+
+
+def voc_colours(count: int) -> np.ndarray:
+    """(count, 3) uint8. The id's bits 0, 1, 2 are the top bits of red, green, blue, its bits 3, 4, 5 the next, …"""
+    ids = np.arange(count)[:, None]
+    colours = np.zeros((count, 3), np.int64)
+    for level in range(8):
+        colours |= (ids >> (3 * level + np.arange(3)) & 1) << (7 - level)
+    return colours.astype(np.uint8)
+
+
+def save_picture(path: Path, picture: np.ndarray) -> None:
+    """Writes (H, W, 3) or (H, W) uint8; the suffix says how (JPEG at Pillow's quality, 75). Whole or not at all."""
+    with replacing(path) as temporary:
+        Image.fromarray(picture).save(temporary)
