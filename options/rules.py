@@ -16,20 +16,11 @@ AT_LEAST = {
     "ngf": 1, "ndf": 1, "n_blocks": 0, "n_downsample_G": 1, "n_scales_spatial": 1, "n_blocks_local": 0,
     "n_local_enhancers": 1, "n_frames_G": 2, "display_freq": 1, "print_freq": 1, "save_latest_freq": 1,
     "save_epoch_freq": 1, "niter": 0, "niter_decay": 0, "niter_step": 1, "niter_fix_global": 0, "lr": 0, "beta1": 0,
-    "n_frames_total": 1, "max_frames_per_gpu": 1, "max_frames_backpropagate": 1, "max_t_step": 1, "clips_per_epoch": 1,
-    "num_D": 1, "n_layers_D": 1, "n_frames_D": 2, "n_scales_temporal": 0, "lambda_feat": 0, "lambda_F": 0, "lambda_T": 0,
-    "random_drop_prob": 0, "how_many": 1, "start_frame": 0, "fps": 1, "display_winsize": 16, "seed": 0,
+    "n_frames_total": 1, "max_frames_per_gpu": 1, "max_frames_backpropagate": 1, "max_t_step": 1,
+    "clips_per_epoch": 1, "num_D": 1, "n_layers_D": 1, "n_frames_D": 2, "n_scales_temporal": 0, "lambda_feat": 0,
+    "lambda_F": 0, "lambda_T": 0, "random_drop_prob": 0, "how_many": 1, "start_frame": 0, "fps": 1, "display_winsize": 16, "seed": 0,
 }
 AT_MOST = {"random_drop_prob": 1, "beta1": 0.999, "seed": 2**31 - 1}
-RESIZES = ("none", "resize", "scalewidth", "scaleheight", "randomscalewidth", "randomscaleheight")
-CROPS = ("crop", "scaledcrop")
-
-
-def known_geometry(text: str) -> bool:
-    """`none`, a resize, a crop, or RESIZE_and_CROP."""
-    parts = text.lower().split("_and_")
-    return parts[0] in RESIZES + CROPS if len(parts) == 1 else (
-        len(parts) == 2 and parts[0] in RESIZES[1:] and parts[1] in CROPS)
 
 
 def condition_channels(options: Options) -> int | None:
@@ -75,9 +66,6 @@ def _gpus(o: Options) -> list[str]:
 
 
 REFUSED = (
-    Refusal(lambda o: not known_geometry(o.resize_or_crop),
-            "--resize_or_crop {resize_or_crop} is not known: " + ", ".join(RESIZES + CROPS)
-            + " (any case), or a scale and a crop as in scaleWidth_and_crop"),
     Refusal(lambda o: o.output_nc != 3, "--output_nc {output_nc}: pictures have 3 channels (RGB); leave the flag out"),
     Refusal(lambda o: o.netG != "composite",
             "--netG {netG} is no video network: --netG composite is (others paint single images)"),
@@ -140,7 +128,7 @@ UNUSED = (
     Unused("niter_fix_global", lambda o: o.n_scales_spatial == 1, "there is only one network"),
     Unused("n_blocks_local", lambda o: o.n_scales_spatial == 1, "there is no refining network"),
     Unused("vgg_weights", lambda o: is_train(o) and o.no_vgg, "--no_vgg leaves the loss out"),
-    Unused("load_pretrain", lambda o: is_train(o) and o.continue_train, "--continue_train goes on from the saved state"),
+    Unused("load_pretrain", lambda o: is_train(o) and o.continue_train, "--continue_train goes on where it stood"),
     Unused("load_pretrain", lambda o: not is_train(o), "test.py loads the run itself"),
     Unused("sparse_D", lambda o: is_train(o) and o.n_scales_temporal == 0, "there is no temporal discriminator"),
 )

@@ -2,41 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from util.errors import UserError
+from util.files import replacing
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """`write` fills a temporary file beside `path`, which takes its place only when it is on the disk whole."""
-    write_set({path: write})
-
-
-def write_set(files: Mapping[Path, Callable[[IO[bytes]], object]]) -> None:
-    """Several files that belong together: none is replaced before all are on the disk."""
-    temporaries = {path: path.with_name(f".{path.name}.tmp") for path in files}
-    try:
-        for path, write in files.items():
-            with temporaries[path].open("wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-        for path, temporary in temporaries.items():
-            temporary.replace(path)
-    finally:
-        for temporary in temporaries.values():
-            temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    write_atomically(path, lambda file: file.write(text.encode()))
+def save_set(files: Mapping[Path, object]) -> None:
+    """Files that belong together: none takes its place before all of them are written."""
+    with ExitStack() as stack:
+        for path, content in files.items():
+            torch.save(content, stack.enter_context(replacing(path)))
 
 
 def read_file(path: Path, flag: str) -> dict[str, Any]:

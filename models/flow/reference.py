@@ -45,3 +45,14 @@ def with_confidence(flow: Tensor, current: Tensor, previous: Tensor) -> Flow:
     """The flow (N, 2, H, W) of a picture pair (N, 3, H, W), believed where it carries previous onto current."""
     difference = (current - warp(previous, flow)).float().square().sum(1, keepdim=True)
     return Flow(flow.float(), (difference < BELIEVED).float())
+
+
+@torch.no_grad()
+def reference_flow(net: ReferenceFlow, current: Tensor, previous: Tensor, known: Tensor | None) -> Flow:
+    """Of P pairs of each of B clips: current, previous (B, P, 3, H, W) -> flow (B, P, 2, H, W) and confidence.
+
+    known: the vectors, where a loader's worker has estimated them; then only their confidence is computed here.
+    """
+    pictures = current.flatten(0, 1), previous.flatten(0, 1)
+    flow = net(*pictures) if known is None else with_confidence(known.flatten(0, 1).to(current.device), *pictures)
+    return Flow(flow.flow.unflatten(0, current.shape[:2]), flow.confidence.unflatten(0, current.shape[:2]))
