@@ -43,14 +43,15 @@ if triton is not None:
         dx = tl.arange(0, DISPLACEMENTS)
         other = x[None, :] + (dx[:, None] - radius) * stride
         wanted = (dx[:, None] < count) & (x[None, :] < width)
-        inside = wanted & (other >= 0) & (other < width) & (shifted >= 0) & (shifted < height)
+        inside = wanted & (other >= 0) & (other < width)
         plane = height * width
         start = picture.to(tl.int64) * channels * plane
         at_a, at_b = start + y * width + x, start + shifted * width + other
         total = tl.zeros((DISPLACEMENTS, BLOCK), dtype=tl.float32)
-        for channel in range(channels):
-            left = tl.load(a + at_a + channel * plane, mask=x < width, other=0.0).to(tl.float32)
-            right = tl.load(b + at_b + channel * plane, mask=inside, other=0.0).to(tl.float32)
-            total += left[None, :] * right
+        if (shifted >= 0) & (shifted < height):
+            for channel in range(channels):
+                left = tl.load(a + at_a + channel * plane, mask=x < width, other=0.0).to(tl.float32)
+                right = tl.load(b + at_b + channel * plane, mask=inside, other=0.0).to(tl.float32)
+                total += left[None, :] * right
         place = (picture.to(tl.int64) * count * count + row * count + dx[:, None]) * plane + y * width + x[None, :]
         tl.store(out + place, (total / channels).to(out.dtype.element_ty), mask=wanted)
