@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -46,5 +47,5 @@ def grey(pictures: Tensor) -> np.ndarray:
 
 
 @cache
-def _estimator() -> cv2.DISOpticalFlow:  # one a process: its buffers are half the cost of a small picture
+def _estimator() -> Any:  # its stubs demand a first guess, which it takes for one. Kept: its buffers are half the cost
     return cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
