@@ -12,7 +12,7 @@ from models.networks import build_networks, build_optimizers
 from models.perceptual import load_perceptual_loss
 from models.saving import RunState, load_pretrained, resume
 from models.schedule import ScheduleConfig, phase_at
-from models.trainer import Trainer, TrainerConfig
+from models.trainer import Trainer
 from options import configs
 from options.parsing import Options, listing, report
 from options.rules import unused
@@ -24,8 +24,56 @@ from util.placement import place
 from util.seeds import seed_everything
 
 
-def batches(lengths: list[int], sampling: Sampling, schedule: ScheduleConfig, run: RunState) -> Iterator[list[ClipPlan]]:
+def batches(lengths: list[int], sampling: Sampling, schedule: ScheduleConfig,
+            run: RunState) -> Iterator[list[ClipPlan]]:
     """The clips of every batch from where the run stands to its end."""
     for epoch in range(run.epoch, schedule.last_epoch + 1):
         plan = plan_epoch(lengths, sampling, phase_at(epoch, schedule).n_frames_total, epoch)
         yield from plan[run.step if epoch == run.epoch else 0:]
+
+
+def announce(options: Options, *lines: str) -> None:
+    """The resolved options, what they leave unused, and what was chosen; also to the run's opt.txt."""
+    parser = training_parser()
+    print(report(options, parser), *unused(options, parser), *lines, sep="\n")
+    with replacing(configs.run_folder(options) / "opt.txt") as temporary:
+        temporary.write_text(listing(options))
+
+
+def main() -> None:
+    options = parse_train()
+    placement = place(options.gpu_ids)
+    seed_everything(options.seed)
+    domain, folder = configs.domain(options), configs.run_folder(options)
+    sequences = find_sequences(options.dataroot, options.phase, domain.streams(picture=True))
+    lengths = [len(sequence) for sequence in sequences]
+    check_lengths([sequence.name for sequence in sequences], lengths, options.n_frames_G)
+    sampling = configs.sampling(options, placement.n_gpus_gen)
+    schedule = configs.schedule(options, max(lengths), placement.n_gpus_gen)
+
+    generator = configs.generator(options)
+    reference, why = choose_flow(configs.flow(options), placement.device)
+    perceptual = None if options.no_vgg else load_perceptual_loss(options.vgg_weights).to(placement.device)
+    networks = build_networks(generator, configs.discriminator(options), configs.temporal(options),
+                              face=options.add_face_disc).to(placement.device)
+    optimizers = build_optimizers(networks, configs.optimizer(options))
+    run = RunState(batch_size=options.batchSize)
+    fresh = []
+    if options.continue_train:
+        run = resume(folder, networks, optimizers)
+    elif options.load_pretrain:
+        fresh = load_pretrained(networks, options.load_pretrain, options.which_epoch)
+    announce(options, placement.reason, why, *fresh)
+    trainer = Trainer(
+        networks, optimizers, reference, perceptual,
+        config=configs.trainer(options, schedule, steps_per_epoch=len(plan_epoch(lengths, sampling, 1, 1))),
+        journal=open_journal(folder, options.name, options.display_winsize, not options.no_html, options.tf_log),
+        device=placement.device, show=domain.show)
+    dataset = ClipDataset(domain, sequences, configs.geometry(options))
+    trainer.fit(make_loader(dataset, batches(lengths, sampling, schedule, run), options.nThreads,
+                            pin=placement.pin_memory), run)
+
+
+if __name__ == "__main__":
+    with reported():
+        main()

@@ -20,6 +20,7 @@ from data.geometry import Box, Geometry, Size
 from data.keypoints import read_face_points
 from data.pictures import map_tensor, open_picture, picture_size, picture_tensor
 from util.errors import UserError
+from util.pictures import edge_picture
 
 PEN = square(-1, 1)
 CROP_SIDE = 2.5  # of the face's width
@@ -93,6 +94,10 @@ class Face:
             picture_tensor(geometry.apply(picture, Image.Resampling.BICUBIC)) if picture else None,
             map_tensor(geometry.apply(Image.fromarray(parts), Image.Resampling.NEAREST), torch.int32),
         )
+
+    def show(self, condition: Tensor) -> np.ndarray:
+        """The edge map."""
+        return edge_picture(condition[0])
 
     def _maps(self, points: Points, parts: NDArray[np.uint8], picture: Image.Image | None
               ) -> Iterator[NDArray[np.uint8]]:

@@ -20,6 +20,7 @@ from data.geometry import Geometry, Size
 from data.keypoints import SEEN, Person, read_people
 from data.pictures import check_same_size, open_picture, picture_size, picture_tensor
 from util.errors import UserError
+from util.pictures import to_uint8
 
 Colour = tuple[int, int, int]
 
@@ -110,6 +111,10 @@ class Pose:
         middle = middle_columns(geometry.size[0])
         pixels = picture_tensor(geometry.apply(picture, Image.Resampling.BICUBIC))
         return FrameMaps(torch.cat(condition)[..., middle].contiguous(), pixels[..., middle].contiguous(), None)
+
+    def show(self, condition: Tensor) -> np.ndarray:
+        """OpenPose drawn over DensePose."""
+        return to_uint8(pose_picture(condition))
 
     def _densepose(self, image: Image.Image, rng: np.random.Generator | None) -> Tensor:
         pixels = np.array(image)

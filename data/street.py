@@ -14,6 +14,7 @@ from data.domain import FrameMaps, FramePaths, Lead, Stream
 from data.geometry import Geometry
 from data.pictures import check_same_size, map_tensor, open_map, open_picture, picture_size, picture_tensor
 from util.errors import UserError
+from util.pictures import label_picture, to_uint8
 
 NEAREST, BICUBIC = Image.Resampling.NEAREST, Image.Resampling.BICUBIC
 
@@ -54,6 +55,11 @@ class Street:
             self._condition(images["condition"], geometry),
             picture_tensor(geometry.apply(images["picture"], BICUBIC)) if "picture" in images else None,
             _ids(images["instance"], geometry, torch.int32) if "instance" in images else None)
+
+    def show(self, condition: Tensor) -> np.ndarray:
+        if self.label_nc:
+            return label_picture(condition[0], self.label_nc)
+        return to_uint8(condition.expand(3, -1, -1))
 
     def _open(self, stream: str, path: Path) -> Image.Image:
         if stream == "instance":

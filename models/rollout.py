@@ -45,11 +45,11 @@ class RolloutConfig:
 
 
 def step(networks: nn.ModuleList, conditions: Sequence[Tensor], history: History, *,
-         raw_only: bool = False, train_coarse: bool = True) -> tuple[Frame, History]:
+         raw_only: bool = False, train_coarse: bool = True) -> tuple[Frame, tuple[Tensor, ...]]:
     """One frame.
 
     networks: the coarsest first. conditions: the frame's and the tG-1 before it, per scale, the finest first,
-    (B, tG, C, h, w). Returns the finest frame, (B, C, H, W), and the history that the next step takes.
+    (B, tG, C, h, w). Returns the finest frame, (B, C, H, W), and every scale's picture, to be pushed to the history.
     """
     assert len(networks) == len(conditions) == len(history.pictures)
     pictures: list[Tensor] = []
@@ -61,7 +61,7 @@ def step(networks: nn.ModuleList, conditions: Sequence[Tensor], history: History
             frame, features = network(condition, past, raw_only, *coarse)
         coarse = [features]
         pictures.insert(0, frame.picture)
-    return frame, history.push(pictures)
+    return frame, tuple(pictures)
 
 
 def rollout(networks: nn.ModuleList, condition: Tensor, history: History,
@@ -71,12 +71,13 @@ def rollout(networks: nn.ModuleList, condition: Tensor, history: History,
     condition: (B, load + tG - 1, C, H, W), as encoded. Returns frames (B, load, C, H, W) and the history after them.
     """
     levels = pyramid(condition, len(networks))
+    history = history.detach()
     frames = []
     for t in range(condition.shape[1] - config.n_frames + 1):
-        if t % config.backpropagate == 0:
-            history = history.detach()
         seen = [level[:, t:t + config.n_frames] for level in levels]
-        frame, history = step(networks, seen, history, raw_only=t < config.raw_first,
-                              train_coarse=config.train_coarse)
+        # the cut is of what frame t sees, not of the pictures: a later frame that sees one of them too reaches through
+        past = history.detach() if t % config.backpropagate == 0 else history
+        frame, pictures = step(networks, seen, past, raw_only=t < config.raw_first, train_coarse=config.train_coarse)
+        history = history.push(pictures)
         frames.append(frame)
     return Frame.stack(frames), history

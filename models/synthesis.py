@@ -43,6 +43,7 @@ def synthesise(networks: nn.ModuleList, frames: Iterable[Clip], first: FirstPict
         begins = history is None
         history = history or History.begin(first(given), len(networks))
         conditions = [torch.cat(level, dim=1) for level in zip(*seen, strict=True)]
-        made, history = step(networks, conditions, history, raw_only=begins and config.begin_with_zeros)
+        made, pictures = step(networks, conditions, history, raw_only=begins and config.begin_with_zeros)
+        history = history.push(pictures)
         height, width = frame.condition.shape[-2:]
         yield frame, made.picture[..., :height, :width]

@@ -17,7 +17,9 @@ from models.generators import GeneratorConfig
 from models.networks import OptimizerConfig
 from models.objectives import ObjectiveConfig
 from models.schedule import ScheduleConfig
+from models.synthesis import SynthesisConfig
 from models.temporal import TemporalConfig
+from models.trainer import TrainerConfig
 from options.parsing import Options, listing
 from options.rules import composes, is_train
 
@@ -102,3 +104,16 @@ def objectives(o: Options) -> ObjectiveConfig:
 
 def flow(o: Options) -> FlowConfig:
     return FlowConfig(o.flow_net, o.flownet2_checkpoint, o.raft_weights)
+
+
+def trainer(o: Options, schedule: ScheduleConfig, steps_per_epoch: int) -> TrainerConfig:
+    every = 1 if o.debug else None
+    return TrainerConfig(
+        conditions=conditions(o), objectives=objectives(o), temporal=temporal(o), schedule=schedule,
+        steps_per_epoch=steps_per_epoch, begin_with_zeros=o.no_first_img, size_multiple=generator(o).size_multiple,
+        folder=run_folder(o), options=option_texts(o), print_freq=every or o.print_freq,
+        display_freq=every or o.display_freq, save_latest_freq=o.save_latest_freq, save_epoch_freq=o.save_epoch_freq)
+
+
+def synthesis(o: Options) -> SynthesisConfig:
+    return SynthesisConfig(conditions(o), o.n_frames_G, generator(o).size_multiple, begin_with_zeros=o.no_first_img)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from util.log import LossLog, NoBoard
+from util.log import LossLog, NoBoard, open_board
 from util.web_page import TrainingPage
 
 
@@ -29,3 +30,11 @@ class Journal:
         self.board.pictures(clips, pictures)
         if self.page is not None:
             self.page.add(epoch, clips, pictures)
+
+
+def open_journal(folder: Path, name: str, width: int, html: bool, tensorboard: bool) -> Journal:
+    """Of the run in `folder`. width: of pictures on its page, in pixels."""
+    log = LossLog(folder / "loss_log.txt")
+    log.start()
+    page = TrainingPage(folder / "web", name, width) if html else None
+    return Journal(log, open_board(folder / "logs", tensorboard), page)
