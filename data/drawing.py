@@ -81,10 +81,10 @@ def stamps(pixels: Curve, brush: Curve, size: tuple[int, int]) -> NDArray[np.int
 def paint(canvas: NDArray[np.uint16], marks: NDArray[np.int64], colour: tuple[int, int, int]) -> None:
     """Draws on the canvas (H, W, 3; values 0..255) stamp by stamp: where all pixels of a stamp (a row of `marks`) are
     black they take the colour, otherwise every one of them becomes the mean of old and colour, truncated."""
-    pixels = canvas.reshape(-1, 3)
+    pixels, new = canvas.reshape(-1, 3), np.array(colour, np.uint16)
     for mark in marks:
         old = pixels[mark]
-        pixels[mark] = (old + np.array(colour, np.uint16)) // 2 if old.any() else colour
+        pixels[mark] = (old + new) // 2 if old.any() else new
 
 
 def distance_map(drawn: Curve, size: tuple[int, int]) -> NDArray[np.uint8]:

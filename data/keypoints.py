@@ -75,11 +75,11 @@ def _person(path: Path, person: dict[str, object]) -> Person:
 
 def _points(path: Path, person: dict[str, object], key: str, counts: tuple[int, ...]) -> Points:
     """(N, 3), N one of `counts`; zeros where the file has none."""
-    numbers = person.get(f"{key}_2d", person.get(key)) or []
+    numbers = person.get(f"{key}_2d", person.get(key))
+    if numbers is None or numbers == []:
+        return np.zeros((counts[0], 3))
     if not isinstance(numbers, list) or not all(type(n) in (int, float) for n in numbers):
         raise _not_openpose(path, f"{key} is no list of numbers")
-    if not numbers:
-        return np.zeros((counts[0], 3))
     if len(numbers) not in (3 * count for count in counts):
         raise _not_openpose(path, f"{key} of {len(numbers)} numbers instead of "
                                   + " or ".join(str(3 * count) for count in counts))

@@ -182,14 +182,14 @@ def jittered(person: Person, rng: np.random.Generator) -> Person:
 def droppable(person: Person, basic_points: bool) -> Iterator[list[Stroke]]:
     """What is drawn or dropped as a whole, in the order of drawing: each limb, each hand, the face."""
     for start, end, colour in TRUNK if basic_points else (*HEAD, *TRUNK):
-        yield strokes(person.body, (start, end), SEEN, colour, THICK)
+        yield connect(person.body, (start, end), SEEN, colour, THICK)
     if not basic_points:
         for hand in (person.left_hand, person.right_hand):
-            yield [s for finger, colour in FINGERS for s in strokes(hand, finger, SEEN, colour, THIN)]
-        yield [s for run in FACE_RUNS for s in strokes(person.face, run, FACE_SEEN, WHITE, THIN)]
+            yield [s for finger, colour in FINGERS for s in connect(hand, finger, SEEN, colour, THIN)]
+        yield [s for run in FACE_RUNS for s in connect(person.face, run, FACE_SEEN, WHITE, THIN)]
 
 
-def strokes(points: Points, run: Sequence[int], seen: float, colour: Colour, pen: Pen) -> list[Stroke]:
+def connect(points: Points, run: Sequence[int], seen: float, colour: Colour, pen: Pen) -> list[Stroke]:
     """The lines between a run's neighbours, if every point of it is seen. points: (N, 3) with confidence."""
     chosen = points[list(run)]
     if not (chosen[:, 2] > seen).all():

@@ -1,0 +1,118 @@
+"""Drawing, pixel for pixel against loops that read as SPEC 4 and 5 do."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import OptimizeWarning, curve_fit
+
+from data.drawing import Points, curve, disc, distance_map, fit, paint, pieces, square, stamps
+
+COORDINATES = st.one_of(st.integers(-20, 300), st.floats(-20, 300, allow_nan=False, width=32))
+POINTS = st.lists(st.tuples(COORDINATES, COORDINATES), min_size=2, max_size=3).map(lambda p: np.array(p, float))
+Pixel = tuple[int, int]
+
+
+def fitted(x: Points, y: Points) -> Points:
+    with pytest.warns(OptimizeWarning):  # as many points as parameters leave no covariance
+        if len(x) == 2:
+            return curve_fit(lambda x, a, b: a * x + b, x, y)[0]
+        return curve_fit(lambda x, a, b, c: a * x**2 + b * x + c, x, y)[0]
+
+
+def slow_curve(points: Points) -> list[Pixel]:
+    x, y = points.T
+    if max(abs(x[1:] - x[:-1])) < max(abs(y[1:] - y[:-1])):
+        return [(x, y) for y, x in slow_curve_over_x(y, x)]
+    return slow_curve_over_x(x, y)
+
+
+def slow_curve_over_x(x: Points, y: Points) -> list[Pixel]:
+    *a, b, c = fitted(x, y)
+    if a and abs(a[0]) > 1:
+        return []
+    if x[0] > x[-1]:
+        x = x[::-1]
+    samples = np.linspace(x[0], x[-1], int(x[-1] - x[0]))
+    ordinates = a[0] * samples**2 + b * samples + c if a else b * samples + c
+    return [(int(x), int(y)) for x, y in zip(samples, ordinates, strict=True)]
+
+
+@settings(max_examples=80, deadline=None)
+@given(POINTS)
+def test_fit_is_scipys_to_the_last_bit(points: Points) -> None:
+    assert np.array_equal(fit(*points.T)[3 - len(points):], fitted(*points.T))
+
+
+@settings(max_examples=80, deadline=None)
+@given(POINTS)
+def test_curve_visits_the_pixels_of_the_sentence(points: Points) -> None:
+    assert [tuple(pixel) for pixel in curve(points).tolist()] == slow_curve(points)
+
+
+def test_a_parabola_too_sharp_is_not_drawn() -> None:
+    assert len(curve(np.array([[0, 0], [10, 101], [20, 0]]) * 1.0)) == 0
+    assert len(curve(np.array([[0, 0], [100, 99], [200, 0]]) * 1.0)) == 200
+
+
+@pytest.mark.parametrize(("length", "expected"), [(2, [2]), (3, [3]), (4, [3, 2]), (5, [3, 3]), (33, [3] * 16)])
+def test_a_run_is_cut_into_threes_that_share_their_ends(length: int, expected: list[int]) -> None:
+    run = np.arange(2.0 * length).reshape(-1, 2)
+    cut = list(pieces(run))
+    assert [len(piece) for piece in cut] == expected
+    assert all((a[-1] == b[0]).all() for a, b in zip(cut, cut[1:], strict=False))
+    assert (cut[-1][-1] == run[-1]).all()
+
+
+def test_brushes_go_row_by_row() -> None:
+    assert square(-1, 1).tolist() == [[-1, -1], [0, -1], [-1, 0], [0, 0]]
+    inside = [(j, i) for i in range(-6, 6) for j in range(-6, 6) if i * i + j * j < 36]
+    assert [tuple(offset) for offset in disc(6).tolist()] == inside
+
+
+def slow_paint(canvas: dict[Pixel, list[int]], pixels: Sequence[Pixel], brush: Sequence[Pixel],
+               colour: Sequence[int], size: Pixel) -> None:
+    """SPEC 5, read aloud. `canvas` holds the pixels that are not black."""
+    for dx, dy in brush:
+        cells = {(min(max(x + dx, 0), size[0] - 1), min(max(y + dy, 0), size[1] - 1)) for x, y in pixels}
+        if not any(cell in canvas for cell in cells):
+            canvas.update((cell, list(colour)) for cell in cells)
+            continue
+        for cell in cells:
+            mixed = [int((old + new) / 2) for old, new in zip(canvas.get(cell, [0, 0, 0]), colour, strict=True)]
+            canvas.pop(cell, None)
+            if any(mixed):
+                canvas[cell] = mixed
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(POINTS, st.tuples(*[st.integers(1, 255)] * 3)), min_size=1, max_size=5))
+def test_paint_stamps_as_the_sentence_says(lines: list[tuple[Points, tuple[int, int, int]]]) -> None:
+    size = (150, 120)  # some points lie outside
+    canvas = np.zeros((*size[::-1], 3), np.uint16)
+    slow: dict[Pixel, list[int]] = {}
+    for points, colour in lines:
+        for brush in (square(-3, 3), disc(2)):
+            pixels = curve(points)
+            paint(canvas, stamps(pixels, brush, size), colour)
+            slow_paint(slow, pixels.tolist(), brush.tolist(), colour, size)
+    expected = np.zeros_like(canvas)
+    for (x, y), value in slow.items():
+        expected[y, x] = value
+    assert np.array_equal(canvas, expected)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(0, 40 * 30 - 1), min_size=1, max_size=6))
+def test_distance_is_the_city_block_third(drawn: list[int]) -> None:
+    w, h = 40, 30
+    near = [[min(abs(x - at % w) + abs(y - at // w) for at in drawn) for x in range(w)] for y in range(h)]
+    assert np.array_equal(distance_map(np.array(drawn), (w, h)), np.array(near) // 3)
+
+
+def test_distance_ends_at_255() -> None:
+    far = distance_map(np.array([0]), (900, 1))
+    assert (far[0, 765], far[0, 764], far[0, 899]) == (255, 254, 255)
+    assert (distance_map(np.array([], int), (4, 3)) == 255).all()

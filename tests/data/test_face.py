@@ -1,0 +1,181 @@
+"""Faces against the public release's own pictures (tests/parity), hand-worked figures and faults."""
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from data.drawing import Points
+from data.face import PARTS, Face, crop_box, drawn_runs, part_map, rescaled, with_forehead
+from data.geometry import Geometry, GeometryConfig, plan_geometry
+from util.errors import UserError
+
+CASE = Path(__file__).parents[1] / "parity/cases/test_face"
+CONFIG = GeometryConfig(96, 512, "scaleWidth", flip=False)
+FACE = Face(canny=True, distance_maps=True, random_scale_points=False)
+
+
+def frame(sequence: str, number: int) -> dict[str, Path]:
+    name = f"{sequence}/frame{number:04}"
+    data = CASE / "datasets/data"
+    return {"condition": data / f"test_keypoints/{name}.txt", "picture": data / f"test_img/{name}.png"}
+
+
+@pytest.fixture
+def points() -> Points:
+    return np.loadtxt(frame("seq0000", 0)["condition"], delimiter=",")
+
+
+@pytest.fixture
+def geometry() -> Geometry:
+    return plan_geometry(FACE.lead(frame("seq0000", 0), train=False), CONFIG, None)
+
+
+def without_picture(face_points: Points, folder: Path) -> dict[str, Path]:
+    np.savetxt(folder / "face.txt", face_points, delimiter=",", fmt="%.4f")
+    return {"condition": folder / "face.txt"}
+
+
+@pytest.mark.parametrize("sequence", ["seq0000", "seq0001"])
+@pytest.mark.parametrize("number", [2, 3])
+def test_edge_map_is_the_public_releases(sequence: str, number: int, geometry: Geometry) -> None:
+    """Byte for byte. The release crops all sequences by the first one's face; ours does when told to."""
+    maps = FACE.read(frame(sequence, number), geometry, None)
+    written = io.BytesIO()
+    Image.fromarray((maps.condition[0].numpy() * 255).astype(np.uint8)).save(written, "JPEG")
+    assert written.getvalue() == (CASE / f"expected/{sequence}/real_A_frame{number:04}.jpg").read_bytes()
+
+
+def test_shapes_and_ranges(geometry: Geometry) -> None:
+    maps = FACE.read(frame("seq0000", 0), geometry, None)
+    assert (maps.condition.shape, maps.condition.dtype) == ((15, 96, 96), torch.float32)
+    assert 0 <= maps.condition.min() < 0.01 < 0.9 < maps.condition.max() <= 1
+    assert maps.picture is not None and maps.picture.shape == (3, 96, 96)
+    assert maps.instance is not None and maps.instance.dtype == torch.int32
+    assert maps.instance.unique().tolist() == [0, 1, 2, 3, 4, 5, 6]
+    alone = Face(canny=True, distance_maps=False, random_scale_points=False).read(frame("seq0000", 0), geometry, None)
+    assert torch.equal(alone.condition, maps.condition[:1])
+
+
+def test_each_sequence_has_its_own_crop() -> None:
+    boxes = [FACE.lead(frame(sequence, 0), train=False).box for sequence in ("seq0000", "seq0001")]
+    assert boxes == [(55, 28, 265, 238), (56, 28, 266, 238)]
+
+
+@pytest.mark.parametrize(("size", "expected"), [
+    ((320, 280), (55, 28, 265, 238)),  # 84 wide, so 210; centre 170, (3 * 116 + 186) // 4
+    ((240, 220), (30, 10, 240, 220)),  # pushed back inside
+    ((200, 150), (-10, -60, 200, 150)),  # does not fit: begins before the picture
+    ((np.inf, np.inf), (55, 28, 265, 238)),
+])
+def test_crop_box_by_hand(points: Points, size: tuple[float, float], expected: tuple[int, int, int, int]) -> None:
+    assert crop_box(points, size) == expected
+
+
+def test_forehead_mirrors_the_jaw() -> None:
+    points = np.zeros((68, 2))
+    points[:17] = [[10.9 * i, 100.7 + 5 * min(i, 16 - i)] for i in range(17)]
+    points[16, 1] += 1
+    top = with_forehead(points)[68:]
+    base = (100 + 101) / 2
+    assert top.tolist() == [[int(10.9 * i), int(base + (base - int(points[i, 1])) * 2 // 3)] for i in range(15, 0, -1)]
+
+
+def test_parts_are_filled_in_order(points: Points) -> None:
+    full = with_forehead(points)
+    parts = part_map(full, (320, 280))
+    assert parts.shape == (280, 320)
+    slow = np.zeros_like(parts)
+    for label, numbers in [(1, [*range(17), *range(68, 83), 0]), (2, range(17, 22)), (2, range(22, 27)),
+                           (3, [28, 31, *range(31, 36), 35, 28]), (4, [36, 37, 38, 39, 39, 40, 41, 36]),
+                           (4, [42, 43, 44, 45, 45, 46, 47, 42]), (5, [*range(48, 55), *range(54, 60), 48]),
+                           (6, [*range(60, 65), *range(64, 68), 60])]:
+        cv2.fillPoly(slow, [full[list(numbers)].astype(np.int32)], label)
+    assert np.array_equal(parts, slow)
+
+
+def test_the_distance_maps_are_the_14_runs(points: Points, geometry: Geometry) -> None:
+    runs = drawn_runs(with_forehead(points), (320, 280))
+    assert len(runs) == 14
+    full_size = Geometry((320, 280))
+    maps = FACE.read(frame("seq0000", 0), full_size, None)
+    for run, distance in zip(runs, maps.condition[1:], strict=True):
+        assert set(np.flatnonzero(distance < 1 / 255)) >= set(run.tolist())
+    edges = (maps.condition[0] * 255).round().int().numpy()
+    assert set(np.unique(edges)) <= {0, 254, 255}
+    assert (edges == 254).any()  # canny and contour together wrap
+
+
+def test_rescaled_against_its_sentence(points: Points) -> None:
+    full = with_forehead(points)
+    slow = full.copy()
+    for runs in ([r for p in PARTS[1:3] for r in p.runs], [r for p in PARTS[4:6] for r in p.runs]):
+        middle = np.mean([slow[i, 0] for run in runs for i in run])
+        for run in runs:
+            own = np.mean([slow[i, 0] for i in run])
+            for i in run:
+                slow[i, 0] += middle + 0.9 * (own - middle) - own
+    scales = [(0.9, 1), (1, 1), (1, 1), (0.9, 1), (1, 1.1), (1, 1.1), (0.9, 0.9), (0.9, 0.9)]
+    for part, scale in zip(PARTS, scales, strict=True):
+        listed = [i for run in part.runs for i in run]
+        middle = np.mean([slow[i] for i in listed], axis=0)
+        for i in set(listed):
+            slow[i] = middle + (slow[i] - middle) * scale
+    assert np.allclose(rescaled(full), slow, atol=1e-9)
+    assert not np.allclose(full, slow, atol=1)
+
+
+def test_random_scale_points_moves_edges_in_test_alone_and_never_the_parts(geometry: Geometry) -> None:
+    scaling = Face(canny=True, distance_maps=True, random_scale_points=True)
+    plain, scaled = (face.read(frame("seq0000", 0), geometry, None) for face in (FACE, scaling))
+    training = scaling.read(frame("seq0000", 0), geometry, np.random.default_rng(0))
+    assert not torch.equal(plain.condition, scaled.condition)
+    assert torch.equal(plain.condition, training.condition)
+    assert plain.instance is not None and scaled.instance is not None
+    assert torch.equal(plain.instance, scaled.instance)
+
+
+def test_keypoints_alone_draw_what_a_large_picture_does(points: Points, tmp_path: Path) -> None:
+    face = Face(canny=False, distance_maps=True, random_scale_points=False)
+    assert list(face.streams(picture=False)) == ["condition"]
+    paths = without_picture(points, tmp_path)
+    Image.new("RGB", (900, 900)).save(tmp_path / "large.png")
+    large = paths | {"picture": tmp_path / "large.png"}
+    lead = face.lead(paths, train=False)
+    assert lead == face.lead(large, train=False)
+    geometry = plan_geometry(lead, CONFIG, None)
+    maps, expected = face.read(paths, geometry, None), face.read(large, geometry, None)
+    assert maps.picture is None
+    assert maps.instance is not None and expected.instance is not None
+    assert torch.equal(maps.condition, expected.condition) and torch.equal(maps.instance, expected.instance)
+
+
+def test_canny_asks_for_the_picture() -> None:
+    assert list(FACE.streams(picture=False)) == ["condition", "picture"]
+
+
+@pytest.mark.parametrize(("text", "found"), [
+    ("", "0 lines"), ("1,2\n" * 67, "67 lines"), ("1,2\n" * 67 + "1;2\n", "'1;2'"), ("1,2\n" * 67 + "1,2,3", "'1,2,3'"),
+    ("1,2\n" * 67 + "nan,2", "nan"), ("1,2\n" * 67 + "inf,2", "inf"), ("1,2\n" * 67 + "1,-1e30", "-1e\\+30"),
+    ("1,2\n" * 68, "0 px wide"), ("1,2\n" * 67 + "9000,2", "8999 px wide"),
+])
+def test_broken_keypoints_are_refused_by_name(tmp_path: Path, text: str, found: str) -> None:
+    (tmp_path / "face.txt").write_text(text)
+    with pytest.raises(UserError, match=rf"face\.txt: .*{found}.*; expected") as refusal:
+        FACE.lead({"condition": tmp_path / "face.txt"}, train=True)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_face_beside_its_picture_is_refused(points: Points, tmp_path: Path) -> None:
+    paths = without_picture(points + 320, tmp_path) | {"picture": frame("seq0000", 0)["picture"]}
+    with pytest.raises(UserError, match="face.txt: the face lies outside its 320x280 picture"):
+        FACE.lead(paths, train=True)
+
+
+def test_a_face_that_leaves_the_picture_is_drawn(points: Points, geometry: Geometry, tmp_path: Path) -> None:
+    paths = without_picture(points + [150, 120], tmp_path) | {"picture": frame("seq0000", 0)["picture"]}
+    assert torch.isfinite(FACE.read(paths, geometry, None).condition).all()
