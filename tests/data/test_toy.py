@@ -122,7 +122,7 @@ def test_pose_formats(toys):
 
 
 def test_command_line(tmp_path):
-    flags = "--mode street --sequences 1 --frames 2 --size 64x32 --out".split()
+    flags = ["--mode", "street", "--sequences", "1", "--frames", "2", "--size", "64x32", "--out"]
     subprocess.run([sys.executable, "scripts/make_toy_data.py", *flags, tmp_path], cwd=ROOT,
                    env={"PYTHONPATH": str(ROOT)}, check=True)
     assert {path.name for path in tmp_path.iterdir()} == {
