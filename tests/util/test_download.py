@@ -81,9 +81,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(content[:sent])
 
 
-@pytest.fixture
-def host(monkeypatch):
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.fixture
+def host():
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.host = Host(f"http://127.0.0.1:{server.server_port}")
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
