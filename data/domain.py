@@ -61,3 +61,7 @@ class Domain(Protocol):
     def read(self, paths: FramePaths, geometry: Geometry, rng: np.random.Generator | None) -> FrameMaps:
         """One frame. `rng`: the clip's augmentation noise in training, None in test. UserError names the file."""
         ...
+
+    def show(self, condition: Tensor) -> np.ndarray:
+        """A frame's condition (C, H, W) as people see it, (H, W, 3) uint8 (`real_A` of SPEC 10)."""
+        ...

@@ -57,6 +57,12 @@ class Clip:
             cut[name] = None if cut[name] is None else cut[name][:, start:stop]
         return Clip(**{**cut, "names": tuple(n[start:stop] for n in self.names), "pairs": (), "pair_flow": None})
 
+    def known_flow(self, pairs: Sequence[tuple[int, int]]) -> Tensor | None:
+        """(B, len(pairs), 2, H, W): what the loader's workers estimated between these frames; None if not all."""
+        if self.pair_flow is None or not set(pairs) <= set(self.pairs):
+            return None
+        return self.pair_flow[:, [self.pairs.index(pair) for pair in pairs]]
+
     def windows(self, n_frames_G: int) -> Iterator[Clip]:
         """Pieces of load + tG - 1 frames that advance by load (SPEC 2)."""
         history = n_frames_G - 1

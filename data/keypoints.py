@@ -1,0 +1,134 @@
+"""Keypoint files -> arrays, in pixels. A file that does not hold what its format says is refused by name."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data.drawing import Points
+from util.errors import UserError
+
+FAR = 2**14  # px; farther out than any film frame is wide: the file is broken, and its curves would fill the memory
+
+FACE_POINTS = 68
+BODY_25, COCO_18, HAND, FACE_70 = 25, 18, 21, 70  # OpenPose's numbers of points
+COCO_IN_BODY_25 = (*range(8), *range(9, 19))  # where COCO-18 points stand in BODY_25, which has a middle hip as its 8th
+MID_HIP, HIPS = 8, (9, 12)
+SEEN = 0.01  # confidence above which a point counts
+
+
+@dataclass(frozen=True)
+class Person:
+    """OpenPose's points of one person, each (N, 3): x, y in pixels, confidence. All 0: not there.
+
+    body: (25, 3) in BODY_25's order. left_hand, right_hand: (21, 3). face: (68, 3) in dlib's order.
+    """
+
+    body: Points
+    left_hand: Points
+    right_hand: Points
+    face: Points
+
+    @property
+    def area(self) -> float:
+        """Of the bounding box of the points seen, in square pixels."""
+        points = np.concatenate([self.body, self.left_hand, self.right_hand, self.face])
+        seen = points[points[:, 2] > SEEN, :2]
+        return float(np.prod(np.ptp(seen, axis=0))) if len(seen) else 0.0
+
+
+def read_face_points(path: Path) -> Points:
+    """(68, 2) points of a face in dlib's order, from a text file of 68 lines `x,y`. Blank lines do not count."""
+    lines = [line for line in read_text(path).splitlines() if line.strip()]
+    if len(lines) != FACE_POINTS:
+        raise _not_a_face(path, f"{len(lines)} lines")
+    points = np.array([_face_point(path, line) for line in lines])
+    check_near(points, path)
+    return points
+
+
+def read_people(path: Path) -> list[Person]:
+    """Everybody in an OpenPose JSON file, in its order. Bodies are BODY_25, or COCO-18 (18 points: the middle hip is
+    put between the hips); hands and face (70 or 68 points) may be absent, their keys end in `_2d` or not."""
+    try:
+        found = json.loads(read_text(path), parse_constant=float)
+    except (ValueError, RecursionError) as fault:
+        raise _not_openpose(path, f"no JSON ({type(fault).__name__})") from fault
+    people = found.get("people") if isinstance(found, dict) else None
+    if not isinstance(people, list) or not all(isinstance(person, dict) for person in people):
+        raise _not_openpose(path, "no list `people` of objects")
+    return [_person(path, person) for person in people]
+
+
+def _person(path: Path, person: dict[str, object]) -> Person:
+    body = _points(path, person, "pose_keypoints", (BODY_25, COCO_18))
+    return Person(
+        body if len(body) == BODY_25 else _as_body_25(body),
+        _points(path, person, "hand_left_keypoints", (HAND,)),
+        _points(path, person, "hand_right_keypoints", (HAND,)),
+        _points(path, person, "face_keypoints", (FACE_70, FACE_POINTS))[:FACE_POINTS],
+    )
+
+
+def _points(path: Path, person: dict[str, object], key: str, counts: tuple[int, ...]) -> Points:
+    """(N, 3), N one of `counts`; zeros where the file has none."""
+    numbers = person.get(f"{key}_2d", person.get(key)) or []
+    if not isinstance(numbers, list) or not all(type(n) in (int, float) for n in numbers):
+        raise _not_openpose(path, f"{key} is no list of numbers")
+    if not numbers:
+        return np.zeros((counts[0], 3))
+    if len(numbers) not in (3 * count for count in counts):
+        raise _not_openpose(path, f"{key} of {len(numbers)} numbers instead of "
+                                  + " or ".join(str(3 * count) for count in counts))
+    try:
+        points = np.array(numbers, np.float64).reshape(-1, 3)
+    except OverflowError as fault:
+        raise _not_openpose(path, f"{key} with a number beyond all pictures") from fault
+    check_near(points, path)
+    return points
+
+
+def _as_body_25(coco: Points) -> Points:
+    body = np.zeros((BODY_25, 3))
+    body[list(COCO_IN_BODY_25)] = coco
+    hips = body[list(HIPS)]
+    if (hips[:, 2] > SEEN).all():
+        body[MID_HIP] = *hips[:, :2].mean(axis=0), hips[:, 2].min()
+    return body
+
+
+def read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as fault:
+        raise UserError(f"{path}: cannot be read ({fault.strerror}): replace it") from fault
+    except UnicodeDecodeError as fault:
+        raise UserError(f"{path}: holds no text: expected a file of keypoints, replace it") from fault
+
+
+def check_near(points: Points, path: Path) -> None:
+    """Refuses coordinates (any shape) that are no pixels of any picture."""
+    far = points[~(np.abs(points) <= FAR)]  # NaN too
+    if far.size:
+        raise UserError(f"{path}: a coordinate of {far[0]:g}; expected pixels, at most {FAR} from the corner: "
+                        "detect that frame's keypoints again")
+
+
+def _face_point(path: Path, line: str) -> list[float]:
+    try:
+        x, y = map(float, line.split(","))
+    except ValueError as fault:
+        raise _not_a_face(path, f"the line {line[:40]!r}") from fault
+    return [x, y]
+
+
+def _not_a_face(path: Path, found: str) -> UserError:
+    return UserError(f"{path}: {found}; expected 68 lines x,y: detect that frame's keypoints again or drop the frame")
+
+
+def _not_openpose(path: Path, found: str) -> UserError:
+    return UserError(f"{path}: {found}; expected an OpenPose JSON file, "
+                     "BODY_25 or COCO-18: detect that frame's pose again")

@@ -1,0 +1,79 @@
+"""Picture files to Pillow images to tensors: the only place that opens one. Everything raises UserError by name."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from util.errors import UserError
+
+# What Pillow's decoders raise on broken files: truncated data, bad chunks, absurd sizes.
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+
+
+def open_picture(path: Path) -> Image.Image:
+    """Decoded, in RGB; grey and palette files are spread over the channels, alpha is dropped."""
+    image = open_map(path)
+    if image.mode.startswith(("I", "F")):
+        raise UserError(f"{path}: a picture of mode {image.mode}; expected 8 bits a channel: convert it")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")  # by way of RGBA: Pillow warns of dropping a palette's alpha in one step
+    return image.convert("RGB")
+
+
+def open_map(path: Path) -> Image.Image:
+    """Decoded, in the mode it is stored in (L, P, I;16, I ...; RGB too: whoever expects ids checks that)."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except _BROKEN as fault:
+        raise UserError(f"{path}: not a picture that can be read ({_line(fault)}): replace it") from fault
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """(w, h) from the file's header, without decoding it."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except _BROKEN as fault:
+        raise UserError(f"{path}: not a picture that can be read ({_line(fault)}): replace it") from fault
+
+
+def check_same_size(images: Mapping[Path, Image.Image]) -> None:
+    """One frame's files must have one size; the first is what the others are held against."""
+    (first, image), *others = images.items()
+    for path, other in others:
+        if other.size != image.size:
+            raise UserError(f"{first} is {_by(image)}, {path} is {_by(other)}: "
+                            "the files of a frame must have one size, resize one of them")
+
+
+def picture_tensor(image: Image.Image) -> Tensor:
+    """(C, H, W) float32 in [-1, 1] of an 8-bit image: C = 3 of RGB, 1 of L."""
+    assert image.mode in ("RGB", "L"), image.mode
+    pixels = np.array(image).reshape(image.height, image.width, -1)
+    unit = torch.from_numpy(pixels).permute(2, 0, 1).to(torch.float32, memory_format=torch.contiguous_format) / 255
+    return (unit - 0.5) / 0.5
+
+
+def map_tensor(image: Image.Image, dtype: torch.dtype) -> Tensor:
+    """(1, H, W) of a single-channel map of integers (a palette's: its indices)."""
+    ids = np.asarray(image).astype(np.int32)  # Pillow's modes hold bits and big-endian words too: torch takes neither
+    return torch.from_numpy(ids)[None].to(dtype)
+
+
+def _by(image: Image.Image) -> str:
+    return f"{image.width}x{image.height}"
+
+
+def _line(fault: BaseException) -> str:
+    """Pillow repeats the file's name in some messages; one line of the reason is enough."""
+    return type(fault).__name__ if "cannot identify" in str(fault) else " ".join(str(fault).split())

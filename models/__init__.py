@@ -1,0 +1,1 @@
+"""Networks, rollout, objectives, schedule and reference flow."""

@@ -1,0 +1,101 @@
+"""The layers that every network is stacked from. Lists of layers, so that a stack keeps the published numbering."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+NormKind = Literal["batch", "instance"]
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Affine batch norm that always uses the statistics of its input, in test too: published weights depend on it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._check_input_dim(x)
+        running = (self.running_mean, self.running_var) if self.training else (None, None)
+        return F.batch_norm(x, *running, self.weight, self.bias, True, self.momentum or 0.0, self.eps)
+
+
+class InstanceNorm(nn.InstanceNorm2d):
+    """Instance norm without affine; its running statistics are kept, as in published files, but never used."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, affine=False, track_running_stats=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._check_input_dim(x)
+        running = (self.running_mean, self.running_var) if self.training else (None, None)
+        return F.instance_norm(x, *running, None, None, True, self.momentum or 0.0, self.eps)
+
+
+def norm(kind: NormKind, channels: int) -> nn.Module:
+    return BatchNorm(channels) if kind == "batch" else InstanceNorm(channels)
+
+
+class ResnetBlock(nn.Module):
+    """x + (pad, conv3, norm, relu, pad, conv3, norm)(x)."""
+
+    def __init__(self, channels: int, kind: NormKind) -> None:
+        super().__init__()
+        self.conv_block = nn.Sequential(
+            nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3), norm(kind, channels), nn.ReLU(inplace=True),
+            nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3), norm(kind, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv_block(x)
+
+
+def stem(channels: int, width: int, kind: NormKind) -> list[nn.Module]:
+    """7x7 convolution at full size."""
+    return [nn.ReflectionPad2d(3), nn.Conv2d(channels, width, 7), norm(kind, width), nn.ReLU(inplace=True)]
+
+
+def down(channels: int, width: int, kind: NormKind) -> list[nn.Module]:
+    """Halves height and width."""
+    return [nn.Conv2d(channels, width, 3, stride=2, padding=1), norm(kind, width), nn.ReLU(inplace=True)]
+
+
+def up(channels: int, width: int, kind: NormKind) -> list[nn.Module]:
+    """Doubles height and width."""
+    return [nn.ConvTranspose2d(channels, width, 3, stride=2, padding=1, output_padding=1), norm(kind, width),
+            nn.ReLU(inplace=True)]
+
+
+def blocks(count: int, channels: int, kind: NormKind) -> list[nn.Module]:
+    return [ResnetBlock(channels, kind) for _ in range(count)]
+
+
+def head(channels: int, outputs: int, activation: nn.Module | None) -> nn.Sequential:
+    """7x7 convolution to the result."""
+    layers = [nn.ReflectionPad2d(3), nn.Conv2d(channels, outputs, 7)]
+    return nn.Sequential(*layers, activation) if activation else nn.Sequential(*layers)
+
+
+def pool(x: Tensor) -> Tensor:
+    """Half the size: the one step of every pyramid (SPEC 6), border not counted. (..., H, W)."""
+    return F.avg_pool2d(x.flatten(0, -4), 3, stride=2, padding=1, count_include_pad=False).unflatten(0, x.shape[:-3])
+
+
+def pyramid(x: Tensor, scales: int) -> tuple[Tensor, ...]:
+    """`scales` pictures (..., C, H, W), the finest first, each pooled from the one before."""
+    levels = [x]
+    for _ in range(scales - 1):
+        levels.append(pool(levels[-1]))
+    return tuple(levels)
+
+
+def _init(module: nn.Module, spread: float) -> None:
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(module.weight, 0.0, spread)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, spread)
+        nn.init.zeros_(module.bias)
+
+
+def init_weights(network: nn.Module) -> None:
+    """N(0, 0.02) for convolutions, N(1, 0.02) for batch norms; biases of convolutions as PyTorch draws them."""
+    network.apply(partial(_init, spread=0.02))

@@ -1,0 +1,60 @@
+"""From what the loader gives to what the networks see, on the device: one-hot labels, instance edges, padding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from util.clip import Clip
+
+
+def one_hot(ids: Tensor, label_nc: int) -> Tensor:
+    """(..., 1, H, W) integer ids -> (..., label_nc, H, W) float32."""
+    planes = torch.zeros(*ids.shape[:-3], label_nc, *ids.shape[-2:], device=ids.device)
+    return planes.scatter_(-3, ids.long(), 1.0)
+
+
+def instance_edges(ids: Tensor) -> Tensor:
+    """(..., 1, H, W) ids -> float32, 1 where any 4-neighbour has another id."""
+    edge = torch.zeros(ids.shape, dtype=torch.bool, device=ids.device)
+    across, along = ids[..., :, 1:] != ids[..., :, :-1], ids[..., 1:, :] != ids[..., :-1, :]
+    edge[..., :, 1:] |= across
+    edge[..., :, :-1] |= across
+    edge[..., 1:, :] |= along
+    edge[..., :-1, :] |= along
+    return edge.float()
+
+
+@dataclass(frozen=True)
+class ConditionConfig:
+    """label_nc: number of labels, 0 when the condition is a picture. instance_edges: whether an edge channel follows."""
+
+    label_nc: int
+    instance_edges: bool
+
+    def encode(self, clip: Clip) -> Tensor:
+        """(B, T, C, H, W) float32 as the networks see it: within a frame, one-hot first, then the instance edge."""
+        condition = one_hot(clip.condition, self.label_nc) if self.label_nc else clip.condition
+        if not self.instance_edges:
+            return condition
+        assert clip.instance is not None
+        return torch.cat([condition, instance_edges(clip.instance)], dim=-3)
+
+
+def _extended(x: Tensor, height: int, width: int) -> Tensor:
+    """Repeats the last row and column; by indexing, as integers have no padding of their own."""
+    rows = torch.arange(height, device=x.device).clamp(max=x.shape[-2] - 1)
+    columns = torch.arange(width, device=x.device).clamp(max=x.shape[-1] - 1)
+    return x.index_select(-2, rows).index_select(-1, columns)
+
+
+def pad_clip(clip: Clip, multiple: int) -> Clip:
+    """The clip with right and bottom borders repeated up to sizes that the networks take."""
+    height, width = (-(-side // multiple) * multiple for side in clip.condition.shape[-2:])
+    if (height, width) == clip.condition.shape[-2:]:
+        return clip
+    maps = {name: _extended(value, height, width) for name in ("condition", "picture", "instance", "pair_flow")
+            if (value := getattr(clip, name)) is not None}
+    return replace(clip, **maps)

@@ -1,0 +1,206 @@
+"""The sequential multi-scale generator (paper, section 3; SPEC 6): a coarse network and refining ones.
+
+Each paints one frame: `raw` from scratch, and by `flow` from the previous picture; `weight` chooses between them.
+Attribute names are the published state-dict keys.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from models.blocks import NormKind, blocks, down, head, init_weights, stem, up
+from models.warp import warp
+
+FLOW_UNIT = 20.0  # pixels that a flow head's output of 1 stands for, at the coarsest scale
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """condition_channels: of one frame, one-hot labels and instance edge together. foreground: the label ids that a
+    separate hourglass paints; empty for none. flow: whether pictures are composed with the warped previous one."""
+
+    condition_channels: int
+    picture_channels: int = 3
+    n_frames: int = 3
+    width: int = 128
+    n_downsample: int = 3
+    n_blocks: int = 9
+    n_blocks_local: int = 3
+    n_scales: int = 1
+    norm: NormKind = "batch"
+    flow: bool = True
+    foreground: tuple[int, ...] = ()
+
+    @property
+    def size_multiple(self) -> int:
+        """What height and width of the finest pictures must divide by."""
+        return 2 ** (self.n_downsample + self.n_scales - 1)
+
+
+@dataclass(frozen=True)
+class Features:
+    """Feature maps (B, C, h, w) right before the heads; the next finer network adds them to its own."""
+
+    picture: Tensor
+    flow: Tensor | None
+    foreground: Tensor | None
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A generated frame (B, C, H, W), or several (B, T, C, H, W).
+
+    picture, raw: 3 channels in [-1, 1]. flow: 2 channels, pixels, backward. weight: 1 channel in [0, 1], the share of
+    `raw` in `picture`. flow and weight are None in networks without flow.
+    """
+
+    picture: Tensor
+    raw: Tensor
+    flow: Tensor | None
+    weight: Tensor | None
+
+    @staticmethod
+    def stack(frames: list[Frame]) -> Frame:
+        """(B, C, H, W) frames in time order to one of (B, T, C, H, W)."""
+        def joined(name: str) -> Tensor | None:
+            parts = [getattr(frame, name) for frame in frames]
+            return None if parts[0] is None else torch.stack(parts, dim=1)
+        return Frame(*(joined(name) for name in ("picture", "raw", "flow", "weight")))  # type: ignore[arg-type]
+
+
+class Painter(nn.Module):
+    """Heads that coarse and refining networks share: from feature maps to a frame."""
+
+    def __init__(self, config: GeneratorConfig, scale: int) -> None:
+        super().__init__()
+        self.config = config
+        self.flow_unit = FLOW_UNIT * 2**scale
+
+    def add_heads(self, width: int) -> None:
+        self.model_final_img = head(width, self.config.picture_channels, nn.Tanh())
+
+    def add_flow_heads(self, width: int) -> None:
+        self.model_final_flow = head(width, 2, None)
+        self.model_final_w = head(width, 1, nn.Sigmoid())
+
+    def paint(self, features: Features, condition: Tensor, previous: Tensor, raw_only: bool) -> Frame:
+        """condition: (B, tG, C, h, w); previous: (B, tG-1, 3, h, w)."""
+        picture = raw = self.model_final_img(features.picture)
+        flow = weight = None
+        if features.flow is not None:
+            flow = self.model_final_flow(features.flow) * self.flow_unit
+            weight = self.model_final_w(features.flow)
+            if not raw_only:
+                picture = raw * weight + warp(previous[:, -1], flow) * (1 - weight)
+        if features.foreground is not None:
+            foreground = self.indv_final(features.foreground)
+            mask = condition[:, -1, list(self.config.foreground)].sum(1, keepdim=True).clamp(0, 1)
+            picture, raw = (foreground * mask + x * (1 - mask) for x in (picture, raw))
+        return Frame(picture, raw, flow, weight)
+
+
+def _stacked(frames: Tensor) -> Tensor:
+    return rearrange(frames, "b t c h w -> b (t c) h w")
+
+
+class CompositeGenerator(Painter):
+    """G0, the coarsest network."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__(config, scale=0)
+        n, kind = config.n_downsample, config.norm
+        conditions = config.n_frames * config.condition_channels
+        pictures = (config.n_frames - 1) * config.picture_channels
+
+        def encoder(channels: int, width: int, n_blocks: int) -> nn.Sequential:
+            downs = [layer for i in range(n) for layer in down(width * 2**i, width * 2 ** (i + 1), kind)]
+            return nn.Sequential(*stem(channels, width, kind), *downs, *blocks(n_blocks, width * 2**n, kind))
+
+        def decoder(width: int) -> nn.Sequential:
+            return nn.Sequential(*[layer for i in reversed(range(n))
+                                   for layer in up(width * 2 ** (i + 1), width * 2**i, kind)])
+
+        if config.foreground:
+            width = foreground_width(config)
+            self.indv_down = encoder(conditions, width, 0)
+            self.indv_res = nn.Sequential(*blocks(config.n_blocks, width * 2**n, kind))
+            self.indv_up = decoder(width)
+            self.indv_final = head(width, config.picture_channels, nn.Tanh())
+        width, half = config.width, config.n_blocks // 2
+        self.model_down_seg = encoder(conditions, width, config.n_blocks - half)
+        self.model_down_img = encoder(pictures, width, config.n_blocks - half)
+        self.model_res_img = nn.Sequential(*blocks(half, width * 2**n, kind))
+        self.model_up_img = decoder(width)
+        self.add_heads(width)
+        if config.flow:
+            self.model_res_flow = nn.Sequential(*blocks(half, width * 2**n, kind))
+            self.model_up_flow = decoder(width)
+            self.add_flow_heads(width)
+
+    def forward(self, condition: Tensor, previous: Tensor, raw_only: bool) -> tuple[Frame, Features]:
+        """condition: (B, tG, C, h, w); previous: (B, tG-1, 3, h, w) -> the frame and its features."""
+        stacked = _stacked(condition)
+        trunk = self.model_down_seg(stacked) + self.model_down_img(_stacked(previous))
+        features = Features(
+            picture=self.model_up_img(self.model_res_img(trunk)),
+            flow=self.model_up_flow(self.model_res_flow(trunk)) if self.config.flow else None,
+            foreground=(self.indv_up(self.indv_res(self.indv_down(stacked))) if self.config.foreground else None))
+        return self.paint(features, condition, previous, raw_only), features
+
+
+class CompositeLocalGenerator(Painter):
+    """G1, G2, ...: refines at twice the size of the network below, whose features it adds to its own."""
+
+    def __init__(self, config: GeneratorConfig, scale: int) -> None:
+        super().__init__(config, scale)
+        kind = config.norm
+        conditions = config.n_frames * config.condition_channels
+        pictures = (config.n_frames - 1) * config.picture_channels
+
+        def encoder(channels: int, width: int) -> nn.Sequential:
+            return nn.Sequential(*stem(channels, width, kind), *down(width, 2 * width, kind))
+
+        def decoder(width: int) -> nn.Sequential:
+            return nn.Sequential(*blocks(config.n_blocks_local, 2 * width, kind), *up(2 * width, width, kind))
+
+        if config.foreground:
+            width = foreground_width(config) // 2**scale
+            self.indv_down = encoder(conditions, width)
+            self.indv_up = decoder(width)
+            self.indv_final = head(width, config.picture_channels, nn.Tanh())
+        width = config.width // 2**scale
+        self.model_down_seg = encoder(conditions, width)
+        self.model_down_img = encoder(pictures, width)
+        self.model_up_img = decoder(width)
+        self.add_heads(width)
+        if config.flow:
+            self.model_up_flow = decoder(width)
+            self.add_flow_heads(width)
+
+    def forward(self, condition: Tensor, previous: Tensor, raw_only: bool, coarse: Features) -> tuple[Frame, Features]:
+        """condition: (B, tG, C, h, w); previous: (B, tG-1, 3, h, w); coarse: maps of half the size after one down."""
+        stacked = _stacked(condition)
+        trunk = self.model_down_seg(stacked) + self.model_down_img(_stacked(previous))
+        features = Features(
+            picture=self.model_up_img(trunk + coarse.picture),
+            flow=None if coarse.flow is None else self.model_up_flow(trunk + coarse.flow),
+            foreground=(None if coarse.foreground is None
+                        else self.indv_up(self.indv_down(stacked) + coarse.foreground)))
+        return self.paint(features, condition, previous, raw_only), features
+
+
+def foreground_width(config: GeneratorConfig) -> int:
+    """The coarsest foreground hourglass is half as wide where it goes down far."""
+    return config.width // 2 if config.n_downsample > 2 else config.width
+
+
+def build_generator(config: GeneratorConfig) -> nn.ModuleList:
+    """G0, G1, ...: the coarsest first."""
+    refining = [CompositeLocalGenerator(config, scale) for scale in range(1, config.n_scales)]
+    networks = nn.ModuleList([CompositeGenerator(config), *refining])
+    init_weights(networks)
+    return networks

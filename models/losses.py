@@ -1,0 +1,44 @@
+"""Tensors in, scalars out (SPEC 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+GanMode = Literal["ls", "original", "hinge"]
+Scores = Sequence[Sequence[Tensor]]  # per scale the feature maps of a discriminator, its score last
+
+
+def _gan_scale(score: Tensor, real: bool, mode: GanMode, for_discriminator: bool) -> Tensor:
+    if mode == "ls":
+        return (score - float(real)).square().mean()
+    if mode == "original":
+        return F.binary_cross_entropy_with_logits(score, torch.full_like(score, float(real)))
+    if not for_discriminator:
+        return -score.mean()
+    return F.relu(1 - score if real else 1 + score).mean()
+
+
+def gan_loss(scores: Scores, real: bool, mode: GanMode, for_discriminator: bool = True) -> Tensor:
+    """How far the scores are from saying `real` (or its opposite), summed over the scales.
+
+    ls: mean squared error to 1 or 0; original: binary cross entropy on logits; hinge: the usual, whose generator side
+    (for_discriminator False) is minus the score.
+    """
+    return torch.stack([_gan_scale(scale[-1], real, mode, for_discriminator) for scale in scores]).sum()
+
+
+def feature_matching_loss(fake: Scores, real: Scores) -> Tensor:
+    """L1 between the feature maps of fake and (detached) real, summed over scales and all layers but the last."""
+    terms = [F.l1_loss(f, r.detach()) for fakes, reals in zip(fake, real, strict=True)
+             for f, r in zip(fakes[:-1], reals[:-1], strict=True)]
+    return torch.stack(terms).sum() if terms else fake[0][-1].new_zeros(())
+
+
+def masked_l1(x: Tensor, y: Tensor | float, confidence: Tensor) -> Tensor:
+    """mean |x C - y C|, C broadcast over channels."""
+    return (x * confidence - y * confidence).abs().mean()

@@ -1,0 +1,96 @@
+"""All networks of a run under their published names, and their optimisers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.optim import Adam, Optimizer
+
+from models.discriminators import DiscriminatorConfig, MultiScaleDiscriminator
+from models.generators import GeneratorConfig, build_generator
+from models.temporal import TemporalConfig
+
+
+@dataclass(frozen=True)
+class Networks:
+    """generator: the coarsest first. temporal: one discriminator per temporal scale."""
+
+    generator: nn.ModuleList
+    image: MultiScaleDiscriminator
+    temporal: nn.ModuleList
+    face: MultiScaleDiscriminator | None
+
+    def named(self) -> dict[str, nn.Module]:
+        """By the names that their files have: G0, G1, ..., D, D_T0, ..., D_f."""
+        named: dict[str, nn.Module] = {f"G{i}": network for i, network in enumerate(self.generator)}
+        named["D"] = self.image
+        named |= {f"D_T{s}": network for s, network in enumerate(self.temporal)}
+        return named | ({"D_f": self.face} if self.face else {})
+
+    def to(self, device: torch.device) -> Networks:
+        """Moves them, in place."""
+        for network in self.named().values():
+            network.to(device)
+        return self
+
+    def players(self) -> dict[str, list[nn.Parameter]]:
+        """The weights that each optimiser moves: G, D (with the face's), D_T0, ..."""
+        discriminators = [self.image, *([self.face] if self.face else [])]
+        return {"G": list(self.generator.parameters()),
+                "D": [p for network in discriminators for p in network.parameters()],
+                **{f"D_T{s}": list(network.parameters()) for s, network in enumerate(self.temporal)}}
+
+
+def face_config(config: DiscriminatorConfig) -> DiscriminatorConfig:
+    """The face region is small: two scales fewer."""
+    return DiscriminatorConfig(config.width, config.n_layers, max(1, config.n_scales - 2), config.norm,
+                               config.keep_features)
+
+
+def build_networks(generator: GeneratorConfig, discriminator: DiscriminatorConfig, temporal: TemporalConfig,
+                   face: bool) -> Networks:
+    """Freshly drawn."""
+    seen = generator.condition_channels + generator.picture_channels
+    group = temporal.n_frames * generator.picture_channels + (temporal.n_frames - 1) * 2
+    return Networks(
+        generator=build_generator(generator),
+        image=MultiScaleDiscriminator(seen, discriminator),
+        temporal=nn.ModuleList(MultiScaleDiscriminator(group, discriminator) for _ in range(temporal.n_scales)),
+        face=MultiScaleDiscriminator(seen, face_config(discriminator)) if face else None)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """two_rates: TTUR, half the rate for G, twice for D, no momentum for either; the D_T as without."""
+
+    lr: float = 0.0002
+    beta1: float = 0.5
+    two_rates: bool = False
+
+    def settings(self, player: str) -> tuple[float, tuple[float, float]]:
+        """Learning rate and betas."""
+        if not self.two_rates or player not in ("G", "D"):
+            return self.lr, (self.beta1, 0.999)
+        return self.lr / 2 if player == "G" else self.lr * 2, (0.0, 0.9)
+
+
+def build_optimizers(networks: Networks, config: OptimizerConfig) -> dict[str, Optimizer]:
+    """Adam for each player; `initial_lr` is what the schedule's factor multiplies."""
+    def adam(player: str, parameters: list[nn.Parameter]) -> Optimizer:
+        lr, betas = config.settings(player)
+        return Adam([{"params": parameters, "initial_lr": lr}], lr=lr, betas=betas)
+
+    return {player: adam(player, parameters) for player, parameters in networks.players().items()}
+
+
+def set_learning_rates(optimizers: dict[str, Optimizer], factor: float) -> None:
+    for group in _groups(optimizers):
+        group["lr"] = group["initial_lr"] * factor
+
+
+def _groups(optimizers: dict[str, Optimizer]) -> Iterator[dict]:
+    for optimizer in optimizers.values():
+        yield from optimizer.param_groups

@@ -1,0 +1,70 @@
+"""The perceptual loss on VGG19 features (SPEC 8), with torchvision's network and weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from util.checkpoint import load_state, read_file
+from util.errors import UserError
+from util.torchvision_models import import_torchvision
+
+# the layers whose activations are compared (torchvision's numbering: relu1_1, 2_1, 3_1, 4_1, 5_1) and their weights
+LAYERS = {1: 1 / 32, 6: 1 / 16, 11: 1 / 8, 20: 1 / 4, 29: 1.0}
+WIDEST = 1024  # pictures are halved until they are no wider
+
+
+class PerceptualLoss(nn.Module):
+    """Weighted L1 between VGG19 activations. Pictures are taken as they are, in [-1, 1]. Its weights never train."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = import_torchvision().models.vgg19(weights=None).features[:max(LAYERS) + 1]
+        self.requires_grad_(False)
+
+    def activations(self, x: Tensor) -> list[Tensor]:
+        kept = []
+        for index, layer in enumerate(self.features):
+            x = layer(x)
+            if index in LAYERS:
+                kept.append(x)
+        return kept
+
+    def forward(self, fake: Tensor, real: Tensor) -> Tensor:
+        """fake, real: (N, 3, H, W) -> scalar; no gradient goes to `real`."""
+        while fake.shape[-1] > WIDEST:
+            fake, real = F.avg_pool2d(fake, 2), F.avg_pool2d(real, 2)
+        with torch.no_grad():
+            targets = self.activations(real)
+        pairs = zip(LAYERS.values(), self.activations(fake), targets, strict=True)
+        return torch.stack([weight * F.l1_loss(x, y) for weight, x, y in pairs]).sum()
+
+
+def _feature_weights(state: Mapping[str, Tensor], network: PerceptualLoss) -> dict[str, Tensor]:
+    """The needed part of a whole VGG19's state dict, or of its `features` alone."""
+    bare = {key.removeprefix("features."): value for key, value in state.items()}
+    return {key: value for key, value in bare.items() if key in network.features.state_dict()}
+
+
+def _published_weights() -> Mapping[str, Tensor]:
+    weights = import_torchvision().models.VGG19_Weights.IMAGENET1K_V1
+    try:
+        return weights.get_state_dict(progress=True, check_hash=True)
+    except (URLError, OSError) as problem:
+        raise UserError(
+            f"the weights of VGG19 are neither in torch's cache ({torch.hub.get_dir()}/checkpoints) nor could they be "
+            f"fetched ({problem}): fetch {weights.url} on another machine and give it with --vgg_weights PATH, "
+            "or train without the perceptual loss: --no_vgg") from None
+
+
+def load_perceptual_loss(path: Path | None) -> PerceptualLoss:
+    """With the weights of `path`, or else torchvision's published ones. UserError when they cannot be had."""
+    network = PerceptualLoss()
+    state = read_file(path, "--vgg_weights") if path else _published_weights()
+    load_state(network.features, _feature_weights(state, network), str(path or "torchvision's VGG19"))
+    return network

@@ -1,0 +1,82 @@
+"""The one autoregressive path of training and synthesis (SPEC 7): every frame sees the pictures generated before it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from models.blocks import pyramid
+from models.generators import Features, Frame
+
+
+@dataclass(frozen=True)
+class History:
+    """The last tG-1 generated pictures at every scale, the finest scale first: (B, tG-1, 3, h, w)."""
+
+    pictures: tuple[Tensor, ...]
+
+    @staticmethod
+    def begin(first: Tensor, scales: int) -> History:
+        """From the first pictures of a sequence, (B, tG-1, 3, H, W) in [-1, 1]: real, painted or zeros."""
+        return History(pyramid(first, scales))
+
+    def push(self, pictures: Sequence[Tensor]) -> History:
+        """With the newest picture of every scale, (B, 3, h, w), in and the oldest out."""
+        return History(tuple(torch.cat([past[:, 1:], new.unsqueeze(1)], dim=1)
+                             for past, new in zip(self.pictures, pictures, strict=True)))
+
+    def detach(self) -> History:
+        return History(tuple(past.detach() for past in self.pictures))
+
+
+@dataclass(frozen=True)
+class RolloutConfig:
+    """n_frames: tG. backpropagate: frames that a gradient passes back through. train_coarse: whether all networks
+    learn or only the finest. raw_first: how many of the first frames are `raw` alone (with `no_first_img`)."""
+
+    n_frames: int
+    backpropagate: int = 1
+    train_coarse: bool = True
+    raw_first: int = 0
+
+
+def step(networks: nn.ModuleList, conditions: Sequence[Tensor], history: History, *,
+         raw_only: bool = False, train_coarse: bool = True) -> tuple[Frame, History]:
+    """One frame.
+
+    networks: the coarsest first. conditions: the frame's and the tG-1 before it, per scale, the finest first,
+    (B, tG, C, h, w). Returns the finest frame, (B, C, H, W), and the history that the next step takes.
+    """
+    assert len(networks) == len(conditions) == len(history.pictures)
+    pictures: list[Tensor] = []
+    coarse: list[Features] = []
+    levels = zip(reversed(conditions), reversed(history.pictures), strict=True)
+    for network, (condition, past) in zip(networks, levels, strict=True):
+        learns = train_coarse or network is networks[-1]
+        with nullcontext() if learns else torch.no_grad():
+            frame, features = network(condition, past, raw_only, *coarse)
+        coarse = [features]
+        pictures.insert(0, frame.picture)
+    return frame, history.push(pictures)
+
+
+def rollout(networks: nn.ModuleList, condition: Tensor, history: History,
+            config: RolloutConfig) -> tuple[Frame, History]:
+    """The frames of one training window.
+
+    condition: (B, load + tG - 1, C, H, W), as encoded. Returns frames (B, load, C, H, W) and the history after them.
+    """
+    levels = pyramid(condition, len(networks))
+    frames = []
+    for t in range(condition.shape[1] - config.n_frames + 1):
+        if t % config.backpropagate == 0:
+            history = history.detach()
+        seen = [level[:, t:t + config.n_frames] for level in levels]
+        frame, history = step(networks, seen, history, raw_only=t < config.raw_first,
+                              train_coarse=config.train_coarse)
+        frames.append(frame)
+    return Frame.stack(frames), history

@@ -1,0 +1,48 @@
+"""From conditions to pictures, frame by frame in constant memory (SPEC 7), by the same step as training."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from models.blocks import pyramid
+from models.conditions import ConditionConfig, pad_clip
+from models.first_frame import FirstPictures
+from models.rollout import History, step
+from util.clip import Clip
+
+
+@dataclass(frozen=True)
+class SynthesisConfig:
+    """n_frames: tG. size_multiple: what the networks need sides to divide by; others are padded and cropped back.
+    begin_with_zeros: `no_first_img`, so a sequence's first frame is `raw` alone."""
+
+    conditions: ConditionConfig
+    n_frames: int
+    size_multiple: int
+    begin_with_zeros: bool
+
+
+@torch.no_grad()
+def synthesise(networks: nn.ModuleList, frames: Iterable[Clip], first: FirstPictures, config: SynthesisConfig,
+               device: torch.device) -> Iterator[tuple[Clip, Tensor]]:
+    """A sequence's frames (B, T=1 each) -> each frame from the tG-th on, with its picture (B, 3, H, W) in [-1, 1]."""
+    given: list[Clip] = []
+    seen: deque[tuple[Tensor, ...]] = deque(maxlen=config.n_frames)
+    history = None
+    for frame in frames:
+        padded = pad_clip(frame, config.size_multiple).to(device)
+        seen.append(pyramid(config.conditions.encode(padded), len(networks)))
+        if len(seen) < config.n_frames:
+            given.append(padded)
+            continue
+        begins = history is None
+        history = history or History.begin(first(given), len(networks))
+        conditions = [torch.cat(level, dim=1) for level in zip(*seen, strict=True)]
+        made, history = step(networks, conditions, history, raw_only=begins and config.begin_with_zeros)
+        height, width = frame.condition.shape[-2:]
+        yield frame, made.picture[..., :height, :width]

@@ -1,0 +1,242 @@
+"""Training, to be read from top to bottom: run, clip, window, step."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from tqdm import tqdm
+
+from models.conditions import ConditionConfig, pad_clip
+from models.flow import ReferenceFlow
+from models.flow.reference import reference_flow
+from models.networks import Networks, set_learning_rates
+from models.objectives import (
+    ObjectiveConfig,
+    Perceptual,
+    Terms,
+    Window,
+    face_terms,
+    image_terms,
+    motion_terms,
+    perceptual_terms,
+    sum_of,
+    temporal_terms,
+)
+from models.rollout import History, RolloutConfig, rollout
+from models.saving import RunState, save_epoch, save_latest
+from models.schedule import Phase, ScheduleConfig, phase_at
+from models.temporal import FrameGroups, Memory, SeenFrame, TemporalConfig, group_frames, neighbours
+from models.visuals import visuals
+from util.clip import Clip, Flow
+from util.errors import UserError
+from util.journal import Journal
+
+Players = dict[str, Terms]  # "D" (single pictures, motion, faces), "D_T0", ...: what was computed beside each
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """steps_per_epoch: batches. begin_with_zeros: `no_first_img`, the network paints the first pictures itself.
+    save_latest_freq, print_freq, display_freq: in clips; save_epoch_freq: in epochs."""
+
+    conditions: ConditionConfig
+    objectives: ObjectiveConfig
+    temporal: TemporalConfig
+    schedule: ScheduleConfig
+    steps_per_epoch: int
+    begin_with_zeros: bool
+    size_multiple: int
+    folder: Path
+    options: Mapping[str, str]
+    print_freq: int = 100
+    display_freq: int = 100
+    save_latest_freq: int = 1000
+    save_epoch_freq: int = 1
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Of one window: its losses before its step, and what it looked like."""
+
+    losses: dict[str, float]
+    clip: Clip
+    window: Window
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """show: a condition (C, H, W) as a picture."""
+
+    networks: Networks
+    optimizers: dict[str, Optimizer]
+    reference: ReferenceFlow
+    perceptual: Perceptual | None
+    config: TrainerConfig
+    journal: Journal
+    device: torch.device
+    show: Callable[[Tensor], np.ndarray]
+
+    # the run
+
+    def fit(self, clips: Iterator[Clip], run: RunState) -> None:
+        """Trains from `run` to the last epoch. clips: the batches from there on, in order."""
+        while run.epoch <= self.config.schedule.last_epoch:
+            phase = phase_at(run.epoch, self.config.schedule)
+            set_learning_rates(self.optimizers, phase.lr_factor)
+            for run in self.train_epoch(clips, run, phase):
+                self.save_if_due(run)
+            if run.epoch % self.config.save_epoch_freq == 0:
+                save_epoch(self.config.folder, str(run.epoch), self.networks)
+            run = replace(run, epoch=run.epoch + 1, step=0)
+            self.save(run)
+
+    def train_epoch(self, clips: Iterator[Clip], run: RunState, phase: Phase) -> Iterator[RunState]:
+        """Yields where the run stands after every batch."""
+        steps = self.config.steps_per_epoch
+        with tqdm(total=steps, initial=run.step, desc=f"epoch {run.epoch}/{self.config.schedule.last_epoch}",
+                  unit="batch", dynamic_ncols=True) as bar:
+            for step in range(run.step, steps):
+                began = time.perf_counter()
+                trained = self.train_clip(next(clips), phase)
+                run = replace(run, step=step + 1)
+                self.record(run, trained, (time.perf_counter() - began) / run.batch_size)
+                bar.set_postfix({name: f"{trained.losses[name]:.2f}" for name in ("G_GAN", "G_GAN_Feat", "D_real")})
+                bar.update()
+                yield run
+
+    # a clip
+
+    def train_clip(self, clip: Clip, phase: Phase) -> Trained:
+        """All windows of a batch of clips, each followed by a step; history and memory pass from one to the next."""
+        clip = pad_clip(clip, self.config.size_multiple)
+        history, memory = None, Memory.empty(self.config.temporal)
+        for number, window in enumerate(clip.windows(self.config.schedule.n_frames_G)):
+            trained, history, memory = self.train_window(clip, window, number * clip.load, phase, history, memory)
+        return trained
+
+    def train_window(self, clip: Clip, window: Clip, start: int, phase: Phase, history: History | None,
+                     memory: Memory) -> tuple[Trained, History, Memory]:
+        """start: number of the window's first generated frame in the clip."""
+        view, history = self.generate(clip, window.to(self.device), start, phase, history)
+        seen = {start + i: SeenFrame(view.real[:, i], view.frames.picture[:, i], view.reference.flow[:, i])
+                for i in range(clip.load)}
+        groups, memory = group_frames(memory, seen, self.config.temporal)
+        losses = self.update(self.judge(clip, view, groups), window, phase)
+        return Trained(losses, window, view), history, memory
+
+    # a window
+
+    def generate(self, clip: Clip, window: Clip, start: int, phase: Phase,
+                 history: History | None) -> tuple[Window, History]:
+        """The window as the generator paints it, beside the real one and how that moved."""
+        real, past = window.picture, self.config.schedule.n_frames_G - 1
+        assert real is not None
+        condition = self.config.conditions.encode(window)
+        first = history is None
+        if history is None:
+            given = torch.zeros_like(real[:, :past]) if self.config.begin_with_zeros else real[:, :past]
+            history = History.begin(given, len(self.networks.generator))
+        newest = real[:, past - 1] if first else history.pictures[0][:, -1]
+        frames, history = rollout(self.networks.generator, condition, history, RolloutConfig(
+            n_frames=past + 1, backpropagate=phase.backpropagate, train_coarse=phase.train_coarse,
+            raw_first=clip.load if first and self.config.begin_with_zeros else 0))
+        view = Window(
+            condition=condition[:, past:], real=real[:, past:], real_before=real[:, past - 1:-1], frames=frames,
+            fake_before=torch.cat([newest.unsqueeze(1), frames.picture[:, :-1]], dim=1).detach(),
+            reference=self.flow_between(clip, [(n, n - 1) for n in range(start, start + clip.load)],
+                                        real[:, past:], real[:, past - 1:-1]))
+        return view, history
+
+    def flow_between(self, clip: Clip, pairs: list[tuple[int, int]], current: Tensor, previous: Tensor) -> Flow:
+        """Reference flow of (B, P, 3, H, W) pictures, the loader's where it has it. pairs: generated frames' numbers."""
+        past = self.config.schedule.n_frames_G - 1
+        known = clip.known_flow([(a + past, b + past) for a, b in pairs])
+        return reference_flow(self.reference, current, previous, known)
+
+    def judge(self, clip: Clip, window: Window, groups: list[FrameGroups | None]) -> Players:
+        """All terms of the window, none of them stepped on yet."""
+        config, networks = self.config.objectives, self.networks
+        terms = image_terms(networks.image, window, config) | motion_terms(window, config)
+        if self.perceptual is not None:
+            terms |= perceptual_terms(self.perceptual, window, config)
+        if networks.face is not None:
+            terms |= face_terms(networks.face, window, config)
+        found = {scale: group for scale, group in enumerate(groups) if group is not None}
+        return {"D": terms} | {
+            f"D_T{scale}": temporal_terms(networks.temporal[scale], group, self.group_flow(clip, group, scale),
+                                          config).named(scale)
+            for scale, group in found.items()}
+
+    def group_flow(self, clip: Clip, groups: FrameGroups, scale: int) -> Tensor:
+        """Flow inside temporal groups (B, G, tD-1, 2, H, W): each frame's own, or, where dense groups stride, anew."""
+        if scale == 0 or self.config.temporal.sparse:
+            return groups.flow
+        pairs = [pair for group in groups.numbers for pair in neighbours(group)]
+        current, previous = (part.flatten(1, 2) for part in (groups.real[:, :, 1:], groups.real[:, :, :-1]))
+        flow = self.flow_between(clip, pairs, current, previous).flow
+        return flow.unflatten(1, (len(groups.numbers), -1))
+
+    # a step
+
+    def update(self, players: Players, window: Clip, phase: Phase) -> dict[str, float]:
+        """One step of G, D and every D_T that had groups, on gradients computed before any of them moved."""
+        losses = checked_losses(players, window)
+        self.backward("G", sum_of(t for terms in players.values() for t in terms.generator.values()), phase)
+        for player, terms in players.items():
+            self.backward(player, sum_of(terms.discriminator.values()) / 2, phase)
+        for player in ("G", *players):
+            self.optimizers[player].step()
+        return losses
+
+    def backward(self, player: str, loss: Tensor, phase: Phase) -> None:
+        """Gradients to the weights of one player alone, though the graph holds them all."""
+        optimizer = self.optimizers[player]
+        optimizer.zero_grad()
+        weights = self.networks.players()[player]
+        if player == "G" and not phase.train_coarse:
+            weights = list(self.networks.generator[-1].parameters())
+        loss.backward(inputs=weights, retain_graph=True)
+
+    # what people see
+
+    def record(self, run: RunState, trained: Trained, seconds: float) -> None:
+        """Losses and pictures, when their turn has come."""
+        if self.due(run, self.config.print_freq):
+            self.journal.losses(run.epoch, run.clips, self.total_clips(run), seconds, trained.losses)
+        if self.due(run, self.config.display_freq):
+            pictures = {"condition": self.show(trained.clip.condition[0, -1].cpu()), **visuals(trained.window)}
+            self.journal.pictures(run.epoch, self.total_clips(run), pictures)
+
+    def total_clips(self, run: RunState) -> int:
+        """Since the run began."""
+        return (run.epoch - 1) * self.config.steps_per_epoch * run.batch_size + run.clips
+
+    def due(self, run: RunState, every: int) -> bool:
+        return self.total_clips(run) % math.lcm(every, run.batch_size) == 0
+
+    def save_if_due(self, run: RunState) -> None:
+        if self.due(run, self.config.save_latest_freq):
+            self.save(run)
+
+    def save(self, run: RunState) -> None:
+        save_latest(self.config.folder, self.networks, self.optimizers, run, self.config.options)
+
+
+def checked_losses(players: Players, window: Clip) -> dict[str, float]:
+    """All terms as numbers (one transfer from the device). UserError names what is not finite, before any step."""
+    named = {name: value for terms in players.values() for side in (terms.generator, terms.discriminator)
+             for name, value in side.items()}
+    losses = dict(zip(named, torch.stack(list(named.values())).tolist(), strict=True))
+    if broken := [f"{name} is {value}" for name, value in losses.items() if not math.isfinite(value)]:
+        clips = "; ".join(f"{names[0]} to {names[-1]}" for names in window.names)
+        raise UserError(f"training stopped before the step: {', '.join(broken)} on {clips}: resume from the last save "
+                        "with a smaller --lr, or look at these frames")
+    return losses

@@ -1,0 +1,56 @@
+"""From argument strings to checked, frozen options, printed and written as people know them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from options.rules import check
+from util.errors import UserError
+
+
+class Options(argparse.Namespace):
+    """Checked options, for reading only."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.__dict__.update(values)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"options are frozen: {name} cannot become {value!r}")
+
+
+class Parser(argparse.ArgumentParser):
+    """Refuses with a UserError, like everything else, and takes no abbreviations: they change meaning with new flags."""
+
+    def __init__(self, description: str) -> None:
+        super().__init__(description=description, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (all flags: {self.prog} --help)")
+
+
+def parse(parser: Parser, argv: Sequence[str] | None) -> Options:
+    """Options that hold together; UserError names the flags that do not."""
+    options = Options(vars(parser.parse_args(argv)))
+    check(options)
+    return options
+
+
+def _text(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def listing(options: Options) -> str:
+    """`key: value` lines, sorted: the `opt.txt` of a run."""
+    return "".join(f"{key}: {_text(value)}\n" for key, value in sorted(vars(options).items()))
+
+
+def report(options: Options, parser: Parser) -> str:
+    """The same for the eye: what differs from its default says so."""
+    def line(key: str, value: object) -> str:
+        default = parser.get_default(key)
+        return f"{key:>24}: {_text(value)}" + ("" if value == default else f"   [default: {_text(default)}]")
+
+    return "\n".join(line(key, value) for key, value in sorted(vars(options).items()))

@@ -1,0 +1,162 @@
+"""Every rule between flags, as data: what is refused, and what a run accepts but does not use."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from util.errors import UserError
+
+Options = Any  # a namespace of all flags, those of train.py or of test.py
+Test = Callable[[Options], bool]
+
+AT_LEAST = {
+    "batchSize": 1, "nThreads": 0, "max_dataset_size": 1, "label_nc": 0, "input_nc": 1, "loadSize": 32, "fineSize": 32,
+    "ngf": 1, "ndf": 1, "n_blocks": 0, "n_downsample_G": 1, "n_scales_spatial": 1, "n_blocks_local": 0,
+    "n_local_enhancers": 1, "n_frames_G": 2, "display_freq": 1, "print_freq": 1, "save_latest_freq": 1,
+    "save_epoch_freq": 1, "niter": 0, "niter_decay": 0, "niter_step": 1, "niter_fix_global": 0, "lr": 0, "beta1": 0,
+    "n_frames_total": 1, "max_frames_per_gpu": 1, "max_frames_backpropagate": 1, "max_t_step": 1,
+    "clips_per_epoch": 1, "num_D": 1, "n_layers_D": 1, "n_frames_D": 2, "n_scales_temporal": 0, "lambda_feat": 0,
+    "lambda_F": 0, "lambda_T": 0, "random_drop_prob": 0, "how_many": 1, "start_frame": 0, "fps": 1, "display_winsize": 16, "seed": 0,
+}
+AT_MOST = {"random_drop_prob": 1, "beta1": 0.999, "seed": 2**31 - 1}
+
+
+def condition_channels(options: Options) -> int | None:
+    """Channels that the mode's condition has; None where --input_nc says."""
+    if options.dataset_mode == "face":
+        return 1 if options.no_dist_map else 15
+    if options.dataset_mode == "pose":
+        return 3 if options.densepose_only or options.openpose_only else 6
+    return None
+
+
+def composes(options: Options) -> bool:
+    """Whether pictures are composed with the warped previous one; OpenPose alone moves too little for that."""
+    return not (options.no_flow or options.openpose_only)
+
+
+def is_train(options: Options) -> bool:
+    return hasattr(options, "niter")
+
+
+class Refusal(NamedTuple):
+    wrong: Test
+    message: str  # formatted with the options
+
+
+class Unused(NamedTuple):
+    flag: str
+    when: Test
+    because: str
+
+
+def _wrong_channels(options: Options) -> bool:
+    channels = condition_channels(options)
+    return channels is not None and options.input_nc != channels
+
+
+def _without_first(o: Options) -> bool:
+    return not is_train(o) and not (o.no_first_img or o.use_real_img or o.use_single_G)
+
+
+def _gpus(o: Options) -> list[str]:
+    return (o.gpu_ids or "0").split(",")
+
+
+REFUSED = (
+    Refusal(lambda o: o.output_nc != 3, "--output_nc {output_nc}: pictures have 3 channels (RGB); leave the flag out"),
+    Refusal(lambda o: o.netG != "composite",
+            "--netG {netG} is no video network: --netG composite is (others paint single images)"),
+    Refusal(lambda o: o.dataset_mode in ("face", "pose") and o.label_nc > 0,
+            "--label_nc {label_nc} and --dataset_mode {dataset_mode} exclude each other: only label maps have labels"),
+    Refusal(lambda o: o.densepose_only and o.openpose_only,
+            "--densepose_only and --openpose_only exclude each other: leave out both to use both"),
+    Refusal(_wrong_channels, "--input_nc {input_nc} does not fit --dataset_mode {dataset_mode}: give --input_nc 15 for "
+            "faces (1 with --no_dist_map), 6 for poses (3 with --densepose_only or --openpose_only)"),
+    Refusal(lambda o: o.dataset_mode in ("temporal", "test") and not o.label_nc and o.input_nc not in (1, 3),
+            "--input_nc {input_nc}: conditions that are pictures have 3 channels (RGB) or 1 (grey); label maps need "
+            "--label_nc"),
+    Refusal(lambda o: o.fg and not o.label_nc, "--fg needs label maps: give --label_nc, or leave out --fg"),
+    Refusal(lambda o: o.fg and (not o.fg_labels or max(o.fg_labels) >= o.label_nc or min(o.fg_labels) < 0),
+            "--fg_labels {fg_labels} are not all labels 0 to N-1 of --label_nc {label_nc}"),
+    Refusal(lambda o: o.ngf % 2 ** (o.n_scales_spatial - 1) != 0 or (
+                o.fg and o.n_downsample_G > 2 and o.ngf % 2**o.n_scales_spatial != 0),
+            "--ngf {ngf} cannot be halved for each of --n_scales_spatial {n_scales_spatial} networks (with --fg once "
+            "more): give a multiple of a higher power of two"),
+    Refusal(lambda o: o.add_face_disc and o.dataset_mode != "pose",
+            "--add_face_disc finds faces in pose maps: it needs --dataset_mode pose, found {dataset_mode}"),
+    Refusal(_without_first, "test.py does not know where the first pictures come from: give --use_real_img (real ones "
+            "from the data), --no_first_img (the network was trained to begin by itself) or --use_single_G"),
+    Refusal(lambda o: not is_train(o) and o.use_single_G and not (o.no_first_img or o.use_real_img),
+            "--use_single_G: single-image networks are not in this version yet; give --use_real_img or --no_first_img"),
+    Refusal(lambda o: is_train(o) and o.niter + o.niter_decay < 1,
+            "--niter {niter} and --niter_decay {niter_decay} make no epoch: give one of them at least 1"),
+    Refusal(lambda o: is_train(o) and o.continue_train and o.which_epoch != "latest",
+            "--continue_train goes on from the latest saved state only, found --which_epoch {which_epoch}: to start "
+            "anew from an epoch's weights give --load_pretrain DIR --which_epoch {which_epoch}"),
+    Refusal(lambda o: o.n_gpus_gen != -1 and not 1 <= o.n_gpus_gen <= len(_gpus(o)),
+            "--n_gpus_gen {n_gpus_gen} does not fit --gpu_ids {gpu_ids}: give 1 up to their number, or -1 for all"),
+)
+
+
+def _mode_is_not(*modes: str) -> Test:
+    return lambda o: o.dataset_mode not in modes
+
+
+def _always(_: Options) -> bool:
+    return True
+
+
+UNUSED = (
+    *(Unused(flag, _always, "accepted for old scripts, without effect") for flag in (
+        "pool_size", "aspect_ratio", "ntest", "display_id", "local_rank", "label_feat", "feat_num", "nef",
+        "load_features", "netE", "n_downsample_E", "fp16", "n_local_enhancers")),
+    Unused("input_nc", lambda o: o.label_nc > 0, "the condition has --label_nc one-hot channels"),
+    Unused("use_instance", _mode_is_not("temporal", "test"), "only street data has instance maps"),
+    *(Unused(flag, _mode_is_not("face"), "only faces have it") for flag in (
+        "no_canny_edge", "no_dist_map", "random_scale_points")),
+    *(Unused(flag, _mode_is_not("pose"), "only poses have it") for flag in (
+        "densepose_only", "openpose_only", "remove_face_labels", "random_drop_prob", "basic_point_only", "people")),
+    Unused("random_scale_points", is_train, "it changes faces in test only"),
+    Unused("use_single_G", is_train, "training takes the first pictures from the data"),
+    Unused("use_single_G", lambda o: not is_train(o) and (o.no_first_img or o.use_real_img),
+           "--no_first_img or --use_real_img comes first"),
+    Unused("use_real_img", lambda o: o.no_first_img, "--no_first_img comes first"),
+    Unused("fg_labels", lambda o: not o.fg, "it needs --fg"),
+    Unused("niter_fix_global", lambda o: o.n_scales_spatial == 1, "there is only one network"),
+    Unused("n_blocks_local", lambda o: o.n_scales_spatial == 1, "there is no refining network"),
+    Unused("vgg_weights", lambda o: is_train(o) and o.no_vgg, "--no_vgg leaves the loss out"),
+    Unused("load_pretrain", lambda o: is_train(o) and o.continue_train, "--continue_train goes on where it stood"),
+    Unused("load_pretrain", lambda o: not is_train(o), "test.py loads the run itself"),
+    Unused("sparse_D", lambda o: is_train(o) and o.n_scales_temporal == 0, "there is no temporal discriminator"),
+)
+
+
+def out_of_range(options: Options) -> Iterator[str]:
+    for flags, fits, words in ((AT_LEAST, float.__ge__, "at least"), (AT_MOST, float.__le__, "at most")):
+        for flag, bound in flags.items():
+            value = getattr(options, flag, None)
+            if value is not None and not fits(float(value), float(bound)):
+                yield f"--{flag} {value}: expected {words} {bound}"
+
+
+def check(options: Options) -> None:
+    """UserError for the first thing that cannot be, naming its flags."""
+    values = {key: ",".join(map(str, value)) if isinstance(value, tuple) else value
+              for key, value in vars(options).items()}
+    for line in out_of_range(options):
+        raise UserError(line)
+    for refusal in REFUSED:
+        if refusal.wrong(options):
+            raise UserError(refusal.message.format(**values))
+
+
+def unused(options: Options, parser: argparse.ArgumentParser) -> list[str]:
+    """A line for every flag that was given and has no effect, and for what one flag decides for another."""
+    lines = [f"--{rule.flag} is not used: {rule.because}" for rule in UNUSED
+             if getattr(options, rule.flag, None) != parser.get_default(rule.flag) and rule.when(options)]
+    if options.openpose_only and not options.no_flow:
+        lines.append("--openpose_only implies --no_flow: every frame is painted anew")
+    return lines

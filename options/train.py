@@ -1,0 +1,93 @@
+"""The flags of training (SPEC 1)."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from options.base import add_base_flags
+from options.parsing import Options, Parser, parse
+
+
+def training_parser() -> Parser:
+    parser = Parser("Learn to turn label maps, face edges or poses into video.")
+    add_base_flags(parser)
+    add_progress_flags(parser)
+    add_schedule_flags(parser)
+    add_clip_flags(parser)
+    add_discriminator_flags(parser)
+    add_loss_flags(parser)
+    add_flow_flags(parser)
+    return parser
+
+
+def parse_train(argv: Sequence[str] | None = None) -> Options:
+    """Checked options of `train.py`. UserError names the flags that do not fit together."""
+    return parse(training_parser(), argv)
+
+
+def add_progress_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("watching and saving (all counted in clips)")
+    group.add_argument("--phase", default="train", help="prefix of the data's folders")
+    group.add_argument("--display_freq", type=int, default=100, help="pictures to the page")
+    group.add_argument("--print_freq", type=int, default=100, help="losses to loss_log.txt")
+    group.add_argument("--save_latest_freq", type=int, default=1000, help="save the latest state")
+    group.add_argument("--save_epoch_freq", type=int, default=1, metavar="EPOCHS", help="save an epoch's weights")
+    group.add_argument("--no_html", action="store_true", help="no page")
+    group.add_argument("--continue_train", action="store_true", help="go on where the run's saved state stands")
+    group.add_argument("--which_epoch", default="latest", help="weights that --load_pretrain takes: latest or an epoch")
+
+
+def add_schedule_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("schedule and optimiser")
+    group.add_argument("--niter", type=int, default=10, metavar="EPOCHS", help="at full learning rate")
+    group.add_argument("--niter_decay", type=int, default=10, metavar="EPOCHS", help="while it falls to 0")
+    group.add_argument("--niter_step", type=int, default=5, metavar="EPOCHS", help="after so many, clips get longer")
+    group.add_argument("--niter_fix_global", type=int, default=0, metavar="EPOCHS",
+                       help="at first only the finest network learns")
+    group.add_argument("--lr", type=float, default=0.0002, help="learning rate of Adam")
+    group.add_argument("--beta1", type=float, default=0.5, help="momentum of Adam")
+    group.add_argument("--TTUR", action="store_true", help="two learning rates: half for G, twice for D, no momentum")
+
+
+def add_clip_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("clips")
+    group.add_argument("--n_frames_total", type=int, default=30, help="frames generated of a clip, at first")
+    group.add_argument("--max_frames_per_gpu", type=int, default=1, help="frames of a window on a GPU")
+    group.add_argument("--max_frames_backpropagate", type=int, default=1, help="frames a gradient passes back through")
+    group.add_argument("--max_t_step", type=int, default=1, help="largest spacing of a clip's frames")
+    group.add_argument("--clips_per_epoch", type=int, metavar="N",
+                       help="clips of an epoch, for little data; default: one from each sequence (poses: one from "
+                            "each possible start)")
+
+
+def add_discriminator_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("discriminators")
+    group.add_argument("--num_D", type=int, default=2, help="scales of each")
+    group.add_argument("--n_layers_D", type=int, default=3, help="layers of each scale")
+    group.add_argument("--ndf", type=int, default=64, help="width of the first layer")
+    group.add_argument("--n_frames_D", type=int, default=3, help="frames that a temporal one sees")
+    group.add_argument("--n_scales_temporal", type=int, default=3, help="temporal ones, each striding further")
+    group.add_argument("--sparse_D", action="store_true", help="temporal groups without overlap")
+    group.add_argument("--pool_size", type=int, default=1, help="accepted, without effect")
+
+
+def add_loss_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("losses")
+    group.add_argument("--gan_mode", default="ls", choices=["ls", "original", "hinge"], help="adversarial loss")
+    group.add_argument("--lambda_feat", type=float, default=10.0, help="weight of feature matching and VGG")
+    group.add_argument("--lambda_F", type=float, default=10.0, help="weight of the flow loss")
+    group.add_argument("--lambda_T", type=float, default=10.0, help="weight of the warping losses")
+    group.add_argument("--no_ganFeat", action="store_true", help="no feature matching")
+    group.add_argument("--no_vgg", action="store_true", help="no perceptual loss")
+    group.add_argument("--vgg_weights", type=Path, metavar="PATH", help="VGG19's weights; default: torchvision's")
+
+
+def add_flow_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("reference flow")
+    group.add_argument("--flow_net", default="auto", choices=["auto", "flownet2", "raft", "dis", "none"],
+                       help="auto: flownet2 if its file is there, else raft if its weights are cached, else dis")
+    group.add_argument("--flownet2_checkpoint", type=Path, metavar="PATH",
+                       default=Path("models/flownet2_pytorch/FlowNet2_checkpoint.pth.tar"))
+    group.add_argument("--raft_weights", type=Path, metavar="PATH", help="default: torchvision's, if they are cached")

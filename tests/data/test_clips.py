@@ -1,0 +1,174 @@
+"""Clips from files: the same for any number of workers, in constant memory in test, with faults in one line."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import chain, count, islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from data.clips import ClipDataset, SequenceReader, make_loader
+from data.geometry import GeometryConfig
+from data.sampling import ClipPlan, Sampling, plan_epoch
+from data.sequences import find_sequences
+from data.street import Street
+from util.clip import Clip
+from util.errors import UserError
+
+STREET = Street(label_nc=8, input_nc=3, use_instance=True)
+MIRRORED_CROPS = GeometryConfig(64, 32, "scaleWidth_and_crop", flip=True)
+AS_STORED = GeometryConfig(64, 64, "none", flip=False)
+LENGTHS = {"s1": 7, "s2": 5}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two sequences whose every frame is of its own colour: the red channel is its number."""
+    folder, rng = tmp_path_factory.mktemp("street"), np.random.default_rng(0)
+    for name, length in LENGTHS.items():
+        for stream in ("A", "B", "inst"):
+            (folder / f"train_{stream}" / name).mkdir(parents=True)
+        for i in range(length):
+            picture = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
+            picture[..., 0] = i
+            Image.fromarray(picture).save(folder / f"train_B/{name}/{i:03}.png")
+            Image.fromarray(picture[..., 1] % 8).save(folder / f"train_A/{name}/{i:03}.png")
+            Image.fromarray(picture[..., 1].astype(np.uint16) * 100).save(folder / f"train_inst/{name}/{i:03}.png")
+    return folder
+
+
+def dataset(root: Path, geometry: GeometryConfig = MIRRORED_CROPS, annotate: Callable[[Clip], Clip] | None = None
+            ) -> ClipDataset:
+    return ClipDataset(STREET, find_sequences(root, "train", STREET.streams(picture=True)), geometry, annotate)
+
+
+def equal(a: Clip, b: Clip) -> bool:
+    assert a.picture is not None and b.picture is not None and a.instance is not None and b.instance is not None
+    return (torch.equal(a.condition, b.condition) and torch.equal(a.picture, b.picture)
+            and torch.equal(a.instance, b.instance) and (a.names, a.load) == (b.names, b.load))
+
+
+def twice_as_bright(clip: Clip) -> Clip:
+    return replace(clip, picture=clip.picture * 2)
+
+
+def broken(clip: Clip) -> Clip:
+    raise KeyError("a defect, not the user's")
+
+
+PLANS = plan_epoch(list(LENGTHS.values()), Sampling(max_frames_per_gpu=2, batch_size=2, clips_per_epoch=6), 4, epoch=1)
+
+
+def test_a_clip_holds_the_frames_of_its_plan(root: Path) -> None:
+    clip = dataset(root, AS_STORED)[ClipPlan(1, (0, 2, 4), load=1, seed=(0,))]
+    assert clip.condition.shape == (1, 3, 1, 48, 64) and clip.condition.dtype == torch.uint8
+    assert clip.instance is not None and clip.picture is not None
+    assert clip.instance.shape == (1, 3, 1, 48, 64) and clip.instance.dtype == torch.int32
+    assert ((clip.picture[0, :, 0, 0, 0] + 1) * 127.5).round().tolist() == [0, 2, 4]
+    assert clip.names == (("s2/000", "s2/002", "s2/004"),) and clip.load == 1
+
+
+def test_geometry_is_the_same_for_all_frames_and_maps(root: Path) -> None:
+    whole = dataset(root, AS_STORED)
+    plan = ClipPlan(0, (1, 2, 3), 1, seed=(5,))
+    full, cut = whole[plan], dataset(root)[plan]
+    assert cut.condition.shape[-2:] == (32, 32)
+    windows = [(y, x, flip) for y in range(17) for x in range(33) for flip in (False, True)]
+    views = [(full.picture[..., y:y + 32, x:x + 32], full.condition[..., y:y + 32, x:x + 32]) for y, x, _ in windows]
+    hits = [i for i, (p, c) in enumerate(views)
+            if torch.equal(p.flip(-1) if windows[i][2] else p, cut.picture)
+            and torch.equal(c.flip(-1) if windows[i][2] else c, cut.condition)]
+    assert len(hits) == 1
+
+
+def test_batches_have_all_their_clips(root: Path) -> None:
+    for batch, clip in zip(PLANS, make_loader(dataset(root), PLANS, workers=0), strict=True):
+        assert clip.condition.shape == (2, len(batch[0].frames), 1, 32, 32)
+        assert [names[0] for names in clip.names] == [f"s{p.sequence + 1}/{p.frames[0]:03}" for p in batch]
+        assert clip.load == batch[0].load
+
+
+@pytest.mark.parametrize(("workers", "context"), [(2, None), (1, "spawn")])
+def test_workers_change_nothing(root: Path, workers: int, context: str | None) -> None:
+    clips = dataset(root, annotate=twice_as_bright)
+    alone = list(make_loader(clips, PLANS, workers=0))
+    assert all(equal(a, b) for a, b in zip(alone, make_loader(clips, PLANS, workers, context=context), strict=True))
+
+
+def test_annotate_sees_the_clip(root: Path) -> None:
+    plain, bright = dataset(root)[PLANS[0][0]], dataset(root, annotate=twice_as_bright)[PLANS[0][0]]
+    assert plain.picture is not None and torch.equal(bright.picture, plain.picture * 2)
+
+
+def test_the_global_generator_is_left_alone(root: Path) -> None:
+    before = torch.get_rng_state()
+    next(make_loader(dataset(root), PLANS, workers=0))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_endless_batches_are_taken_as_needed(root: Path) -> None:
+    epochs = chain.from_iterable(plan_epoch([7, 5], Sampling(), 2, epoch) for epoch in count(1))
+    loader = make_loader(dataset(root), epochs, workers=1)
+    assert len({clip.names for clip in islice(loader, 5)}) > 2
+    loader.close()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_users_fault_arrives_as_one_line(root: Path, tmp_path: Path, workers: int) -> None:
+    clips = dataset(root)
+    (tmp_path / "bad.png").write_bytes(b"not a picture")
+    files = {**clips.sequences[0].files, "picture": (tmp_path / "bad.png",) * 7}
+    faulty = replace(clips, sequences=[replace(clips.sequences[0], files=files)])
+    with pytest.raises(UserError, match=r"bad\.png: not a picture") as fault:
+        next(make_loader(faulty, [[ClipPlan(0, (0,), 1, (0,))]], workers))
+    assert "\n" not in str(fault.value)
+
+
+def test_any_other_fault_keeps_its_traceback(root: Path) -> None:
+    with pytest.raises(KeyError, match=r"(?s)Traceback.*in broken"):
+        next(make_loader(dataset(root, annotate=broken), PLANS, workers=1))
+
+
+def test_unequal_sizes_in_a_batch_name_both_clips(root: Path, tmp_path: Path) -> None:
+    clips = dataset(root, AS_STORED)
+    for stream, mode in (("A", "L"), ("B", "RGB"), ("inst", "I;16")):
+        (tmp_path / stream).mkdir()
+        Image.new(mode, (40, 30)).save(tmp_path / stream / "x.png")
+    files = {s: (tmp_path / d / "x.png",) for s, d in zip(clips.sequences[0].files, ("A", "B", "inst"), strict=True)}
+    mixed = replace(clips, sequences=[clips.sequences[0], replace(clips.sequences[0], name="odd", files=files)])
+    batch = [ClipPlan(0, (3,), 1, (0,)), ClipPlan(1, (0,), 1, (1,))]
+    with pytest.raises(UserError, match="s1/003 of 64x48 and odd/x of 40x30: use --batchSize 1"):
+        next(make_loader(mixed, [batch], workers=0))
+
+
+def test_the_reader_gives_frame_after_frame(root: Path) -> None:
+    sequence = find_sequences(root, "train", STREET.streams(picture=True))[0]
+    reader = SequenceReader(STREET, sequence, AS_STORED, picture=True, start=2)
+    frames = list(reader)
+    assert len(frames) == len(reader) == 5
+    whole = dataset(root, AS_STORED)[ClipPlan(0, (2, 3, 4, 5, 6), 1, (0,))]
+    assert all(equal(frame, whole.frames(i, i + 1)) for i, frame in enumerate(frames))
+
+
+def test_the_reader_reads_on_demand_and_without_pictures(root: Path) -> None:
+    sequence = find_sequences(root, "train", STREET.streams(picture=False))[1]
+    gone = replace(sequence, files={s: (*f[:1], Path("gone.png")) for s, f in sequence.files.items()})
+    frames = iter(SequenceReader(STREET, gone, AS_STORED, picture=False))
+    assert next(frames).picture is None
+    with pytest.raises(UserError, match=r"gone\.png"):
+        next(frames)
+
+
+def test_a_picture_that_is_not_asked_for_is_left_out(root: Path) -> None:
+    sequence = find_sequences(root, "train", STREET.streams(picture=True))[0]
+    assert next(iter(SequenceReader(STREET, sequence, AS_STORED, picture=False))).picture is None
+
+
+@pytest.mark.parametrize("start", [-1, 7])
+def test_a_start_outside_the_sequence_is_refused(root: Path, start: int) -> None:
+    sequence = find_sequences(root, "train", STREET.streams(picture=True))[0]
+    with pytest.raises(UserError, match=f"--start_frame {start}: sequence s1 has frames 0..6"):
+        SequenceReader(STREET, sequence, AS_STORED, picture=False, start=start)

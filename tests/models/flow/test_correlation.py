@@ -1,0 +1,92 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from models.flow.correlation import correlation
+from models.flow.correlation_triton import correlation_triton, triton
+
+CASE = Path(__file__).parents[2] / "parity/flownet2/case.npz"
+SETTINGS = [((2, 5, 6, 7), 2, 1), ((1, 3, 9, 70), 4, 2), ((1, 4, 5, 11), 7, 3), ((1, 2, 3, 4), 9, 2),
+            ((1, 6, 4, 5), 0, 1)]
+
+
+def draw_pair(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor]:
+    maps = torch.randn(2, *shape, generator=torch.Generator().manual_seed(3), dtype=dtype)
+    return maps[0], maps[1]
+
+
+def by_definition(a: torch.Tensor, b: torch.Tensor, max_displacement: int, stride: int) -> torch.Tensor:
+    """One displacement at a time, one pixel at a time."""
+    n, _, height, width = a.shape
+    radius = max_displacement // stride
+    steps = [stride * k for k in range(-radius, radius + 1)]
+    out = torch.zeros(n, len(steps) ** 2, height, width)
+    for channel, (dy, dx) in enumerate((dy, dx) for dy in steps for dx in steps):
+        for y in range(max(0, -dy), min(height, height - dy)):
+            for x in range(max(0, -dx), min(width, width - dx)):
+                out[:, channel, y, x] = (a[:, :, y, x] * b[:, :, y + dy, x + dx]).mean(1)
+    return out
+
+
+@pytest.mark.parametrize(("shape", "max_displacement", "stride"), SETTINGS)
+def test_is_what_its_definition_says(shape: tuple[int, ...], max_displacement: int, stride: int) -> None:
+    a, b = draw_pair(shape)
+    expected = by_definition(a, b, max_displacement, stride)
+    torch.testing.assert_close(correlation(a, b, max_displacement, stride), expected, atol=1e-6, rtol=1e-5)
+
+
+def test_flownet2_release() -> None:
+    case = {name: torch.from_numpy(values) for name, values in np.load(CASE).items()}
+    out = correlation(case["corr_a"], case["corr_b"], 20, 2)
+    assert (out - case["corr"]).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize(("shape", "max_displacement", "stride"), [((2, 3, 4, 5), 2, 1), ((1, 2, 5, 7), 4, 2)])
+def test_gradients(shape: tuple[int, ...], max_displacement: int, stride: int) -> None:
+    a, b = (maps.requires_grad_() for maps in draw_pair(shape, torch.float64))
+    assert torch.autograd.gradcheck(lambda x, y: correlation(x, y, max_displacement, stride), (a, b))
+
+
+def test_gradients_across_blocks() -> None:
+    """Rows longer than a block, against autograd through shifted copies."""
+    a, b = (maps.requires_grad_() for maps in draw_pair((1, 2, 3, 90), torch.float64))
+    padded = torch.nn.functional.pad(b, (4, 4, 4, 4))
+    shifts = [(dy, dx) for dy in range(0, 9, 2) for dx in range(0, 9, 2)]
+    naive = torch.stack([(a * padded[..., dy:dy + 3, dx:dx + 90]).mean(1) for dy, dx in shifts], 1)
+    weights = torch.randn(naive.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    expected = torch.autograd.grad((naive * weights).sum(), (a, b))
+    got = torch.autograd.grad((correlation(a, b, 4, 2) * weights).sum(), (a, b))
+    torch.testing.assert_close(got, expected)
+
+
+class LargestTensor(TorchDispatchMode):
+    """The most elements that any tensor made inside holds."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(tensor, torch.Tensor):
+                self.numel = max(self.numel, tensor.untyped_storage().nbytes() // tensor.element_size())
+        return result
+
+
+def test_memory_does_not_grow_with_displacements() -> None:
+    """441 shifted copies would hold 441 x 64 channels; the output alone has 441."""
+    a, b = draw_pair((1, 64, 16, 32))
+    with LargestTensor() as largest:
+        out = correlation(a, b, 20, 2)
+    assert largest.numel <= out.numel()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(triton is None or not torch.cuda.is_available(), reason="needs Triton and a CUDA device")
+@pytest.mark.parametrize(("shape", "max_displacement", "stride"), [*SETTINGS, ((2, 64, 32, 130), 20, 2)])
+def test_triton_agrees(shape: tuple[int, ...], max_displacement: int, stride: int) -> None:
+    a, b = draw_pair(shape)
+    out = correlation_triton(a.cuda(), b.cuda(), max_displacement // stride, stride)
+    torch.testing.assert_close(out.cpu(), correlation(a, b, max_displacement, stride), atol=1e-6, rtol=1e-4)
