@@ -30,6 +30,7 @@ def _landmarks() -> np.ndarray:
 
 
 LANDMARKS = _landmarks()
+HEAD_SIDE = .64  # of the picture: the published crop, 2.5 faces wide, then lies within it
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,13 @@ class Look:
 def face_scene(rng: np.random.Generator, size: tuple[int, int], count: int
                ) -> Iterator[tuple[list[Layer], np.ndarray]]:
     """The layers and the (68, 2) landmarks of `count` frames of size (W, H)."""
-    side = min(size)
+    side = int(HEAD_SIDE * min(size))
     sprites = head_sprites(rng, side)
-    behind = [Layer(noise_texture(rng, size, rng.uniform(70, 190, 3), 25, side / 6), full_mask(size), np.eye(3)),
-              _shoulders(rng, size)]
+    behind = [Layer(noise_texture(rng, size, rng.uniform(70, 190, 3), 25, side / 5), full_mask(size), np.eye(3)),
+              _shoulders(rng, size, side)]
     phases = rng.uniform(0, 2 * np.pi, 3)
     for t in range(count):
-        places = head_places(_look(phases, t), side, (size[0] / 2, size[1] * .48))
+        places = head_places(_look(phases, t), side, (size[0] / 2, size[1] / 2))
         yield behind + place_sprites(sprites, places), place_landmarks(places, side)
 
 
@@ -116,9 +117,7 @@ def _with_iris(eye: Layer, x: float, side: int, colour: np.ndarray) -> Layer:
     return Layer(cv2.circle(texture, middle, max(1, side // 80), (10, 10, 10), -1), eye.mask, eye.place)
 
 
-def _shoulders(rng: np.random.Generator, size: tuple[int, int]) -> Layer:
-    width, height = size
-    side = min(size)
-    outline = np.array([(-.5, .55), (-.42, .40), (-.13, .33), (-.13, .1), (.13, .1), (.13, .33), (.42, .40), (.5, .55)])
-    mask = polygon_mask(size, outline * side + (width / 2, height * .48))
+def _shoulders(rng: np.random.Generator, size: tuple[int, int], side: int) -> Layer:
+    outline = np.array([(-.7, 1), (-.6, .55), (-.15, .45), (-.15, .1), (.15, .1), (.15, .45), (.6, .55), (.7, 1)])
+    mask = polygon_mask(size, outline * side + np.array(size) / 2)
     return Layer(noise_texture(rng, size, rng.uniform(40, 200, 3), 20, side / 10), mask, np.eye(3))

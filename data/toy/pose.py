@@ -92,8 +92,8 @@ def _joints(phase: float, size: tuple[int, int]) -> np.ndarray:
     for hip, shoulder, out in ((9, 2, 1), (12, 5, -1)):  # the picture's left is where the figure's right limbs go
         bend = out * swing
         body[shoulder] = body[1] + (-out * .085 * height, .02 * height)
-        body[shoulder + 1] = _from(body[shoulder], .14 * height, out * (40 + 25 * bend))
-        body[shoulder + 2] = _from(body[shoulder + 1], .13 * height, out * (70 + 60 * bend))
+        body[shoulder + 1] = _from(body[shoulder], .14 * height, out * (25 + 20 * bend))
+        body[shoulder + 2] = _from(body[shoulder + 1], .13 * height, out * (35 + 40 * bend))
         body[hip] = body[8] + (-out * .045 * height, 0)
         body[hip + 1] = _from(body[hip], .19 * height, out * (10 + 8 * bend))
         body[hip + 2] = _from(body[hip + 1], .18 * height, out * (4 - 6 * bend))

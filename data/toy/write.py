@@ -17,7 +17,7 @@ Content = np.ndarray | str | Mapping[str, np.ndarray]  # a picture or map, a tex
 Files = dict[str, Content]  # by stream
 View = tuple[list[Layer], Rendered, Files]  # a frame: what it is made of, what is seen of it, what is written
 
-SIZES = {"street": (256, 128), "face": (128, 128), "pose": (256, 192)}
+SIZES = {"street": (256, 128), "face": (160, 160), "pose": (256, 160)}
 SUFFIXES = {"A": ".png", "B": ".png", "inst": ".png", "keypoints": ".txt", "img": ".png",
             "openpose": "_keypoints.json", "densepose": ".png", "flow": ".npz"}
 PHASE_SEEDS = {"train": 0, "test": 1}

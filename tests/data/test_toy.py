@@ -94,13 +94,13 @@ def test_street_formats(toys):
 def test_face_formats(toys):
     for path in (toys / "face/train_keypoints").glob("*/*.txt"):
         points = np.loadtxt(path, delimiter=",", dtype=int)
-        assert points.shape == (68, 2) and (points >= 0).all() and (points < 128).all()
+        assert points.shape == (68, 2) and (points >= 0).all() and (points < 160).all()
         assert points[0, 0] < points[36, 0] < points[30, 0] < points[45, 0] < points[16, 0]
         assert points[19, 1] < points[37, 1] < points[33, 1] < points[51, 1] < points[8, 1]
 
 
 def test_faces_talk_and_turn(tmp_path):
-    make_toy_data("face", tmp_path, sequences=1, frames=25, size=(128, 128))
+    make_toy_data("face", tmp_path, sequences=1, frames=25, size=(192, 192))
     points = np.stack([np.loadtxt(path, delimiter=",") for path in sorted(tmp_path.glob("train_keypoints/*/*"))])
     mouth, eye = points[:, 66, 1] - points[:, 62, 1], points[:, 41, 1] - points[:, 37, 1]
     assert np.ptp(mouth) >= 3 and np.ptp(eye) >= 4 and np.ptp(points[:, 30, 0]) >= 5

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# A talking head from face edges, 512 pixels wide: synthesis with the weights of edge2face_512.
+cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
+python test.py \
+  --name edge2face_512 \
+  --dataroot datasets/face/ --dataset_mode face --input_nc 15 \
+  --use_single_G \
+  --loadSize 512 \
+  "$@"

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# A dancer from poses, 256 pixels high: synthesis with the weights of pose2body_256p.
+cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
+python test.py \
+  --name pose2body_256p \
+  --dataroot datasets/pose --dataset_mode pose --input_nc 6 \
+  --n_scales_spatial 1 --no_first_img \
+  --resize_or_crop scaleHeight --loadSize 256 \
+  "$@"

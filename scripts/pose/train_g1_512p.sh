@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# A dancer from poses, 512 pixels high, trained on one GPU; goes on from pose2body_256p_g1.
+cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
+python train.py \
+  --name pose2body_512p_g1 \
+  --dataroot datasets/pose --dataset_mode pose --input_nc 6 \
+  --n_scales_spatial 2 --ngf 64 --num_D 3 --add_face_disc --no_first_img \
+  --resize_or_crop randomScaleHeight_and_scaledCrop --loadSize 768 --fineSize 512 \
+  --max_frames_per_gpu 2 \
+  --n_frames_total 12 --max_t_step 4 \
+  --niter 5 --niter_decay 5 --niter_fix_global 3 --lr 0.0001 \
+  --load_pretrain checkpoints/pose2body_256p_g1 \
+  "$@"
