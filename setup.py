@@ -26,7 +26,7 @@ setup(
     description="Video-to-video synthesis: label maps, face edges or body poses to photorealistic video",
     license="MIT",
     python_requires=">=3.11",
-    packages=["data", "models", "models.flow", "options", "util"],
+    packages=["data", "data.toy", "models", "models.flow", "options", "util"],
     install_requires=CORE,
     extras_require={"face": FACE, "demo": [*FACE, "scikit-video>=1.1.11"], "test": TEST},
 )

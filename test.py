@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 from tqdm import tqdm
@@ -42,7 +43,7 @@ def main() -> None:
         frames = synthesise(networks, reader, first, configs.synthesis(options), placement.device)
         count = min(left, len(reader) - options.n_frames_G + 1)
         with SequenceWriter(folder / sequence.name, options.fps, suffixes) as writer:
-            for _, (clip, picture) in zip(range(count), tqdm(frames, sequence.name, count, unit="frame")):
+            for clip, picture in islice(tqdm(frames, sequence.name, count, unit="frame"), count):
                 shown = {"real_A": domain.show(clip.condition[0, 0]), "fake_B": to_uint8(picture[0])}
                 if clip.picture is not None:
                     shown["real_B"] = to_uint8(clip.picture[0, 0])

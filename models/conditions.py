@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ def instance_edges(ids: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class ConditionConfig:
-    """label_nc: number of labels, 0 when the condition is a picture. instance_edges: whether an edge channel follows."""
+    """label_nc: number of labels, 0 for a picture as condition. instance_edges: whether an edge channel follows."""
 
     label_nc: int
     instance_edges: bool
@@ -55,6 +55,4 @@ def pad_clip(clip: Clip, multiple: int) -> Clip:
     height, width = (-(-side // multiple) * multiple for side in clip.condition.shape[-2:])
     if (height, width) == clip.condition.shape[-2:]:
         return clip
-    maps = {name: _extended(value, height, width) for name in ("condition", "picture", "instance", "pair_flow")
-            if (value := getattr(clip, name)) is not None}
-    return replace(clip, **maps)
+    return clip.map(lambda tensor: _extended(tensor, height, width))

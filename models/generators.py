@@ -75,6 +75,8 @@ class Frame:
 class Painter(nn.Module):
     """Heads that coarse and refining networks share: from feature maps to a frame."""
 
+    indv_final: nn.Sequential  # where there is a foreground
+
     def __init__(self, config: GeneratorConfig, scale: int) -> None:
         super().__init__()
         self.config = config

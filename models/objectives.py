@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -132,7 +132,8 @@ def motion_terms(window: Window, config: ObjectiveConfig) -> Terms:
     flow = flat(frames.flow)
     terms["F_Flow"] = (masked_l1(flow, flat(reference.flow), confidence)
                        * config.lambda_flow / 2 ** (config.n_scales - 1))
-    terms["F_Warp"] = masked_l1(warp(flat(window.real_before), flow), flat(window.real), confidence) * config.lambda_warp
+    moved = warp(flat(window.real_before), flow)
+    terms["F_Warp"] = masked_l1(moved, flat(window.real), confidence) * config.lambda_warp
     if config.penalise_weight:
         terms["W"] = masked_l1(flat(frames.weight), 0.0, confidence)
     return Terms(terms)
@@ -189,5 +190,5 @@ def face_terms(discriminator: nn.Module, window: Window, config: ObjectiveConfig
                  {"D_f_real": verdict.real, "D_f_fake": verdict.fake})
 
 
-def sum_of(terms: object) -> Tensor:
-    return torch.stack(list(terms)).sum()  # type: ignore[call-overload]
+def sum_of(terms: Iterable[Tensor]) -> Tensor:
+    return torch.stack(list(terms)).sum()

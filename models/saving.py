@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +92,8 @@ def _scale_of(key: str) -> str:
 def fitting_scales(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     """A discriminator's weights with every scale that `found` has in the same shapes taken over, and the others."""
     taken, fresh = dict(own), []
-    for scale, keys in groupby(own, _scale_of):
-        keys = list(keys)
+    for scale in dict.fromkeys(map(_scale_of, own)):
+        keys = [key for key in own if _scale_of(key) == scale]
         if all(key in found and found[key].shape == own[key].shape for key in keys):
             taken |= {key: found[key] for key in keys}
         else:

@@ -1,4 +1,4 @@
-"""What changes from epoch to epoch, as a pure function of the epoch (SPEC 7 and 10): so a resume has nothing to restore."""
+"""What changes from epoch to epoch, a pure function of the epoch (SPEC 7 and 10): a resume has nothing to restore."""
 
 from __future__ import annotations
 

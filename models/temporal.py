@@ -93,7 +93,7 @@ def flow_pairs(n_frames: int, load: int, n_frames_G: int, config: TemporalConfig
 
 @dataclass(frozen=True)
 class SeenFrame:
-    """What the temporal discriminators remember of a frame: pictures (B, 3, H, W), flow to the one before (B, 2, H, W)."""
+    """What temporal discriminators remember of a frame: pictures (B, 3, H, W), flow to the one before (B, 2, H, W)."""
 
     real: Tensor
     fake: Tensor

@@ -91,15 +91,14 @@ class Trainer:
         while run.epoch <= self.config.schedule.last_epoch:
             phase = phase_at(run.epoch, self.config.schedule)
             set_learning_rates(self.optimizers, phase.lr_factor)
-            for run in self.train_epoch(clips, run, phase):
-                self.save_if_due(run)
+            run = self.train_epoch(clips, run, phase)
             if run.epoch % self.config.save_epoch_freq == 0:
                 save_epoch(self.config.folder, str(run.epoch), self.networks)
             run = replace(run, epoch=run.epoch + 1, step=0)
             self.save(run)
 
-    def train_epoch(self, clips: Iterator[Clip], run: RunState, phase: Phase) -> Iterator[RunState]:
-        """Yields where the run stands after every batch."""
+    def train_epoch(self, clips: Iterator[Clip], run: RunState, phase: Phase) -> RunState:
+        """The rest of an epoch, batch by batch; returns where the run then stands."""
         steps = self.config.steps_per_epoch
         with tqdm(total=steps, initial=run.step, desc=f"epoch {run.epoch}/{self.config.schedule.last_epoch}",
                   unit="batch", dynamic_ncols=True) as bar:
@@ -110,7 +109,9 @@ class Trainer:
                 self.record(run, trained, (time.perf_counter() - began) / run.batch_size)
                 bar.set_postfix({name: f"{trained.losses[name]:.2f}" for name in ("G_GAN", "G_GAN_Feat", "D_real")})
                 bar.update()
-                yield run
+                if self.due(run, self.config.save_latest_freq):
+                    self.save(run)
+        return run
 
     # a clip
 
@@ -156,7 +157,7 @@ class Trainer:
         return view, history
 
     def flow_between(self, clip: Clip, pairs: list[tuple[int, int]], current: Tensor, previous: Tensor) -> Flow:
-        """Reference flow of (B, P, 3, H, W) pictures, the loader's where it has it. pairs: generated frames' numbers."""
+        """Reference flow of (B, P, 3, H, W) pictures, the loader's where it has it. pairs: of generated frames."""
         past = self.config.schedule.n_frames_G - 1
         known = clip.known_flow([(a + past, b + past) for a, b in pairs])
         return reference_flow(self.reference, current, previous, known)
@@ -221,10 +222,6 @@ class Trainer:
 
     def due(self, run: RunState, every: int) -> bool:
         return self.total_clips(run) % math.lcm(every, run.batch_size) == 0
-
-    def save_if_due(self, run: RunState) -> None:
-        if self.due(run, self.config.save_latest_freq):
-            self.save(run)
 
     def save(self, run: RunState) -> None:
         save_latest(self.config.folder, self.networks, self.optimizers, run, self.config.options)

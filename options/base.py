@@ -76,7 +76,7 @@ def add_pose_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--densepose_only", action="store_true", help="condition: DensePose alone (--input_nc 3)")
     group.add_argument("--openpose_only", action="store_true", help="condition: OpenPose alone (--input_nc 3)")
     group.add_argument("--add_face_disc", action="store_true", help="a discriminator for the face")
-    group.add_argument("--remove_face_labels", action="store_true", help="in training: no face parts, noisy face points")
+    group.add_argument("--remove_face_labels", action="store_true", help="in training: no face parts, noisy points")
     group.add_argument("--random_drop_prob", type=float, default=0.2, metavar="P",
                        help="in training: drop each part with this probability")
     group.add_argument("--basic_point_only", action="store_true", help="neither hands nor face nor ears")

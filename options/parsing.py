@@ -21,7 +21,7 @@ class Options(argparse.Namespace):
 
 
 class Parser(argparse.ArgumentParser):
-    """Refuses with a UserError, like everything else, and takes no abbreviations: they change meaning with new flags."""
+    """Refuses with a UserError, as all else does, and takes no abbreviations: new flags would change their meaning."""
 
     def __init__(self, description: str) -> None:
         super().__init__(description=description, allow_abbrev=False)

@@ -18,7 +18,8 @@ AT_LEAST = {
     "save_epoch_freq": 1, "niter": 0, "niter_decay": 0, "niter_step": 1, "niter_fix_global": 0, "lr": 0, "beta1": 0,
     "n_frames_total": 1, "max_frames_per_gpu": 1, "max_frames_backpropagate": 1, "max_t_step": 1,
     "clips_per_epoch": 1, "num_D": 1, "n_layers_D": 1, "n_frames_D": 2, "n_scales_temporal": 0, "lambda_feat": 0,
-    "lambda_F": 0, "lambda_T": 0, "random_drop_prob": 0, "how_many": 1, "start_frame": 0, "fps": 1, "display_winsize": 16, "seed": 0,
+    "lambda_F": 0, "lambda_T": 0, "random_drop_prob": 0, "how_many": 1, "start_frame": 0, "fps": 1,
+    "display_winsize": 16, "seed": 0,
 }
 AT_MOST = {"random_drop_prob": 1, "beta1": 0.999, "seed": 2**31 - 1}
 

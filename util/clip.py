@@ -7,7 +7,8 @@ Flow is in pixels, channel 0 = x, channel 1 = y, and backward: picture[t](p) ~ p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,10 +53,8 @@ class Clip:
 
     def frames(self, start: int, stop: int) -> Clip:
         """Frames start..stop-1; flows stay with the whole clip."""
-        cut = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name in ("condition", "picture", "instance"):
-            cut[name] = None if cut[name] is None else cut[name][:, start:stop]
-        return Clip(**{**cut, "names": tuple(n[start:stop] for n in self.names), "pairs": (), "pair_flow": None})
+        bare = replace(self, names=tuple(n[start:stop] for n in self.names), pairs=(), pair_flow=None)
+        return bare.map(lambda tensor: tensor[:, start:stop])
 
     def known_flow(self, pairs: Sequence[tuple[int, int]]) -> Tensor | None:
         """(B, len(pairs), 2, H, W): what the loader's workers estimated between these frames; None if not all."""
@@ -69,21 +68,23 @@ class Clip:
         for start in range(0, len(self) - history - self.load + 1, self.load):
             yield self.frames(start, start + self.load + history)
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> Clip:
-        tensors = {f.name: change(v) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+    def map(self, change: Callable[[Tensor], Tensor]) -> Clip:
+        """With every tensor changed."""
+        tensors: dict[str, Any] = {name: change(value) for name, value in vars(self).items()
+                                   if isinstance(value, Tensor)}
         return replace(self, **tensors)
 
     def to(self, device: torch.device) -> Clip:
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Clip:
         """Called by the data loader."""
-        return self._map(Tensor.pin_memory)
+        return self.map(Tensor.pin_memory)
 
     @staticmethod
     def stack(clips: Sequence[Clip]) -> Clip:
         """One batch of several clips of equal length, size and load."""
         first = clips[0]
-        joined = {f.name: torch.cat([getattr(c, f.name) for c in clips]) for f in fields(Clip)
-                  if isinstance(getattr(first, f.name), Tensor)}
+        joined: dict[str, Any] = {name: torch.cat([getattr(clip, name) for clip in clips])
+                                  for name, value in vars(first).items() if isinstance(value, Tensor)}
         return replace(first, **joined, names=tuple(name for c in clips for name in c.names))
