@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -26,6 +27,19 @@ class Flow:
 
 
 @dataclass(frozen=True)
+class Source:
+    """Which picture files the T frames of one clip were cut from, and how.
+
+    box: (left, top, right, bottom) of the part that fills the clip, in the files' pixels; fractions where a crop fell
+        between them, beyond the picture where the clip is black. flip: mirrored afterwards.
+    """
+
+    files: tuple[Path, ...]
+    box: tuple[float, float, float, float]
+    flip: bool = False
+
+
+@dataclass(frozen=True)
 class Clip:
     """A batch of clips of equal length and size.
 
@@ -37,6 +51,7 @@ class Clip:
         that order, (B, len(pairs), 2, H, W) float32 backward flow.
     names: for each of the B clips its T frame names, `SEQUENCE/STEM`.
     load: generated frames per training window.
+    source: of a single clip, for the loader's workers; a batch has none.
     """
 
     condition: Tensor
@@ -46,6 +61,7 @@ class Clip:
     load: int = 1
     pairs: tuple[tuple[int, int], ...] = ()
     pair_flow: Tensor | None = None
+    source: Source | None = None
 
     def __len__(self) -> int:
         return self.condition.shape[1]
@@ -55,7 +71,8 @@ class Clip:
         cut = {f.name: getattr(self, f.name) for f in fields(self)}
         for name in ("condition", "picture", "instance"):
             cut[name] = None if cut[name] is None else cut[name][:, start:stop]
-        return Clip(**{**cut, "names": tuple(n[start:stop] for n in self.names), "pairs": (), "pair_flow": None})
+        return Clip(**{**cut, "names": tuple(n[start:stop] for n in self.names), "pairs": (), "pair_flow": None,
+                       "source": None})
 
     def known_flow(self, pairs: Sequence[tuple[int, int]]) -> Tensor | None:
         """(B, len(pairs), 2, H, W): what the loader's workers estimated between these frames; None if not all."""
@@ -82,8 +99,10 @@ class Clip:
 
     @staticmethod
     def stack(clips: Sequence[Clip]) -> Clip:
-        """One batch of several clips of equal length, size and load."""
+        """One batch of several clips of equal length, size and load. Flow of pairs that not all know is dropped."""
+        if any(clip.pairs != clips[0].pairs for clip in clips):
+            clips = [replace(clip, pairs=(), pair_flow=None) for clip in clips]
         first = clips[0]
         joined = {f.name: torch.cat([getattr(c, f.name) for c in clips]) for f in fields(Clip)
                   if isinstance(getattr(first, f.name), Tensor)}
-        return replace(first, **joined, names=tuple(name for c in clips for name in c.names))
+        return replace(first, **joined, names=tuple(name for c in clips for name in c.names), source=None)
