@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from data.domain import Domain, FrameMaps
-from data.geometry import GeometryConfig, plan_geometry
+from data.domain import Domain, FrameMaps, Lead
+from data.geometry import Geometry, GeometryConfig, plan_geometry
 from data.sampling import ClipPlan
 from data.sequences import Sequence
-from util.clip import Clip
+from util.clip import Clip, Source
 from util.errors import UserError
 
 
@@ -39,7 +39,11 @@ class ClipDataset:
         geometry = plan_geometry(lead, self.geometry, rng)
         maps = [self.domain.read(sequence.paths(frame), geometry, rng) for frame in plan.frames]
         clip = replace(_clip(maps, [sequence.frame_name(frame) for frame in plan.frames]), load=plan.load)
-        return clip if self.annotate is None else self.annotate(clip)
+        if self.annotate is None:
+            return clip
+        files = tuple(sequence.paths(frame)["picture"] for frame in plan.frames)
+        source = Source(files, _shown(geometry, lead, clip), geometry.flip)
+        return replace(self.annotate(replace(clip, source=source)), source=None)
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,15 @@ def _collate(items: list[Clip | UserError]) -> Clip | UserError:
 
 def _size(clip: Clip) -> str:
     return f"{clip.condition.shape[-1]}x{clip.condition.shape[-2]}"
+
+
+def _shown(geometry: Geometry, lead: Lead, clip: Clip) -> tuple[float, float, float, float]:
+    """The part of the picture files that a clip shows: all of its geometry, or that one's middle columns (pose)."""
+    left, top, right, bottom = geometry.shown(lead.size)
+    width = clip.condition.shape[-1]
+    first = (geometry.size[0] - width) // 2
+    column = (right - left) / geometry.size[0]
+    return left + first * column, top, left + (first + width) * column, bottom
 
 
 def _clip(maps: Collection[FrameMaps], names: Collection[str]) -> Clip:

@@ -82,6 +82,14 @@ class Geometry:
         left, top, right, bottom = self.crop
         return right - left, bottom - top
 
+    def shown(self, original: Size) -> tuple[float, float, float, float]:
+        """(left, top, right, bottom): which part of pictures whose lead was of `original` size `apply` returns, in
+        their pixels."""
+        left, top, right, bottom = self.box or (0, 0, *original)
+        x, y = (right - left) / self.resize[0], (bottom - top) / self.resize[1]
+        crop = self.crop or (0, 0, *self.resize)
+        return left + crop[0] * x, top + crop[1] * y, left + crop[2] * x, top + crop[3] * y
+
     def apply(self, image: Image.Image, resample: Image.Resampling) -> Image.Image:
         """Any map of the clip, at the size that the plan's lead was read at."""
         if self.box is not None:

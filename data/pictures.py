@@ -64,6 +64,11 @@ def picture_tensor(image: Image.Image) -> Tensor:
     return (unit - 0.5) / 0.5
 
 
+def read_picture(path: Path) -> Tensor:
+    """(3, H, W) float32 in [-1, 1], whole and as large as it lies on disk."""
+    return picture_tensor(open_picture(path))
+
+
 def map_tensor(image: Image.Image, dtype: torch.dtype) -> Tensor:
     """(1, H, W) of a single-channel map of integers (a palette's: its indices)."""
     ids = np.asarray(image).astype(np.int32)  # Pillow's modes hold bits and big-endian words too: torch takes neither

@@ -27,6 +27,19 @@ class Flow:
 
 
 @dataclass(frozen=True)
+class Source:
+    """Which picture files the T frames of one clip were cut from, and how.
+
+    box: (left, top, right, bottom) of the part that fills the clip, in the files' pixels; fractions where a crop fell
+        between them, beyond the picture where the clip is black. flip: mirrored afterwards.
+    """
+
+    files: tuple[Path, ...]
+    box: tuple[float, float, float, float]
+    flip: bool = False
+
+
+@dataclass(frozen=True)
 class Clip:
     """A batch of clips of equal length and size.
 
@@ -38,6 +51,7 @@ class Clip:
         that order, (B, len(pairs), 2, H, W) float32 backward flow.
     names: for each of the B clips its T frame names, `SEQUENCE/STEM`.
     load: generated frames per training window.
+    source: of a single clip, for the loader's workers; a batch has none.
     """
 
     condition: Tensor
@@ -47,13 +61,15 @@ class Clip:
     load: int = 1
     pairs: tuple[tuple[int, int], ...] = ()
     pair_flow: Tensor | None = None
+    source: Source | None = None
 
     def __len__(self) -> int:
         return self.condition.shape[1]
 
     def frames(self, start: int, stop: int) -> Clip:
         """Frames start..stop-1; flows stay with the whole clip."""
-        bare = replace(self, names=tuple(n[start:stop] for n in self.names), pairs=(), pair_flow=None)
+        bare = replace(self, names=tuple(n[start:stop] for n in self.names), pairs=(), pair_flow=None,
+                       source=None)
         return bare.map(lambda tensor: tensor[:, start:stop])
 
     def known_flow(self, pairs: Sequence[tuple[int, int]]) -> Tensor | None:
@@ -83,8 +99,10 @@ class Clip:
 
     @staticmethod
     def stack(clips: Sequence[Clip]) -> Clip:
-        """One batch of several clips of equal length, size and load."""
+        """One batch of several clips of equal length, size and load. Flow of pairs that not all know is dropped."""
+        if any(clip.pairs != clips[0].pairs for clip in clips):
+            clips = [replace(clip, pairs=(), pair_flow=None) for clip in clips]
         first = clips[0]
         joined: dict[str, Any] = {name: torch.cat([getattr(clip, name) for clip in clips])
                                   for name, value in vars(first).items() if isinstance(value, Tensor)}
-        return replace(first, **joined, names=tuple(name for c in clips for name in c.names))
+        return replace(first, **joined, names=tuple(name for c in clips for name in c.names), source=None)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from models.flow.dis import Dis
 from models.flow.reference import NoFlow, ReferenceFlow
+from util.errors import UserError
 
 FLOW_NETS = ("auto", "flownet2", "raft", "dis", "none")
 
@@ -26,9 +26,38 @@ class FlowConfig:
     flownet2_checkpoint: Path = Path("models/flownet2_pytorch/FlowNet2_checkpoint.pth.tar")
     raft_weights: Path | None = None
 
+    def __post_init__(self) -> None:
+        if self.flow_net not in FLOW_NETS:
+            raise UserError(f"--flow_net {self.flow_net}: unknown; expected one of {', '.join(FLOW_NETS)}")
+
 
 def choose_flow(config: FlowConfig, device: torch.device) -> tuple[ReferenceFlow, str]:
-    """The reference flow on its device, and one sentence for the log saying which and why."""
-    if config.flow_net == "none":
-        return NoFlow(), "reference flow: none, as asked: its terms are 0"
-    return Dis(), "reference flow: dis"
+    """The reference flow with its weights on the device, and one sentence for the log saying which and why."""
+    name, why = _choose(config) if config.flow_net == "auto" else (config.flow_net, "--flow_net asks for it")
+    return _load(name, config, device), f"reference flow: {name} ({why})"
+
+
+def _choose(config: FlowConfig) -> tuple[str, str]:
+    if config.flownet2_checkpoint.is_file():
+        return "flownet2", f"its weights are there: {config.flownet2_checkpoint}"
+    if config.raft_weights is not None:
+        return "raft", f"its weights are given: {config.raft_weights}"
+    missing = f"FlowNet2's weights are not at {config.flownet2_checkpoint}"
+    from models.flow.raft import cached_weights
+    if (path := cached_weights()) is not None:
+        return "raft", f"{missing}, RAFT's are cached: {path}"
+    return "dis", f"{missing}, RAFT's are not cached; dis needs none"
+
+
+def _load(name: str, config: FlowConfig, device: torch.device) -> ReferenceFlow:
+    """Imports what is chosen alone: torchvision and OpenCV need not be there for the others."""
+    if name == "flownet2":
+        from models.flow.flownet2_reference import load_flownet2
+        return load_flownet2(config.flownet2_checkpoint, device)
+    if name == "raft":
+        from models.flow.raft import load_raft
+        return load_raft(config.raft_weights, device)
+    if name == "dis":
+        from models.flow.dis import Dis
+        return Dis()
+    return NoFlow()

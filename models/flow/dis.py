@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -11,23 +10,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.flow.reference import with_confidence
-from util.clip import Flow
+from models.flow.reference import ReferenceFlow
 from util.errors import UserError
 
 SMALLEST = 12  # OpenCV's patches do not fit smaller pictures
 
 
-@dataclass(frozen=True)
-class Dis:
+class Dis(ReferenceFlow):
     """DIS flow, preset MEDIUM, between grey pictures (SPEC 9). Picklable: runs in the loader's workers too."""
 
-    name: str = "dis"
+    name = "dis"
+    version = f"medium, OpenCV {cv2.__version__}"
 
-    def __call__(self, current: Tensor, previous: Tensor) -> Flow:
+    def vectors(self, current: Tensor, previous: Tensor) -> Tensor:
         pairs = zip(grey(current), grey(previous), strict=True)
-        flow = torch.from_numpy(np.stack([dis_flow(*pair) for pair in pairs]))
-        return with_confidence(flow.to(current.device), current, previous)
+        return torch.from_numpy(np.stack([dis_flow(*pair) for pair in pairs])).to(current.device)
 
 
 def dis_flow(current: np.ndarray, previous: np.ndarray) -> np.ndarray:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from models.warp import warp
@@ -13,31 +14,36 @@ from util.clip import Flow
 BELIEVED = 0.02  # largest squared RGB difference, in [-1, 1], that a right vector leaves (SPEC 9)
 
 
-class ReferenceFlow(Protocol):
-    """An estimator of backward flow. It never has gradients, and never trains."""
+class ReferenceFlow(ABC):
+    """An estimator of backward flow in pixels: `current(p) ~ previous(p + flow(p))`. It never trains.
 
-    @property
-    def name(self) -> str:
-        """As spelled after `--flow_net`."""
-        ...
+    Pictures are (N, 3, H, W) in [-1, 1], on any device; answers are float32, without gradient, on the same one.
+    """
+
+    name: str  # as spelled after --flow_net
+    version: str  # what the vectors depend on besides the pictures: the weights, the library
+
+    @abstractmethod
+    def vectors(self, current: Tensor, previous: Tensor) -> Tensor:
+        """(N, 2, H, W)."""
 
     def __call__(self, current: Tensor, previous: Tensor) -> Flow:
-        """current, previous: (N, 3, H, W) in [-1, 1], on any device, where the answer is given.
-
-        `current(p) ~ previous(p + flow(p))`, in pixels.
-        """
-        ...
+        """The vectors, and where they are believed."""
+        return with_confidence(self.vectors(current, previous), current, previous)
 
 
-class NoFlow:
+class NoFlow(ReferenceFlow):
     """Knows nothing: zero vectors that nobody believes, so that every masked term is 0."""
 
     name = "none"
+    version = ""
+
+    def vectors(self, current: Tensor, previous: Tensor) -> Tensor:
+        return current.new_zeros(current.shape[0], 2, *current.shape[2:], dtype=torch.float32)
 
     def __call__(self, current: Tensor, previous: Tensor) -> Flow:
-        n, _, height, width = current.shape
-        zeros = torch.zeros(n, 3, height, width, device=current.device)
-        return Flow(zeros[:, :2], zeros[:, 2:])
+        flow = self.vectors(current, previous)
+        return Flow(flow, flow[:, :1])
 
 
 @torch.no_grad()
@@ -45,6 +51,17 @@ def with_confidence(flow: Tensor, current: Tensor, previous: Tensor) -> Flow:
     """The flow (N, 2, H, W) of a picture pair (N, 3, H, W), believed where it carries previous onto current."""
     difference = (current - warp(previous, flow)).float().square().sum(1, keepdim=True)
     return Flow(flow.float(), (difference < BELIEVED).float())
+
+
+def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, C, H, W) to (H, W), bilinear, half-pixel centres."""
+    return maps if maps.shape[2:] == size else F.interpolate(maps, size, mode="bilinear", align_corners=False)
+
+
+def resize_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, 2, H, W) pixels to (H, W), in its pixels: x and y scale by their own ratios."""
+    ratio = flow.new_tensor([size[1] / flow.shape[3], size[0] / flow.shape[2]])
+    return resize(flow, size) * ratio[:, None, None]
 
 
 @torch.no_grad()

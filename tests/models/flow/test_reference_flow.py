@@ -8,6 +8,7 @@ from skimage import data
 
 from models.flow import NoFlow, with_confidence
 from models.flow.dis import Dis, dis_flow, grey
+from models.flow.reference import resize_flow
 from util.errors import UserError
 
 
@@ -68,3 +69,10 @@ def test_grey_rounds_as_the_picture_was_read() -> None:
 def test_a_picture_too_small_for_dis_is_refused() -> None:
     with pytest.raises(UserError, match="300x8 .*--flow_net none"):
         dis_flow(np.zeros((8, 300), np.uint8), np.zeros((8, 300), np.uint8))
+
+
+def test_vectors_resize_by_their_own_ratios() -> None:
+    flow = torch.tensor([3.0, 5.0]).reshape(1, 2, 1, 1).expand(1, 2, 4, 6)
+    resized = resize_flow(flow, (8, 18))
+    assert resized.shape == (1, 2, 8, 18)
+    torch.testing.assert_close(resized, torch.tensor([9.0, 10.0]).reshape(1, 2, 1, 1).expand(1, 2, 8, 18))

@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.flow.raft import Raft, cached_weights, load_raft
+from util.errors import UserError
+from util.torchvision_models import import_torchvision
+
+
+@pytest.fixture(scope="module")
+def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("raft") / "raft_small.pth"
+    torch.save(import_torchvision().models.optical_flow.raft_small(weights=None).state_dict(), path)
+    return path
+
+
+@pytest.mark.parametrize(("height", "width"), [(128, 160), (50, 131), (130, 20)])
+def test_borders_are_added_and_cut_at_the_same_place(height: int, width: int) -> None:
+    """A network that answers with its first picture's red and green must answer with the unpadded picture's."""
+    def network(current: torch.Tensor, previous: torch.Tensor) -> list[torch.Tensor]:
+        assert current.shape == previous.shape
+        assert all(side % 8 == 0 and side >= 128 for side in current.shape[2:])
+        return [torch.zeros_like(current[:, :2]), current[:, :2]]
+
+    current, previous = torch.rand(2, 2, 3, height, width)
+    torch.testing.assert_close(Raft(network).vectors(current, previous), current[:, :2])
+
+
+def test_its_weights_tell_which_network_it_is(small_weights: Path) -> None:
+    reference = load_raft(small_weights, torch.device("cpu"))
+    assert sum(p.numel() for p in reference.network.parameters()) == 990_162  # torchvision's count of raft_small
+    estimate = reference(*torch.rand(2, 1, 3, 40, 64))
+    assert estimate.flow.shape == (1, 2, 40, 64) and estimate.confidence.shape == (1, 1, 40, 64)
+    assert not estimate.flow.requires_grad
+
+
+def test_other_weights_are_refused(tmp_path: Path) -> None:
+    torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(UserError, match="other.pth .*neither RAFT"):
+        load_raft(tmp_path / "other.pth", torch.device("cpu"))
+
+
+def test_the_cache_is_torch_hubs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert cached_weights() is None
+    path = tmp_path / "hub/checkpoints/raft_small_C_T_V2-01064c6d.pth"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert cached_weights() == path
