@@ -61,6 +61,8 @@ def _sparse_queue(queue: Group, new: Sequence[int], scale: int, tD: int) -> tupl
 
 def plan_groups(kept: Sequence[Group], new: Sequence[int], config: TemporalConfig) -> GroupPlan:
     """kept: what the plan of the window before says, or () per scale before the first. new: this window's frames."""
+    if not config.n_scales:
+        return GroupPlan((), ())
     if not config.sparse:
         return _plan_dense(kept, new, config)
     queues, groups = zip(*(_sparse_queue(queue, new, scale, config.n_frames) for scale, queue in enumerate(kept)),
