@@ -24,7 +24,8 @@ class PerceptualLoss(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.features = import_torchvision().models.vgg19(weights=None).features[:max(LAYERS) + 1]
+        vgg = import_torchvision().models.vgg
+        self.features = vgg.make_layers(vgg.cfgs["E"])[:max(LAYERS) + 1]  # without its classifier, 120 of 144 M weights
         self.requires_grad_(False)
 
     def activations(self, x: Tensor) -> list[Tensor]:
