@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.optim import Optimizer
 
 from models.networks import Networks, build_optimizers
 from models.saving import RunState, load_generator, load_pretrained, resume, save_epoch, save_latest, weight_file
@@ -12,7 +13,6 @@ from models.schedule import phase_at
 from options import configs
 from options.parsing import Options
 from tests.tiny import street_clip, tiny_networks, tiny_options, tiny_trainer
-from util.checkpoint import load_weights
 from util.errors import UserError
 
 FLAGS = "--label_nc 5 --n_frames_total 4 --max_frames_per_gpu 2 --n_scales_temporal 2 --ndf 64 --n_layers_D 1"
@@ -58,7 +58,11 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Networks, d
     return folder, networks, {name: o.state_dict() for name, o in trainer.optimizers.items()}
 
 
-def fresh(options: Options = OPTIONS) -> tuple[Networks, dict]:
+def go_on(folder: Path, networks: Networks, optimizers: dict[str, Optimizer]) -> RunState:
+    return resume(folder, networks, optimizers)
+
+
+def fresh(options: Options = OPTIONS) -> tuple[Networks, dict[str, Optimizer]]:
     networks = tiny_networks(options, seed=9)
     return networks, build_optimizers(networks, configs.optimizer(options))
 
@@ -68,7 +72,7 @@ def test_a_resumed_run_stands_where_it_stood_bit_for_bit(stopped: tuple[Path, Ne
     networks, optimizers = fresh()
     assert not equal(weights(networks), weights(before))
     torch.manual_seed(1)
-    assert resume(folder, networks, optimizers) == RunState(2, 7, 3)
+    assert go_on(folder, networks, optimizers) == RunState(2, 7, 3)
     assert torch.equal(torch.rand(3), torch.rand(3, generator=torch.Generator().manual_seed(5)))
     assert equal(weights(networks), weights(before))
     assert equal({name: o.state_dict() for name, o in optimizers.items()}, optimizer_states)
@@ -79,7 +83,7 @@ def test_the_next_step_is_the_same_too(stopped: tuple[Path, Networks, dict]) -> 
     results = []
     for _ in range(2):
         networks, optimizers = fresh()
-        resume(stopped[0], networks, optimizers)
+        go_on(stopped[0], networks, optimizers)
         trainer = tiny_trainer(OPTIONS, networks)
         trainer.optimizers.update(optimizers)
         trained = trainer.train_clip(street_clip(6, 32, 48, load=2), phase_at(1, trainer.config.schedule))
@@ -96,11 +100,11 @@ def test_the_files_of_a_run(stopped: tuple[Path, Networks, dict]) -> None:
     assert equal(dict(exchanged), dict(networks.generator[0].state_dict()))
 
 
-def test_other_networks_do_not_resume(stopped: tuple[Path, Networks, dict]) -> None:
+def test_other_networks_do_not_go_on(stopped: tuple[Path, Networks, dict]) -> None:
     for flags, message in (("--n_scales_temporal 1", "holds the networks G0, D, D_T0, D_T1, these options make G0"),
                            ("--ngf 4", "another shape.*give the flags")):
         with pytest.raises(UserError, match=message) as error:
-            resume(stopped[0], *fresh(tiny_options(f"{FLAGS} {flags}")))
+            go_on(stopped[0], *fresh(tiny_options(f"{FLAGS} {flags}")))
         assert one_line(error)
 
 
@@ -108,12 +112,12 @@ def test_other_networks_do_not_resume(stopped: tuple[Path, Networks, dict]) -> N
 def test_another_file_is_no_state(content: dict, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "latest_state.pth")
     with pytest.raises(UserError, match=r"latest_state\.pth lacks .*networks.*no saved state"):
-        resume(tmp_path, *fresh())
+        go_on(tmp_path, *fresh())
 
 
 def test_nothing_to_resume(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"latest_state\.pth is not there.*--continue_train"):
-        resume(tmp_path, *fresh())
+        go_on(tmp_path, *fresh())
 
 
 # weights of a coarser stage
@@ -184,9 +188,9 @@ class Code:
 def test_broken_files_are_refused(content: bytes, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                                   ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "net.pth").write_bytes(content)
-    with pytest.raises(UserError, match=rf"net\.pth.*({message})") as error:
-        load_weights(tiny_networks(OPTIONS).generator[0], tmp_path / "net.pth", "--name")
+    weight_file(tmp_path, "latest", "G0").write_bytes(content)
+    with pytest.raises(UserError, match=rf"net_G0\.pth.*({message})") as error:
+        load_generator(tiny_networks(OPTIONS).generator, tmp_path, "latest")
     assert one_line(error) and not (tmp_path / "ran").exists()
 
 
@@ -202,17 +206,17 @@ def test_a_truncated_file_is_refused(kept: float, tmp_path: Path) -> None:
 
 def test_code_in_a_saved_file_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    torch.save({"model_down_seg.1.weight": Code()}, tmp_path / "net.pth")
-    with pytest.raises(UserError, match=r"net\.pth is not a file of weights") as error:
-        load_weights(tiny_networks(OPTIONS).generator[0], tmp_path / "net.pth", "--name")
+    torch.save({"model_down_seg.1.weight": Code()}, weight_file(tmp_path, "latest", "G0"))
+    with pytest.raises(UserError, match=r"net_G0\.pth is not a file of weights") as error:
+        load_generator(tiny_networks(OPTIONS).generator, tmp_path, "latest")
     assert one_line(error) and not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("content", [{"a": 1}, {"model_down_seg.1.weight": 3}, {1: torch.zeros(1)}])
 def test_files_of_other_things_are_refused(content: dict, tmp_path: Path) -> None:
-    torch.save(content, tmp_path / "net.pth")
-    with pytest.raises(UserError, match=r"net\.pth.*(missing|expected named weights)"):
-        load_weights(tiny_networks(OPTIONS).generator[0], tmp_path / "net.pth", "--name")
+    torch.save(content, weight_file(tmp_path, "latest", "G0"))
+    with pytest.raises(UserError, match=r"net_G0\.pth.*(missing|expected named weights)"):
+        load_generator(tiny_networks(OPTIONS).generator, tmp_path, "latest")
 
 
 def test_a_failed_save_leaves_the_old_files(stopped: tuple[Path, Networks, dict], tmp_path: Path,
