@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from data.checks import check_frames
 from data.clips import ClipDataset, make_loader
 from data.sampling import ClipPlan, Sampling, check_lengths, plan_epoch
 from data.sequences import find_sequences
@@ -50,6 +51,7 @@ def main() -> None:
     sequences = find_sequences(options.dataroot, options.phase, domain.streams(picture=True))
     lengths = [len(sequence) for sequence in sequences]
     check_lengths([sequence.name for sequence in sequences], lengths, options.n_frames_G)
+    checked = check_frames(domain, sequences)
     sampling = configs.sampling(options, placement.n_gpus_gen)
     schedule = configs.schedule(options, max(lengths), placement.n_gpus_gen)
 
@@ -65,7 +67,7 @@ def main() -> None:
         run = resume(folder, networks, optimizers)
     elif options.load_pretrain:
         fresh = load_pretrained(networks, options.load_pretrain, options.which_epoch)
-    announce(options, placement.reason, why, *fresh)
+    announce(options, placement.reason, checked, why, *fresh)
     trainer = Trainer(
         networks, optimizers, reference, perceptual,
         config=configs.trainer(options, schedule, steps_per_epoch=len(plan_epoch(lengths, sampling, 1, 1))),
