@@ -8,10 +8,12 @@ from data.clips import ClipDataset, make_loader
 from data.sampling import ClipPlan, Sampling, check_lengths, plan_epoch
 from data.sequences import find_sequences
 from models.flow import choose_flow
+from models.flow.annotate import EstimatingAnnotator
 from models.networks import build_networks, build_optimizers
 from models.perceptual import load_perceptual_loss
 from models.saving import RunState, load_pretrained, resume
 from models.schedule import ScheduleConfig, phase_at
+from models.temporal import PairsOf
 from models.trainer import Trainer
 from options import configs
 from options.parsing import Options, listing, report
@@ -69,7 +71,10 @@ def main() -> None:
         config=configs.trainer(options, schedule, steps_per_epoch=len(plan_epoch(lengths, sampling, 1, 1))),
         journal=open_journal(folder, options.name, options.display_winsize, not options.no_html, options.tf_log),
         device=placement.device, show=domain.show)
-    dataset = ClipDataset(domain, sequences, configs.geometry(options))
+    annotate = None
+    if reference.name == "dis":  # runs on a CPU: the loader's workers have one each
+        annotate = EstimatingAnnotator(reference, PairsOf(options.n_frames_G, configs.temporal(options)))
+    dataset = ClipDataset(domain, sequences, configs.geometry(options), annotate)
     trainer.fit(make_loader(dataset, batches(lengths, sampling, schedule, run), options.nThreads,
                             pin=placement.pin_memory), run)
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from util.clip import Clip
+
 Group = tuple[int, ...]
 
 
@@ -80,8 +82,19 @@ def neighbours(group: Group) -> list[tuple[int, int]]:
     return list(zip(group[1:], group[:-1], strict=True))
 
 
+@dataclass(frozen=True)
+class PairsOf:
+    """All (current, previous) frame numbers of a clip whose reference flow training on it will ask for. Picklable."""
+
+    n_frames_G: int
+    temporal: TemporalConfig
+
+    def __call__(self, clip: Clip) -> tuple[tuple[int, int], ...]:
+        return flow_pairs(len(clip), clip.load, self.n_frames_G, self.temporal)
+
+
 def flow_pairs(n_frames: int, load: int, n_frames_G: int, config: TemporalConfig) -> tuple[tuple[int, int], ...]:
-    """All (current, previous) numbers, as frames of the clip, whose reference flow training on it will ask for."""
+    """Those of a clip of n_frames, its given first ones counted, that is trained in windows of `load`."""
     first = n_frames_G - 1
     pairs = {(n, n - 1) for n in range(first, n_frames)}
     if not config.sparse:
