@@ -22,6 +22,7 @@ class ReferenceFlow(ABC):
 
     name: str  # as spelled after --flow_net
     version: str  # what the vectors depend on besides the pictures: the weights, the library
+    runs_in_workers = False  # whether the data loader's workers may run it: picklable, and on a CPU
 
     @abstractmethod
     def vectors(self, current: Tensor, previous: Tensor) -> Tensor:
