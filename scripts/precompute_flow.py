@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(why)
     pairs = file_pairs([sequence.files["picture"] for sequence in sequences],
                        flow_distances(options.max_t_step, configs.temporal(options)))
-    fill(FlowCache.of(options.flow_cache, reference), pairs, reference, lambda path: read_picture(path).to(device))
+    fill(FlowCache.of(options.flow_cache, reference), pairs, reference, read_picture, device)
     print(f"{len(pairs)} flows are in {options.flow_cache}")
 
 

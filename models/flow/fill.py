@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
 from models.flow.cache import FlowCache, ReadPicture
@@ -20,7 +21,8 @@ def file_pairs(sequences: Iterable[Sequence[Path]], distances: Iterable[int]) ->
             for n in range(distance, len(files))]
 
 
-def fill(cache: FlowCache, pairs: Sequence[FilePair], reference: ReferenceFlow, read: ReadPicture) -> None:
-    """Estimates what the cache lacks, with a progress bar. Cut off, it goes on where it was."""
+def fill(cache: FlowCache, pairs: Sequence[FilePair], reference: ReferenceFlow, read: ReadPicture,
+         device: torch.device) -> None:
+    """Estimates on `device` what the cache lacks, with a progress bar. Cut off, it goes on where it was."""
     for current, previous in tqdm(pairs, desc=f"flow of {reference.name}", unit="pair", dynamic_ncols=True):
-        cache.find_or_estimate(current, previous, reference, read)
+        cache.find_or_estimate(current, previous, reference, lambda path: read(path).to(device))

@@ -38,6 +38,7 @@ class NoFlow(ReferenceFlow):
 
     name = "none"
     version = ""
+    runs_in_workers = True
 
     def vectors(self, current: Tensor, previous: Tensor) -> Tensor:
         return current.new_zeros(current.shape[0], 2, *current.shape[2:], dtype=torch.float32)

@@ -43,8 +43,8 @@ def test_filling_goes_on_where_it_was(tmp_path: Path) -> None:
 
     reference = Raft(network)
     cache = FlowCache.of(tmp_path / "cache", reference)
-    fill(cache, pairs[:2], reference, read_picture)
-    fill(cache, pairs, reference, read_picture)
+    fill(cache, pairs[:2], reference, read_picture, torch.device("cpu"))
+    fill(cache, pairs, reference, read_picture, torch.device("cpu"))
     assert len(asked) == len(pairs) == 3
 
 
