@@ -44,7 +44,8 @@ def page() -> str:
                   "|---|---|---|---|"]
         both = {**test.get(title, {}), **train.get(title, {})}
         for flag, (default, words, _) in both.items():
-            where = ", ".join(name for name, found in (("train", train), ("test", test)) if flag in found.get(title, {}))
+            where = ", ".join(name for name, found in (("train", train), ("test", test))
+                              if flag in found.get(title, {}))
             lines.append(f"| `{flag}` | {default} | {words.replace('|', '/')} | {where} |")
     return "\n".join(lines) + "\n"
 
