@@ -106,6 +106,12 @@ def flow_pairs(n_frames: int, load: int, n_frames_G: int, config: TemporalConfig
     return tuple(sorted(pairs))
 
 
+def flow_distances(max_t_step: int, config: TemporalConfig) -> set[int]:
+    """How many frames of a video may lie between the two whose flow training asks for (`flow_pairs`, any spacing)."""
+    strides = [1] if config.sparse else [config.n_frames**scale for scale in range(max(config.n_scales, 1))]
+    return {spacing * stride for spacing in range(1, max_t_step + 1) for stride in strides}
+
+
 @dataclass(frozen=True)
 class SeenFrame:
     """What temporal discriminators remember of a frame: pictures (B, 3, H, W), flow to the one before (B, 2, H, W)."""

@@ -90,3 +90,5 @@ def add_flow_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--flownet2_checkpoint", type=Path, metavar="PATH",
                        default=Path("models/flownet2_pytorch/FlowNet2_checkpoint.pth.tar"))
     group.add_argument("--raft_weights", type=Path, metavar="PATH", help="default: torchvision's, if they are cached")
+    group.add_argument("--flow_cache", type=Path, metavar="DIR",
+                       help="keep the flow of untransformed pictures here, and estimate it once, not every epoch")
