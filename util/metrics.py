@@ -6,12 +6,13 @@ Pictures are (H, W, 3) uint8 RGB. Differences between pictures are in units of t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-Picture = NDArray[np.uint8]
+Picture = NDArray[Any]  # uint8; a warped one has fractions
 SSIM_WINDOW = 7  # scikit-image's default: smaller pictures have no SSIM
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from av.video.stream import VideoStream
 from util.errors import UserError
 from util.files import replacing
 
+SLACK = 0.25  # of a frame's time
 BT709 = 1  # code of colour primaries, transfer and matrix in the stream: said, since players guess by the size
 
 
@@ -63,11 +65,70 @@ class VideoWriter:
         return stream
 
 
+@dataclass(frozen=True)
+class VideoInfo:
+    """size: (width, height) as it is shown, turned if the file says so. rate: frames a second, the mean of a variable
+    one. n_frames: as announced, 0 where the file does not say. has_audio: whether there is a sound track."""
+
+    size: tuple[int, int]
+    rate: Fraction
+    n_frames: int
+    has_audio: bool
+
+
+def probe(path: Path) -> VideoInfo:
+    """Decodes the first frame. UserError for what is not a video."""
+    with _opened(path) as container:
+        stream = container.streams.video[0]
+        first = next(container.decode(stream), None)
+        if first is None:
+            raise UserError(f"{path}: a video without a frame; give a file that plays")
+        height, width = _upright(first).shape[:2]
+        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        return VideoInfo((width, height), rate, stream.frames, bool(container.streams.audio))
+
+
 def read_frames(path: Path) -> Iterator[np.ndarray]:
     """Every frame of a video's first picture stream as (H, W, 3) uint8 RGB; UserError when it cannot be decoded."""
+    for _, frame in read_timed(path):
+        yield frame
+
+
+def read_timed(path: Path) -> Iterator[tuple[float, np.ndarray]]:
+    """The same with the second that each is shown at."""
+    with _opened(path) as container:
+        rate = container.streams.video[0].average_rate or Fraction(25)
+        for number, frame in enumerate(container.decode(video=0)):
+            yield float(number / rate) if frame.time is None else frame.time, _upright(frame)
+
+
+def at_rate(frames: Iterable[tuple[float, np.ndarray]], rate: Fraction | float) -> Iterator[np.ndarray]:
+    """What is shown at every 1/rate seconds: frames are repeated or left out, so that a variable rate becomes even."""
+    held, shown, begin = None, 0, 0.0
+    slack = SLACK / rate  # containers round their times, to a millisecond some of them
+    for time, frame in frames:
+        if held is None:
+            begin = time
+        while held is not None and begin + shown / rate < time - slack:
+            yield held
+            shown += 1
+        held, last = frame, time
+    if held is not None and begin + shown / rate <= last + slack:
+        yield held
+
+
+def _upright(frame: av.VideoFrame) -> np.ndarray:
+    """Turned as the file's display matrix says: counter-clockwise, in quarters."""
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[av.container.InputContainer]:
     try:
         with av.open(str(path)) as container:
-            for frame in container.decode(video=0):
-                yield frame.to_ndarray(format="rgb24")
-    except (av.error.FFmpegError, IndexError) as error:  # IndexError: a file without any picture stream
-        raise UserError(f"{path}: not a video that can be decoded ({error}); give a file that plays") from error
+            if not container.streams.video:
+                raise UserError(f"{path}: a file without a picture stream; give a video")
+            yield container
+    except (av.error.FFmpegError, OSError) as error:
+        raise UserError(f"{path}: not a video that can be decoded to its end ({error}); give a file that plays"
+                        ) from error
