@@ -75,12 +75,16 @@ class ResultSequence:
     note: str = ""
 
 
-def write_results_page(folder: Path, sequences: Sequence[ResultSequence], title: str, width: int) -> None:
+def write_results_page(folder: Path, sequences: Sequence[ResultSequence], title: str, width: int,
+                       notes: Sequence[str] = ()) -> None:
     """`folder`/index.html over a test run's files, which it points to by paths relative to `folder`.
 
-    title: the run's name; width: of a picture on the page, in pixels (`--display_winsize`)."""
+    title: the run's name; width: of a picture on the page, in pixels (`--display_winsize`).
+    notes: shown above the sequences, a line each."""
     frames = sum(_length(sequence) for sequence in sequences)
     page, body = html.document(title, f"{len(sequences)} sequences, {frames} frames", width)
+    if notes:
+        body.add(html.section("Notes")).add(*(tags.p(note) for note in notes))
     for sequence in sequences:
         body.add(_result_section(folder, sequence))
     body.add(html.viewer_script())
