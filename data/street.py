@@ -52,7 +52,7 @@ class Street:
         images = {stream: self._open(stream, path) for stream, path in paths.items()}
         check_same_size({paths[stream]: image for stream, image in images.items()})
         return FrameMaps(
-            self._condition(images["condition"], geometry),
+            self.condition(images["condition"], geometry),
             picture_tensor(geometry.apply(images["picture"], BICUBIC)) if "picture" in images else None,
             _ids(images["instance"], geometry, torch.int32) if "instance" in images else None)
 
@@ -70,7 +70,8 @@ class Street:
                 self.label_nc)
         return open_picture(path)
 
-    def _condition(self, image: Image.Image, geometry: Geometry) -> Tensor:
+    def condition(self, image: Image.Image, geometry: Geometry) -> Tensor:
+        """(1, H, W) uint8 ids, or (input_nc, H, W) in [-1, 1]."""
         if self.label_nc:
             return _ids(image, geometry, torch.uint8)
         return picture_tensor(geometry.apply(image.convert("L") if self.input_nc == 1 else image, BICUBIC))

@@ -7,6 +7,7 @@ from pathlib import Path
 from data.domain import Domain
 from data.face import Face
 from data.geometry import GeometryConfig
+from data.inputs import InputConfig
 from data.pose import Pose
 from data.sampling import Sampling
 from data.street import Street
@@ -50,6 +51,12 @@ def domain(o: Options) -> Domain:
 def geometry(o: Options) -> GeometryConfig:
     return GeometryConfig(load_size=o.loadSize, fine_size=o.fineSize, resize_or_crop=o.resize_or_crop,
                           flip=is_train(o) and not o.no_flip and o.dataset_mode != "pose")
+
+
+def source(o: Options) -> InputConfig:
+    return InputConfig(dataroot=o.dataroot, phase=o.phase, video=o.input, size=o.input_size, picture=o.use_real_img,
+                       start=o.start_frame, count=o.how_many, loop=o.loop and o.input != "-",
+                       max_sequences=o.max_dataset_size)
 
 
 def sampling(o: Options, n_gpus_gen: int) -> Sampling:

@@ -11,6 +11,8 @@ from types import TracebackType
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
+from av.container import InputContainer
 from av.video.reformatter import Colorspace
 from av.video.stream import VideoStream
 
@@ -21,15 +23,25 @@ SLACK = 0.25  # of a frame's time
 BT709 = 1  # code of colour primaries, transfer and matrix in the stream: said, since players guess by the size
 
 
+@dataclass(frozen=True)
+class Sound:
+    """The sound track of a file, from a second on."""
+
+    file: Path
+    start: float = 0.0
+
+
 class VideoWriter:
     """Frames to an mp4 that is there whole after the `with` block, and not at all when the block fails.
 
     yuv420p is what every browser plays and needs even sides: an odd side is padded by repeating its last line.
-    fps: frames a second; size: (width, height) of the frames that `write` gets.
+    fps: frames a second; size: (width, height) of the frames that `write` gets. sound: copied as it is, as far as the
+    pictures go; UserError where an mp4 cannot hold it.
     """
 
-    def __init__(self, path: Path, fps: float | Fraction, size: tuple[int, int]) -> None:
-        self.path, self.size = path, size
+    def __init__(self, path: Path, fps: float | Fraction, size: tuple[int, int], sound: Sound | None = None) -> None:
+        self.path, self.size, self.sound = path, size, sound
+        self.written = 0
         self.fps = Fraction(fps).limit_denominator(1001)  # exact for whole rates and for NTSC's n/1001
 
     def __enter__(self) -> VideoWriter:
@@ -37,6 +49,10 @@ class VideoWriter:
             temporary = stack.enter_context(replacing(self.path))
             self._container = stack.enter_context(av.open(str(temporary), "w", options={"movflags": "faststart"}))
             self._stream = self._add_stream()
+            self._heard: tuple[InputContainer, AudioStream] | None = None
+            if self.sound is not None:
+                heard = stack.enter_context(_opened(self.sound.file))
+                self._heard = heard, self._add_track(heard)
             self._stack = stack.pop_all()
         return self
 
@@ -48,6 +64,7 @@ class VideoWriter:
         picture = av.VideoFrame.from_ndarray(even, format="rgb24").reformat(
             format="yuv420p", dst_colorspace=Colorspace.ITU709)
         self._container.mux(self._stream.encode(picture))
+        self.written += 1
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
@@ -55,6 +72,8 @@ class VideoWriter:
             if error is not None:
                 raise error
             self._container.mux(self._stream.encode())
+            if self._heard is not None and self.sound is not None:
+                self._copy_sound(*self._heard, self.sound.start)
 
     def _add_stream(self) -> VideoStream:
         stream = self._container.add_stream("libx264", rate=self.fps, options={"crf": "18"})
@@ -63,6 +82,22 @@ class VideoWriter:
         context = stream.codec_context
         context.colorspace = context.color_primaries = context.color_trc = BT709
         return stream
+
+    def _add_track(self, heard: InputContainer) -> AudioStream:
+        try:
+            return self._container.add_stream_from_template(heard.streams.audio[0])
+        except ValueError as problem:
+            raise UserError(f"{heard.name}: an mp4 cannot hold its sound ({problem}): convert it to AAC") from problem
+
+    def _copy_sound(self, heard: InputContainer, track: AudioStream, start: float) -> None:
+        end = start + float(self.written / self.fps)
+        for packet in heard.demux(audio=0):
+            if packet.pts is None or packet.dts is None or not start <= packet.pts * packet.time_base < end:
+                continue
+            shift = round(start / packet.time_base)
+            packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+            packet.stream = track
+            self._container.mux(packet)
 
 
 @dataclass(frozen=True)
@@ -123,7 +158,7 @@ def _upright(frame: av.VideoFrame) -> np.ndarray:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[av.container.InputContainer]:
+def _opened(path: Path) -> Iterator[InputContainer]:
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:

@@ -74,6 +74,11 @@ class ResultSequence:
     streams: Sequence[ResultStream]
     note: str = ""
 
+    @property
+    def length(self) -> int:
+        """Frames of the longest stream."""
+        return max((len(stream.pictures) for stream in self.streams), default=0)
+
 
 def write_results_page(folder: Path, sequences: Sequence[ResultSequence], title: str, width: int,
                        notes: Sequence[str] = ()) -> None:
@@ -81,7 +86,7 @@ def write_results_page(folder: Path, sequences: Sequence[ResultSequence], title:
 
     title: the run's name; width: of a picture on the page, in pixels (`--display_winsize`).
     notes: shown above the sequences, a line each."""
-    frames = sum(_length(sequence) for sequence in sequences)
+    frames = sum(sequence.length for sequence in sequences)
     page, body = html.document(title, f"{len(sequences)} sequences, {frames} frames", width)
     if notes:
         body.add(html.section("Notes")).add(*(tags.p(note) for note in notes))
@@ -93,15 +98,15 @@ def write_results_page(folder: Path, sequences: Sequence[ResultSequence], title:
 
 def _result_section(folder: Path, sequence: ResultSequence) -> tags.section:
     """Videos, and a viewer (page/viewer.js) that holds one frame of each stream, whatever the sequence's length."""
-    section = html.section(sequence.name, sequence.note or f"{_length(sequence)} frames")
-    section["data-frames"] = str(_length(sequence))
+    section = html.section(sequence.name, sequence.note or f"{sequence.length} frames")
+    section["data-frames"] = str(sequence.length)
     section[0].add(tags.div(tags.button("Play / pause", cls="play"), cls="tools"))
     videos = [_video(folder, stream.video, stream.title) for stream in sequence.streams if stream.video is not None]
     if videos:
         section.add(html.row(videos))
     shown = [stream for stream in sequence.streams if stream.pictures]
     section.add(html.row([*_comparison(shown), *(_frame(number, stream.title) for number, stream in enumerate(shown))]))
-    section.add(tags.div(tags.input_(type="range", cls="frame", min="0", max=str(_length(sequence) - 1), value="0",
+    section.add(tags.div(tags.input_(type="range", cls="frame", min="0", max=str(sequence.length - 1), value="0",
                                      aria_label="frame"), tags.output(), cls="scrubber"))
     addresses = [{"title": s.title, "frames": [html.address(folder, path) for path in s.pictures]} for s in shown]
     section.add(tags.script(raw(json.dumps(addresses)), type="application/json"))  # addresses hold no < : quoted
@@ -131,10 +136,6 @@ def _video(folder: Path, path: Path, caption: str) -> tags.figure:
     video = tags.video(src=html.address(folder, path), controls=True, loop=True, muted=True, playsinline=True,
                        preload="metadata")
     return tags.figure(video, tags.figcaption(caption))
-
-
-def _length(sequence: ResultSequence) -> int:
-    return max(len(stream.pictures) for stream in sequence.streams)
 
 
 def loss_curves(log: Path) -> list[str]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,7 +22,7 @@ from util.errors import UserError
 from util.files import replacing
 from util.video import at_rate, probe, read_timed
 
-JPEG = {"quality": 95, "subsampling": 0}  # of the pictures: what compression leaves, the network would learn
+JPEG: dict[str, Any] = {"quality": 95, "subsampling": 0}  # what compression leaves, the network would learn
 
 
 @dataclass(frozen=True)
