@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
+from data.checks import check_frames
 from data.clips import ClipDataset, make_loader
+from data.domain import Domain
+from data.inputs import open_input
+from data.pictures import read_picture
 from data.sampling import ClipPlan, Sampling, check_lengths, plan_epoch
 from data.sequences import find_sequences
-from models.flow import choose_flow
-from models.flow.annotate import EstimatingAnnotator
-from models.networks import build_networks, build_optimizers
+from models import first_frame
+from models.evaluation import Figures, evaluate_synthesis, standard_measures
+from models.flow import ReferenceFlow, choose_flow
+from models.flow.annotate import annotator
+from models.flow.cache import FlowCache
+from models.flow.fill import file_pairs, fill
+from models.networks import Networks, build_networks, build_optimizers
 from models.perceptual import load_perceptual_loss
 from models.saving import RunState, load_pretrained, resume
 from models.schedule import ScheduleConfig, phase_at
-from models.temporal import PairsOf
+from models.temporal import PairsOf, flow_distances
 from models.trainer import Trainer
 from options import configs
 from options.parsing import Options, listing, report
@@ -42,6 +51,18 @@ def announce(options: Options, *lines: str) -> None:
         temporary.write_text(listing(options))
 
 
+def evaluator(options: Options, domain: Domain, networks: Networks, reference: ReferenceFlow,
+              device: torch.device) -> Callable[[], Figures] | None:
+    """What `--eval_freq` does every time; held-out data that does not fit is refused before training."""
+    if not options.eval_freq:
+        return None
+    held_out = open_input(configs.held_out(options), domain, configs.geometry(options), 0, configs.run_folder(options))
+    first = first_frame.zeros if options.no_first_img else first_frame.real_pictures
+    clips = [(name, reader) for name, reader, _ in held_out.sequences]
+    return partial(evaluate_synthesis, networks.generator, clips, first, configs.synthesis(options),
+                   standard_measures(reference, device), options.eval_frames, device)
+
+
 def main() -> None:
     options = parse_train()
     placement = place(options.gpu_ids)
@@ -50,6 +71,7 @@ def main() -> None:
     sequences = find_sequences(options.dataroot, options.phase, domain.streams(picture=True))
     lengths = [len(sequence) for sequence in sequences]
     check_lengths([sequence.name for sequence in sequences], lengths, options.n_frames_G)
+    checked = check_frames(domain, sequences)
     sampling = configs.sampling(options, placement.n_gpus_gen)
     schedule = configs.schedule(options, max(lengths), placement.n_gpus_gen)
 
@@ -65,15 +87,19 @@ def main() -> None:
         run = resume(folder, networks, optimizers)
     elif options.load_pretrain:
         fresh = load_pretrained(networks, options.load_pretrain, options.which_epoch)
-    announce(options, placement.reason, why, *fresh)
+    announce(options, placement.reason, checked, why, *fresh)
     trainer = Trainer(
         networks, optimizers, reference, perceptual,
         config=configs.trainer(options, schedule, steps_per_epoch=len(plan_epoch(lengths, sampling, 1, 1))),
         journal=open_journal(folder, options.name, options.display_winsize, not options.no_html, options.tf_log),
-        device=placement.device, show=domain.show)
-    annotate = None
-    if reference.name == "dis":  # runs on a CPU: the loader's workers have one each
-        annotate = EstimatingAnnotator(reference, PairsOf(options.n_frames_G, configs.temporal(options)))
+        device=placement.device, show=domain.show,
+        evaluate=evaluator(options, domain, networks, reference, placement.device))
+    if options.flow_cache and not reference.runs_in_workers:  # they will find there what they cannot estimate
+        pairs = file_pairs([sequence.files["picture"] for sequence in sequences],
+                           flow_distances(options.max_t_step, configs.temporal(options)))
+        fill(FlowCache.of(options.flow_cache, reference), pairs, reference, read_picture, placement.device)
+    annotate = annotator(reference, PairsOf(options.n_frames_G, configs.temporal(options)), read_picture,
+                         options.flow_cache)
     dataset = ClipDataset(domain, sequences, configs.geometry(options), annotate)
     trainer.fit(make_loader(dataset, batches(lengths, sampling, schedule, run), options.nThreads,
                             pin=placement.pin_memory), run)

@@ -80,5 +80,5 @@ def raw_frames(stream: BinaryIO, size: tuple[int, int]) -> Iterator[np.ndarray]:
     while data := stream.read(count):
         if len(data) < count:
             raise UserError(f"--input -: the last frame has {len(data)} bytes of {count}; "
-                            f"--input_size {width}x{height} must be the size of the pipe's rgb24 frames (ffmpeg -f rawvideo -pix_fmt rgb24)")
+                            f"--input_size {width}x{height} must be the size of the pipe's rgb24 frames")
         yield np.frombuffer(data, np.uint8).reshape(height, width, 3)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.features import Features
+from models.first_frame import FirstPictures
 from models.flow import ReferenceFlow
+from models.synthesis import SynthesisConfig, synthesise
 from models.warp import warp
 from util import metrics
+from util.clip import Clip
+from util.pictures import to_uint8
 from util.report import Report
 
 Pair = tuple[np.ndarray, np.ndarray]  # real, generated: (H, W, 3) uint8
@@ -51,6 +56,19 @@ def score_sequence(name: str, pairs: Iterable[Pair], measures: Sequence[Measure]
     return SequenceScores(name, tuple(frames), {c.features.name: c.vectors() for c in collectors})
 
 
+def evaluate_synthesis(networks: nn.ModuleList, sequences: Sequence[tuple[str, Iterable[Clip]]], first: FirstPictures,
+                       config: SynthesisConfig, measures: Sequence[Measure], frames: int,
+                       device: torch.device) -> Figures:
+    """Mean figures of the networks as they stand, through the very synthesis of test.py: at most `frames` frames of each
+    sequence, whose clips (B = T = 1) carry their real pictures."""
+    def pairs(clips: Iterable[Clip]) -> Iterator[Pair]:
+        for clip, picture in islice(synthesise(networks, clips, first, config, device), frames):
+            assert clip.picture is not None
+            yield to_uint8(clip.picture[0, 0]), to_uint8(picture[0])
+
+    return means([score_sequence(name, pairs(clips), measures) for name, clips in sequences])
+
+
 def fidelity(latest: Sequence[Pair]) -> Figures:
     """PSNR and SSIM of the newest pair."""
     return {"psnr": metrics.psnr(*latest[-1]), "ssim": metrics.ssim(*latest[-1])}
@@ -86,6 +104,11 @@ class Warping:
     def _carried(self, picture: np.ndarray, flow: Tensor) -> np.ndarray:
         picture_before = as_tensor(picture, self.device).double()
         return as_array(warp(picture_before, flow.double()))
+
+
+def standard_measures(flow: ReferenceFlow, device: torch.device) -> list[Measure]:
+    """All that need no weights of their own; without a flow there is no warping error."""
+    return [fidelity, flickering, *([] if flow.name == "none" else [Warping(flow, device)])]
 
 
 def visible_in_both(there: Tensor, back: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from models.networks import Networks
-from util.checkpoint import load_state, load_weights, read_file, save_set
+from util.checkpoint import load_state, load_weights, read_file, read_weights, save_set
 from util.errors import UserError
 from util.files import replacing
 from util.seeds import random_states, restore_random_states
@@ -21,11 +21,13 @@ STATE = "latest_state.pth"
 
 @dataclass(frozen=True)
 class RunState:
-    """Where a run stands. epoch: from 1. step: batches done in it. batch_size: clips of a batch."""
+    """Where a run stands. epoch: from 1. step: batches done in it. batch_size: clips of a batch. best: the highest
+    SSIM on held-out clips so far."""
 
     epoch: int = 1
     step: int = 0
     batch_size: int = 1
+    best: float = float("-inf")
 
     @property
     def clips(self) -> int:
@@ -114,7 +116,7 @@ def load_pretrained(networks: Networks, folder: Path, label: str) -> list[str]:
         elif not path.is_file():
             fresh.append(f"{name} starts fresh: {folder} has no {path.name}")
         else:
-            state, scales = fitting_scales(network.state_dict(), read_file(path, "--load_pretrain"))
+            state, scales = fitting_scales(network.state_dict(), read_weights(path, "--load_pretrain"))
             network.load_state_dict(state)
             fresh += [f"{name} {scale} starts fresh: {path.name} has none of this shape" for scale in scales]
     return fresh

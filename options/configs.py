@@ -59,6 +59,11 @@ def source(o: Options) -> InputConfig:
                        max_sequences=o.max_dataset_size)
 
 
+def held_out(o: Options) -> InputConfig:
+    """The clips that `--eval_freq` synthesises."""
+    return InputConfig(dataroot=o.dataroot, phase=o.eval_phase, picture=True)
+
+
 def sampling(o: Options, n_gpus_gen: int) -> Sampling:
     """n_gpus_gen: generator GPUs that share a window's frames."""
     return Sampling(
@@ -119,7 +124,8 @@ def trainer(o: Options, schedule: ScheduleConfig, steps_per_epoch: int) -> Train
         conditions=conditions(o), objectives=objectives(o), temporal=temporal(o), schedule=schedule,
         steps_per_epoch=steps_per_epoch, begin_with_zeros=o.no_first_img, size_multiple=generator(o).size_multiple,
         folder=run_folder(o), options=option_texts(o), print_freq=every or o.print_freq,
-        display_freq=every or o.display_freq, save_latest_freq=o.save_latest_freq, save_epoch_freq=o.save_epoch_freq)
+        display_freq=every or o.display_freq, save_latest_freq=o.save_latest_freq, save_epoch_freq=o.save_epoch_freq,
+        eval_freq=o.eval_freq)
 
 
 def synthesis(o: Options) -> SynthesisConfig:

@@ -19,9 +19,10 @@ AT_LEAST = {
     "n_frames_total": 1, "max_frames_per_gpu": 1, "max_frames_backpropagate": 1, "max_t_step": 1,
     "clips_per_epoch": 1, "num_D": 1, "n_layers_D": 1, "n_frames_D": 2, "n_scales_temporal": 0, "lambda_feat": 0,
     "lambda_F": 0, "lambda_T": 0, "random_drop_prob": 0, "how_many": 1, "start_frame": 0, "fps": 1,
-    "display_winsize": 16, "seed": 0,
+    "display_winsize": 16, "seed": 0, "eval_freq": 0, "eval_frames": 1,
 }
-AT_MOST = {"random_drop_prob": 1, "beta1": 0.999, "seed": 2**31 - 1}
+AT_MOST = {"random_drop_prob": 1, "beta1": 0.999, "seed": 2**31 - 1, "lr": 1, "lambda_feat": 1e6, "lambda_F": 1e6,
+           "lambda_T": 1e6, "fps": 1000}
 
 
 def condition_channels(options: Options) -> int | None:
@@ -141,6 +142,9 @@ UNUSED = (
     Unused("side_by_side", lambda o: not is_train(o) and o.output is None, "it needs --output"),
     Unused("loop", lambda o: not is_train(o) and o.input == "-", "a pipe cannot be read again"),
     Unused("phase", lambda o: not is_train(o) and o.input is not None, "--input is not a phase of the data set"),
+    Unused("ndf", lambda o: not is_train(o), "synthesis has no discriminators"),
+    Unused("eval_frames", lambda o: is_train(o) and not o.eval_freq, "it needs --eval_freq"),
+    Unused("eval_phase", lambda o: is_train(o) and not o.eval_freq, "it needs --eval_freq"),
     Unused("sparse_D", lambda o: is_train(o) and o.n_scales_temporal == 0, "there is no temporal discriminator"),
 )
 
@@ -156,7 +160,7 @@ def out_of_range(options: Options) -> Iterator[str]:
 def check(options: Options) -> None:
     """UserError for the first thing that cannot be, naming its flags."""
     values = {key: ",".join(map(str, value)) if isinstance(value, tuple) else value
-              for key, value in vars(options).items()}
+              for key, value in vars(options).items()} | {"gpu_ids": ",".join(_gpus(options))}
     for line in out_of_range(options):
         raise UserError(line)
     for refusal in REFUSED:
@@ -166,8 +170,11 @@ def check(options: Options) -> None:
 
 def unused(options: Options, parser: argparse.ArgumentParser) -> list[str]:
     """A line for every flag that was given and has no effect, and for what one flag decides for another."""
-    lines = [f"--{rule.flag} is not used: {rule.because}" for rule in UNUSED
-             if getattr(options, rule.flag, None) != parser.get_default(rule.flag) and rule.when(options)]
+    reasons: dict[str, str] = {}  # the first of each flag
+    for rule in UNUSED:
+        if getattr(options, rule.flag, None) != parser.get_default(rule.flag) and rule.when(options):
+            reasons.setdefault(rule.flag, rule.because)
+    lines = [f"--{flag} is not used: {because}" for flag, because in reasons.items()]
     if options.openpose_only and not options.no_flow:
         lines.append("--openpose_only implies --no_flow: every frame is painted anew")
     return lines

@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data.footage import find_footage, match_footage, pairs
-from models.evaluation import Measure, Warping, fidelity, flickering, score_sequence, summary
+from models.evaluation import score_sequence, standard_measures, summary
 from models.features import load_features
 from models.flow import FlowConfig, choose_flow
 from models.flow.choice import FLOW_NETS
@@ -43,7 +43,7 @@ def main() -> None:
     device = place(args.gpu_ids).device
     flow, why = choose_flow(FlowConfig(args.flow_net, args.flownet2_checkpoint, args.raft_weights), device)
     lpips, about_lpips = find_lpips(device)
-    measures: list[Measure] = [fidelity, Warping(flow, device), flickering, *([lpips] if lpips else [])]
+    measures = standard_measures(flow, device) + ([lpips] if lpips else [])
     features = [load_features(args.features, 1, device, "--features"),
                 load_features(args.video_features, CLIP, device, "--video_features")]
 

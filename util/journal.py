@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from util.log import LossLog, NoBoard, open_board
+from util.log import EvaluationLog, LossLog, NoBoard, open_board
 from util.web_page import TrainingPage
 
 
@@ -17,6 +17,7 @@ class Journal:
     """page: None with `--no_html`. Clips are counted from 0 since the run began."""
 
     log: LossLog
+    evaluations: EvaluationLog
     board: NoBoard
     page: TrainingPage | None
 
@@ -24,6 +25,11 @@ class Journal:
         """seconds: per clip."""
         self.log.add(epoch, clips_of_epoch, seconds, losses)
         self.board.scalars(clips, losses)
+
+    def figures(self, epoch: int, clips: int, figures: Mapping[str, float]) -> None:
+        """How good the run is on held-out clips: a line in eval_log.txt, and curves."""
+        self.evaluations.add(epoch, clips, figures)
+        self.board.scalars(clips, {f"held_out/{name}": value for name, value in figures.items()})
 
     def pictures(self, epoch: int, clips: int, pictures: Mapping[str, np.ndarray]) -> None:
         """(H, W, 3) uint8 by name."""
@@ -37,4 +43,4 @@ def open_journal(folder: Path, name: str, width: int, html: bool, tensorboard: b
     log = LossLog(folder / "loss_log.txt")
     log.start()
     page = TrainingPage(folder / "web", name, width) if html else None
-    return Journal(log, open_board(folder / "logs", tensorboard), page)
+    return Journal(log, EvaluationLog(folder / "eval_log.txt"), open_board(folder / "logs", tensorboard), page)
