@@ -31,7 +31,7 @@ from options.train import parse_train, training_parser
 from util.errors import reported
 from util.files import replacing
 from util.journal import open_journal
-from util.placement import place
+from util.placement import Placement, place
 from util.seeds import seed_everything
 
 
@@ -52,7 +52,7 @@ def announce(options: Options, *lines: str) -> None:
 
 
 def evaluator(options: Options, domain: Domain, networks: Networks, reference: ReferenceFlow,
-              device: torch.device) -> Callable[[], Figures] | None:
+              placement: Placement) -> Callable[[], Figures] | None:
     """What `--eval_freq` does every time; held-out data that does not fit is refused before training."""
     if not options.eval_freq:
         return None
@@ -60,7 +60,7 @@ def evaluator(options: Options, domain: Domain, networks: Networks, reference: R
     first = first_frame.zeros if options.no_first_img else first_frame.real_pictures
     clips = [(name, reader) for name, reader, _ in held_out.sequences]
     return partial(evaluate_synthesis, networks.generator, clips, first, configs.synthesis(options),
-                   standard_measures(reference, device), options.eval_frames, device)
+                   standard_measures(reference, placement.device), options.eval_frames, placement.device)
 
 
 def main() -> None:
@@ -93,7 +93,7 @@ def main() -> None:
         config=configs.trainer(options, schedule, steps_per_epoch=len(plan_epoch(lengths, sampling, 1, 1))),
         journal=open_journal(folder, options.name, options.display_winsize, not options.no_html, options.tf_log),
         device=placement.device, show=domain.show,
-        evaluate=evaluator(options, domain, networks, reference, placement.device))
+        evaluate=evaluator(options, domain, networks, reference, placement))
     if options.flow_cache and not reference.runs_in_workers:  # they will find there what they cannot estimate
         pairs = file_pairs([sequence.files["picture"] for sequence in sequences],
                            flow_distances(options.max_t_step, configs.temporal(options)))

@@ -59,8 +59,9 @@ def score_sequence(name: str, pairs: Iterable[Pair], measures: Sequence[Measure]
 def evaluate_synthesis(networks: nn.ModuleList, sequences: Sequence[tuple[str, Iterable[Clip]]], first: FirstPictures,
                        config: SynthesisConfig, measures: Sequence[Measure], frames: int,
                        device: torch.device) -> Figures:
-    """Mean figures of the networks as they stand, through the very synthesis of test.py: at most `frames` frames of each
-    sequence, whose clips (B = T = 1) carry their real pictures."""
+    """Mean figures of the networks as they stand, through the very synthesis of test.py.
+
+    sequences: clips (B = T = 1) with their real pictures, by name. frames: made of each, at most."""
     def pairs(clips: Iterable[Clip]) -> Iterator[Pair]:
         for clip, picture in islice(synthesise(networks, clips, first, config, device), frames):
             assert clip.picture is not None

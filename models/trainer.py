@@ -95,6 +95,8 @@ class Trainer:
             phase = phase_at(run.epoch, self.config.schedule)
             set_learning_rates(self.optimizers, phase.lr_factor)
             done = self.train_epoch(clips, run, phase)
+            if self.evaluate is not None and done.epoch % self.config.eval_freq == 0:
+                done = self.assess(done, self.evaluate())
             run = replace(done, epoch=done.epoch + 1, step=0)
             if done.epoch % self.config.save_epoch_freq == 0:
                 save_epoch(self.config.folder, str(done.epoch), self.networks)

@@ -17,7 +17,6 @@ class Journal:
     """page: None with `--no_html`. Clips are counted from 0 since the run began."""
 
     log: LossLog
-    evaluations: EvaluationLog
     board: NoBoard
     page: TrainingPage | None
 
@@ -28,7 +27,7 @@ class Journal:
 
     def figures(self, epoch: int, clips: int, figures: Mapping[str, float]) -> None:
         """How good the run is on held-out clips: a line in eval_log.txt, and curves."""
-        self.evaluations.add(epoch, clips, figures)
+        EvaluationLog(self.log.path.with_name("eval_log.txt")).add(epoch, clips, figures)
         self.board.scalars(clips, {f"held_out/{name}": value for name, value in figures.items()})
 
     def pictures(self, epoch: int, clips: int, pictures: Mapping[str, np.ndarray]) -> None:
@@ -43,4 +42,4 @@ def open_journal(folder: Path, name: str, width: int, html: bool, tensorboard: b
     log = LossLog(folder / "loss_log.txt")
     log.start()
     page = TrainingPage(folder / "web", name, width) if html else None
-    return Journal(log, EvaluationLog(folder / "eval_log.txt"), open_board(folder / "logs", tensorboard), page)
+    return Journal(log, open_board(folder / "logs", tensorboard), page)
