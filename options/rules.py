@@ -19,7 +19,7 @@ AT_LEAST = {
     "n_frames_total": 1, "max_frames_per_gpu": 1, "max_frames_backpropagate": 1, "max_t_step": 1,
     "clips_per_epoch": 1, "num_D": 1, "n_layers_D": 1, "n_frames_D": 2, "n_scales_temporal": 0, "lambda_feat": 0,
     "lambda_F": 0, "lambda_T": 0, "random_drop_prob": 0, "how_many": 1, "start_frame": 0, "fps": 1,
-    "display_winsize": 16, "seed": 0,
+    "display_winsize": 16, "seed": 0, "eval_freq": 0, "eval_frames": 1,
 }
 AT_MOST = {"random_drop_prob": 1, "beta1": 0.999, "seed": 2**31 - 1, "lr": 1, "lambda_feat": 1e6, "lambda_F": 1e6,
            "lambda_T": 1e6, "fps": 1000}
@@ -93,6 +93,12 @@ REFUSED = (
             "from the data), --no_first_img (the network was trained to begin by itself) or --use_single_G"),
     Refusal(lambda o: not is_train(o) and o.use_single_G and not (o.no_first_img or o.use_real_img),
             "--use_single_G: single-image networks are not in this version yet; give --use_real_img or --no_first_img"),
+    Refusal(lambda o: not is_train(o) and o.input == "-" and o.input_size is None,
+            "--input - reads raw frames: give their --input_size WxH"),
+    Refusal(lambda o: not is_train(o) and o.output not in (None, "-") and not o.output.lower().endswith(".mp4"),
+            "--output {output}: expected a FILE.mp4, or - for raw frames on standard output"),
+    Refusal(lambda o: not is_train(o) and any(not 0 <= n < o.label_nc for edit in o.label_map_edit for n in edit),
+            "--label_map_edit {label_map_edit}: expected labels 0 to N-1 of --label_nc {label_nc}"),
     Refusal(lambda o: is_train(o) and o.niter + o.niter_decay < 1,
             "--niter {niter} and --niter_decay {niter_decay} make no epoch: give one of them at least 1"),
     Refusal(lambda o: is_train(o) and o.continue_train and o.which_epoch != "latest",
@@ -132,7 +138,13 @@ UNUSED = (
     Unused("vgg_weights", lambda o: is_train(o) and o.no_vgg, "--no_vgg leaves the loss out"),
     Unused("load_pretrain", lambda o: is_train(o) and o.continue_train, "--continue_train goes on where it stood"),
     Unused("load_pretrain", lambda o: not is_train(o), "test.py loads the run itself"),
+    Unused("input_size", lambda o: not is_train(o) and o.input != "-", "only --input - needs it"),
+    Unused("side_by_side", lambda o: not is_train(o) and o.output is None, "it needs --output"),
+    Unused("loop", lambda o: not is_train(o) and o.input == "-", "a pipe cannot be read again"),
+    Unused("phase", lambda o: not is_train(o) and o.input is not None, "--input is not a phase of the data set"),
     Unused("ndf", lambda o: not is_train(o), "synthesis has no discriminators"),
+    Unused("eval_frames", lambda o: is_train(o) and not o.eval_freq, "it needs --eval_freq"),
+    Unused("eval_phase", lambda o: is_train(o) and not o.eval_freq, "it needs --eval_freq"),
     Unused("sparse_D", lambda o: is_train(o) and o.n_scales_temporal == 0, "there is no temporal discriminator"),
 )
 

@@ -113,6 +113,10 @@ REFUSED = [
     ("train", "--max_dataset_size 0", ["--max_dataset_size 0", "at least 1"]),
     ("test", "--how_many 0 --use_real_img", ["--how_many 0", "at least 1"]),
     ("test", "--start_frame -1 --use_real_img", ["--start_frame -1"]),
+    ("test", "--use_real_img --input -", ["--input -", "--input_size"]),
+    ("test", "--use_real_img --output film.avi", ["--output film.avi", ".mp4"]),
+    ("test", "--use_real_img --label_nc 35 --label_map_edit 11=35", ["--label_map_edit", "--label_nc 35"]),
+    ("test", "--use_real_img --label_map_edit 11=21", ["--label_map_edit", "--label_nc 0"]),
 ]
 
 
@@ -158,6 +162,9 @@ SAID = [
     ("train", "--niter_fix_global 3", "niter_fix_global"), ("train", "--n_blocks_local 5", "n_blocks_local"),
     ("train", "--no_vgg --vgg_weights x", "vgg_weights"),
     ("train", "--continue_train --load_pretrain x", "load_pretrain"), ("test", "--load_pretrain x", "load_pretrain"),
+    ("train", "--eval_frames 3", "eval_frames"), ("train", "--eval_phase x", "eval_phase"),
+    ("test", "--input_size 8x8", "input_size"), ("test", "--side_by_side", "side_by_side"),
+    ("test", "--input - --input_size 8x8 --loop", "loop"), ("test", "--input x.mp4 --phase x", "phase"),
     ("test", "--ndf 32", "ndf"), ("train", "--n_scales_temporal 0 --sparse_D", "sparse_D"),
 ]
 
