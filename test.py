@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from data.clips import SequenceReader
 from data.sequences import find_sequences
-from models import first_frame
+from models.first_frame import choose_first_pictures
 from models.generators import build_generator
 from models.saving import load_generator
 from models.synthesis import synthesise
@@ -29,16 +29,16 @@ def main() -> None:
     placement = place(options.gpu_ids)
     print(report(options, synthesis_parser()), *unused(options, synthesis_parser()), placement.reason, sep="\n")
     domain, folder = configs.domain(options), configs.results_folder(options)
-    sequences = find_sequences(options.dataroot, options.phase, domain.streams(picture=options.use_real_img))
+    first, reads_pictures = choose_first_pictures(configs.first_frame(options))
+    sequences = find_sequences(options.dataroot, options.phase, domain.streams(picture=reads_pictures))
     networks = build_generator(configs.generator(options))
     load_generator(networks, configs.run_folder(options), options.which_epoch)
     networks.to(placement.device)
-    first = first_frame.zeros if options.no_first_img else first_frame.real_pictures
     suffixes = {"real_A": ".png" if options.label_nc else ".jpg", "fake_B": ".jpg", "real_B": ".jpg"}
 
     left, sections = options.how_many, []
     for number, sequence in enumerate(sequences[:int(min(options.max_dataset_size, len(sequences)))]):
-        reader = SequenceReader(domain, sequence, configs.geometry(options), picture=options.use_real_img,
+        reader = SequenceReader(domain, sequence, configs.geometry(options), picture=reads_pictures,
                                 start=options.start_frame if number == 0 else 0)
         frames = synthesise(networks, reader, first, configs.synthesis(options), placement.device)
         count = min(left, len(reader) - options.n_frames_G + 1)

@@ -104,7 +104,10 @@ def add_generator_flags(parser: argparse.ArgumentParser) -> None:
 def add_first_frame_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("first pictures")
     group.add_argument("--no_first_img", action="store_true", help="the network paints the first pictures itself")
-    group.add_argument("--use_single_G", action="store_true", help="in test: a single-image network paints them")
+    group.add_argument("--use_single_G", action="store_true", help="in test: a published single-image network (City "
+                                                                   "or face in dataroot) paints them")
+    group.add_argument("--single_G", type=Path, metavar="PATH",
+                       help="in test: this single-image network does: a run of --model single, or a .pth file")
 
 
 def add_feature_flags(parser: argparse.ArgumentParser) -> None:

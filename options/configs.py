@@ -12,6 +12,7 @@ from data.sampling import Sampling
 from data.street import Street
 from models.conditions import ConditionConfig
 from models.discriminators import DiscriminatorConfig
+from models.first_frame import FirstFrameConfig, FirstSource
 from models.flow import FlowConfig
 from models.generators import GeneratorConfig
 from models.networks import OptimizerConfig
@@ -113,6 +114,19 @@ def trainer(o: Options, schedule: ScheduleConfig, steps_per_epoch: int) -> Train
         steps_per_epoch=steps_per_epoch, begin_with_zeros=o.no_first_img, size_multiple=generator(o).size_multiple,
         folder=run_folder(o), options=option_texts(o), print_freq=every or o.print_freq,
         display_freq=every or o.display_freq, save_latest_freq=o.save_latest_freq, save_epoch_freq=o.save_epoch_freq)
+
+
+def first_frame(o: Options) -> FirstFrameConfig:
+    source: FirstSource = "zeros" if o.no_first_img else "real" if o.use_real_img else "single"
+    return FirstFrameConfig(source, o.single_G or published_single(o), o.label_nc, faces=o.dataset_mode == "face",
+                            seed=o.seed)
+
+
+def published_single(o: Options) -> Path:
+    """Where the published single-image network for this data is put."""
+    if "City" in str(o.dataroot):
+        return o.checkpoints_dir / "label2city_single" / f"latest_net_G_{o.loadSize}.pth"
+    return o.checkpoints_dir / "edge2face_single"
 
 
 def synthesis(o: Options) -> SynthesisConfig:

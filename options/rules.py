@@ -59,7 +59,19 @@ def _wrong_channels(options: Options) -> bool:
 
 
 def _without_first(o: Options) -> bool:
-    return not is_train(o) and not (o.no_first_img or o.use_real_img or o.use_single_G)
+    return not is_train(o) and not (o.no_first_img or o.use_real_img or paints_first(o))
+
+
+def paints_first(options: Options) -> bool:
+    """Whether a single-image network paints the first pictures, where nothing comes before it."""
+    return (options.use_single_G or options.single_G is not None) and not (
+        is_train(options) or options.no_first_img or options.use_real_img)
+
+
+def _published(o: Options, data: str | None) -> bool:
+    """Whether the run asks for the published single-image network of this data (None: of neither)."""
+    known = next((name for name in ("City", "face") if name in str(o.dataroot)), None)
+    return paints_first(o) and o.single_G is None and known == data
 
 
 def _gpus(o: Options) -> list[str]:
@@ -89,9 +101,16 @@ REFUSED = (
     Refusal(lambda o: o.add_face_disc and o.dataset_mode != "pose",
             "--add_face_disc finds faces in pose maps: it needs --dataset_mode pose, found {dataset_mode}"),
     Refusal(_without_first, "test.py does not know where the first pictures come from: give --use_real_img (real ones "
-            "from the data), --no_first_img (the network was trained to begin by itself) or --use_single_G"),
-    Refusal(lambda o: not is_train(o) and o.use_single_G and not (o.no_first_img or o.use_real_img),
-            "--use_single_G: single-image networks are not in this version yet; give --use_real_img or --no_first_img"),
+            "from the data), --no_first_img (the network was trained to begin by itself) or --use_single_G (a "
+            "single-image network paints them; your own: --single_G PATH)"),
+    Refusal(lambda o: _published(o, None), "--use_single_G knows published networks for a --dataroot with City or face "
+            "in it, found {dataroot}: give your own with --single_G PATH"),
+    Refusal(lambda o: _published(o, "City") and (o.loadSize not in (512, 1024, 2048) or o.label_nc != 35),
+            "--use_single_G: the published street networks are for --label_nc 35 and --loadSize 512, 1024 or 2048, "
+            "found {label_nc} and {loadSize}: give your own with --single_G PATH"),
+    Refusal(lambda o: _published(o, "face") and (o.dataset_mode != "face" or o.input_nc != 15),
+            "--use_single_G: the published face network is for --dataset_mode face and --input_nc 15, found "
+            "{dataset_mode} and {input_nc}: give your own with --single_G PATH"),
     Refusal(lambda o: is_train(o) and o.niter + o.niter_decay < 1,
             "--niter {niter} and --niter_decay {niter_decay} make no epoch: give one of them at least 1"),
     Refusal(lambda o: is_train(o) and o.continue_train and o.which_epoch != "latest",
@@ -121,9 +140,11 @@ UNUSED = (
     *(Unused(flag, _mode_is_not("pose"), "only poses have it") for flag in (
         "densepose_only", "openpose_only", "remove_face_labels", "random_drop_prob", "basic_point_only", "people")),
     Unused("random_scale_points", is_train, "it changes faces in test only"),
-    Unused("use_single_G", is_train, "training takes the first pictures from the data"),
-    Unused("use_single_G", lambda o: not is_train(o) and (o.no_first_img or o.use_real_img),
-           "--no_first_img or --use_real_img comes first"),
+    *(Unused(flag, is_train, "training takes the first pictures from the data") for flag in (
+        "use_single_G", "single_G")),
+    *(Unused(flag, lambda o: not is_train(o) and (o.no_first_img or o.use_real_img),
+             "--no_first_img or --use_real_img comes first") for flag in ("use_single_G", "single_G")),
+    Unused("use_single_G", lambda o: o.single_G is not None, "--single_G says which network"),
     Unused("use_real_img", lambda o: o.no_first_img, "--no_first_img comes first"),
     Unused("fg_labels", lambda o: not o.fg, "it needs --fg"),
     Unused("niter_fix_global", lambda o: o.n_scales_spatial == 1, "there is only one network"),
