@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from data.checks import check_frames
 from data.clips import ClipDataset, make_loader
+from data.pictures import read_picture
 from data.sampling import ClipPlan, Sampling, check_lengths, plan_epoch
 from data.sequences import find_sequences
 from models.flow import choose_flow
-from models.flow.annotate import EstimatingAnnotator
+from models.flow.annotate import annotator
+from models.flow.cache import FlowCache
+from models.flow.fill import file_pairs, fill
 from models.networks import build_networks, build_optimizers
 from models.perceptual import load_perceptual_loss
 from models.saving import RunState, load_pretrained, resume
 from models.schedule import ScheduleConfig, phase_at
-from models.temporal import PairsOf
+from models.temporal import PairsOf, flow_distances
 from models.trainer import Trainer
 from options import configs
 from options.parsing import Options, listing, report
@@ -50,6 +54,7 @@ def main() -> None:
     sequences = find_sequences(options.dataroot, options.phase, domain.streams(picture=True))
     lengths = [len(sequence) for sequence in sequences]
     check_lengths([sequence.name for sequence in sequences], lengths, options.n_frames_G)
+    checked = check_frames(domain, sequences)
     sampling = configs.sampling(options, placement.n_gpus_gen)
     schedule = configs.schedule(options, max(lengths), placement.n_gpus_gen)
 
@@ -65,15 +70,18 @@ def main() -> None:
         run = resume(folder, networks, optimizers)
     elif options.load_pretrain:
         fresh = load_pretrained(networks, options.load_pretrain, options.which_epoch)
-    announce(options, placement.reason, why, *fresh)
+    announce(options, placement.reason, checked, why, *fresh)
     trainer = Trainer(
         networks, optimizers, reference, perceptual,
         config=configs.trainer(options, schedule, steps_per_epoch=len(plan_epoch(lengths, sampling, 1, 1))),
         journal=open_journal(folder, options.name, options.display_winsize, not options.no_html, options.tf_log),
         device=placement.device, show=domain.show)
-    annotate = None
-    if reference.name == "dis":  # runs on a CPU: the loader's workers have one each
-        annotate = EstimatingAnnotator(reference, PairsOf(options.n_frames_G, configs.temporal(options)))
+    if options.flow_cache and not reference.runs_in_workers:  # they will find there what they cannot estimate
+        pairs = file_pairs([sequence.files["picture"] for sequence in sequences],
+                           flow_distances(options.max_t_step, configs.temporal(options)))
+        fill(FlowCache.of(options.flow_cache, reference), pairs, reference, read_picture, placement.device)
+    annotate = annotator(reference, PairsOf(options.n_frames_G, configs.temporal(options)), read_picture,
+                         options.flow_cache)
     dataset = ClipDataset(domain, sequences, configs.geometry(options), annotate)
     trainer.fit(make_loader(dataset, batches(lengths, sampling, schedule, run), options.nThreads,
                             pin=placement.pin_memory), run)

@@ -95,6 +95,11 @@ class Face:
             map_tensor(geometry.apply(Image.fromarray(parts), Image.Resampling.NEAREST), torch.int32),
         )
 
+    def check(self, paths: FramePaths) -> None:
+        if "picture" in paths:
+            open_picture(paths["picture"])
+        self.lead(paths, train=True)  # any frame may be a clip's first
+
     def show(self, condition: Tensor) -> np.ndarray:
         """The edge map."""
         return edge_picture(condition[0])

@@ -49,17 +49,25 @@ class Street:
         return Lead(picture_size(paths["picture" if train else "condition"]))
 
     def read(self, paths: FramePaths, geometry: Geometry, rng: np.random.Generator | None) -> FrameMaps:
-        images = {stream: self._open(stream, path) for stream, path in paths.items()}
-        check_same_size({paths[stream]: image for stream, image in images.items()})
+        images = self._images(paths)
         return FrameMaps(
             self._condition(images["condition"], geometry),
             picture_tensor(geometry.apply(images["picture"], BICUBIC)) if "picture" in images else None,
             _ids(images["instance"], geometry, torch.int32) if "instance" in images else None)
 
+    def check(self, paths: FramePaths) -> None:
+        self._images(paths)
+
     def show(self, condition: Tensor) -> np.ndarray:
         if self.label_nc:
             return label_picture(condition[0], self.label_nc)
         return to_uint8(condition.expand(3, -1, -1))
+
+    def _images(self, paths: FramePaths) -> dict[str, Image.Image]:
+        """By stream, of one size."""
+        images = {stream: self._open(stream, path) for stream, path in paths.items()}
+        check_same_size({paths[stream]: image.size for stream, image in images.items()})
+        return images
 
     def _open(self, stream: str, path: Path) -> Image.Image:
         if stream == "instance":
@@ -87,7 +95,7 @@ def _open_ids(path: Path, remedy: str) -> Image.Image:
         image = image.getchannel("L")
     if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
         raise UserError(f"{path}: holds {image.mode} colours; {remedy}")
-    return image.convert("I") if image.mode == "I;16B" else image  # Pillow resizes no big-endian words
+    return image
 
 
 def _check_labels(path: Path, image: Image.Image, label_nc: int) -> Image.Image:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from models.networks import Networks
-from util.checkpoint import load_state, load_weights, read_file, save_set
+from util.checkpoint import load_state, load_weights, read_file, read_weights, save_set
 from util.errors import UserError
 from util.files import replacing
 from util.seeds import random_states, restore_random_states
@@ -114,7 +114,7 @@ def load_pretrained(networks: Networks, folder: Path, label: str) -> list[str]:
         elif not path.is_file():
             fresh.append(f"{name} starts fresh: {folder} has no {path.name}")
         else:
-            state, scales = fitting_scales(network.state_dict(), read_file(path, "--load_pretrain"))
+            state, scales = fitting_scales(network.state_dict(), read_weights(path, "--load_pretrain"))
             network.load_state_dict(state)
             fresh += [f"{name} {scale} starts fresh: {path.name} has none of this shape" for scale in scales]
     return fresh

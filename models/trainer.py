@@ -91,11 +91,12 @@ class Trainer:
         while run.epoch <= self.config.schedule.last_epoch:
             phase = phase_at(run.epoch, self.config.schedule)
             set_learning_rates(self.optimizers, phase.lr_factor)
-            run = self.train_epoch(clips, run, phase)
-            if run.epoch % self.config.save_epoch_freq == 0:
-                save_epoch(self.config.folder, str(run.epoch), self.networks)
-            run = replace(run, epoch=run.epoch + 1, step=0)
-            self.save(run)
+            done = self.train_epoch(clips, run, phase)
+            run = replace(done, epoch=done.epoch + 1, step=0)
+            if done.epoch % self.config.save_epoch_freq == 0:
+                save_epoch(self.config.folder, str(done.epoch), self.networks)
+                self.save(run)
+        self.save(run)
 
     def train_epoch(self, clips: Iterator[Clip], run: RunState, phase: Phase) -> RunState:
         """The rest of an epoch, batch by batch; returns where the run then stands."""

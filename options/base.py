@@ -87,6 +87,7 @@ def add_generator_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("generator")
     group.add_argument("--netG", default="composite", help="composite: the video network")
     group.add_argument("--ngf", type=int, default=128, help="width of its first layer")
+    group.add_argument("--ndf", type=int, default=64, help="in training: width of the discriminators' first layers")
     group.add_argument("--n_blocks", type=int, default=9, help="residual blocks of the coarsest network")
     group.add_argument("--n_downsample_G", type=int, default=3, help="times that the coarsest network halves")
     group.add_argument("--n_scales_spatial", type=int, default=1, help="networks, each refining the one before")

@@ -21,7 +21,8 @@ AT_LEAST = {
     "lambda_F": 0, "lambda_T": 0, "random_drop_prob": 0, "how_many": 1, "start_frame": 0, "fps": 1,
     "display_winsize": 16, "seed": 0,
 }
-AT_MOST = {"random_drop_prob": 1, "beta1": 0.999, "seed": 2**31 - 1}
+AT_MOST = {"random_drop_prob": 1, "beta1": 0.999, "seed": 2**31 - 1, "lr": 1, "lambda_feat": 1e6, "lambda_F": 1e6,
+           "lambda_T": 1e6, "fps": 1000}
 
 
 def condition_channels(options: Options) -> int | None:
@@ -152,6 +153,7 @@ UNUSED = (
     Unused("vgg_weights", lambda o: is_train(o) and o.no_vgg, "--no_vgg leaves the loss out"),
     Unused("load_pretrain", lambda o: is_train(o) and o.continue_train, "--continue_train goes on where it stood"),
     Unused("load_pretrain", lambda o: not is_train(o), "test.py loads the run itself"),
+    Unused("ndf", lambda o: not is_train(o), "synthesis has no discriminators"),
     Unused("sparse_D", lambda o: is_train(o) and o.n_scales_temporal == 0, "there is no temporal discriminator"),
 )
 
@@ -167,7 +169,7 @@ def out_of_range(options: Options) -> Iterator[str]:
 def check(options: Options) -> None:
     """UserError for the first thing that cannot be, naming its flags."""
     values = {key: ",".join(map(str, value)) if isinstance(value, tuple) else value
-              for key, value in vars(options).items()}
+              for key, value in vars(options).items()} | {"gpu_ids": ",".join(_gpus(options))}
     for line in out_of_range(options):
         raise UserError(line)
     for refusal in REFUSED:
@@ -177,8 +179,11 @@ def check(options: Options) -> None:
 
 def unused(options: Options, parser: argparse.ArgumentParser) -> list[str]:
     """A line for every flag that was given and has no effect, and for what one flag decides for another."""
-    lines = [f"--{rule.flag} is not used: {rule.because}" for rule in UNUSED
-             if getattr(options, rule.flag, None) != parser.get_default(rule.flag) and rule.when(options)]
+    reasons: dict[str, str] = {}  # the first of each flag
+    for rule in UNUSED:
+        if getattr(options, rule.flag, None) != parser.get_default(rule.flag) and rule.when(options):
+            reasons.setdefault(rule.flag, rule.because)
+    lines = [f"--{flag} is not used: {because}" for flag, because in reasons.items()]
     if options.openpose_only and not options.no_flow:
         lines.append("--openpose_only implies --no_flow: every frame is painted anew")
     return lines

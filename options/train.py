@@ -66,7 +66,6 @@ def add_discriminator_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("discriminators")
     group.add_argument("--num_D", type=int, default=2, help="scales of each")
     group.add_argument("--n_layers_D", type=int, default=3, help="layers of each scale")
-    group.add_argument("--ndf", type=int, default=64, help="width of the first layer")
     group.add_argument("--n_frames_D", type=int, default=3, help="frames that a temporal one sees")
     group.add_argument("--n_scales_temporal", type=int, default=3, help="temporal ones, each striding further")
     group.add_argument("--sparse_D", action="store_true", help="temporal groups without overlap")
@@ -91,3 +90,5 @@ def add_flow_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--flownet2_checkpoint", type=Path, metavar="PATH",
                        default=Path("models/flownet2_pytorch/FlowNet2_checkpoint.pth.tar"))
     group.add_argument("--raft_weights", type=Path, metavar="PATH", help="default: torchvision's, if they are cached")
+    group.add_argument("--flow_cache", type=Path, metavar="DIR",
+                       help="keep the flow of untransformed pictures here, and estimate it once, not every epoch")

@@ -36,6 +36,15 @@ def read_file(path: Path, flag: str) -> dict[str, Any]:
     return state
 
 
+def read_weights(path: Path, flag: str) -> dict[str, Tensor]:
+    """A file with one network's state dict. UserError names what is none."""
+    state = read_file(path, flag)
+    for key, value in state.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise UserError(f"{path} holds {key!r} -> {type(value).__name__}, expected named weights only ({flag})")
+    return state
+
+
 def _listed(title: str, names: list[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"{len(names)} {title}: {', '.join(names[:3])}{more}" if names else ""
@@ -61,4 +70,4 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], source: str) -> 
 
 def load_weights(network: nn.Module, path: Path, flag: str) -> None:
     """A file with one network's state dict into the network. UserError for the user to mend."""
-    load_state(network, read_file(path, flag), str(path))
+    load_state(network, read_weights(path, flag), str(path))
