@@ -29,6 +29,7 @@ def main() -> None:
     placement = place(options.gpu_ids)
     print(report(options, synthesis_parser()), *unused(options, synthesis_parser()), placement.reason, sep="\n")
     domain, folder = configs.domain(options), configs.results_folder(options)
+    synthesis = configs.synthesis(options)
     first, reads_pictures = choose_first_pictures(configs.first_frame(options))
     sequences = find_sequences(options.dataroot, options.phase, domain.streams(picture=reads_pictures))
     networks = build_generator(configs.generator(options))
@@ -40,7 +41,7 @@ def main() -> None:
     for number, sequence in enumerate(sequences[:int(min(options.max_dataset_size, len(sequences)))]):
         reader = SequenceReader(domain, sequence, configs.geometry(options), picture=reads_pictures,
                                 start=options.start_frame if number == 0 else 0)
-        frames = synthesise(networks, reader, first, configs.synthesis(options), placement.device)
+        frames = synthesise(networks, reader, first, synthesis, placement.device)
         count = min(left, len(reader) - options.n_frames_G + 1)
         with SequenceWriter(folder / sequence.name, options.fps, suffixes) as writer:
             for clip, picture in islice(tqdm(frames, sequence.name, count, unit="frame"), count):

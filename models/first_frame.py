@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from models.conditions import ConditionConfig, pad_clip
-from models.features import Vectors, drawn_rows, labels_of, nearest_face, paint_regions, region_vectors
+from models.regions import Vectors, drawn_rows, labels_of, nearest_face, paint_regions, region_vectors
 from models.single import SingleConfig
 from models.single_files import SingleFiles, SingleImage, find_single, load_single
 from util.clip import Clip

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from models.blocks import NormKind, blocks, down, head, init_weights, pyramid, stem, up
-from models.features import region_means
+from models.regions import region_means
 
 SingleKind = Literal["global", "local", "global_with_features", "local_with_features"]
 KINDS: tuple[SingleKind, ...] = get_args(SingleKind)

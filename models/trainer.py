@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from tqdm import tqdm
 
+from models.appearance import encoded
 from models.conditions import ConditionConfig, pad_clip
 from models.flow import ReferenceFlow
 from models.flow.reference import reference_flow
@@ -147,7 +148,10 @@ class Trainer:
             given = torch.zeros_like(real[:, :past]) if self.config.begin_with_zeros else real[:, :past]
             history = History.begin(given, len(self.networks.generator))
         newest = real[:, past - 1] if first else history.pictures[0][:, -1]
-        frames, history = rollout(self.networks.generator, condition, history, RolloutConfig(
+        seen = condition
+        if self.networks.encoder is not None:
+            seen = torch.cat([condition, encoded(self.networks.encoder, window)], dim=2)
+        frames, history = rollout(self.networks.generator, seen, history, RolloutConfig(
             n_frames=past + 1, backpropagate=phase.backpropagate, train_coarse=phase.train_coarse,
             raw_first=clip.load if first and self.config.begin_with_zeros else 0))
         view = Window(
@@ -214,8 +218,10 @@ class Trainer:
         if self.due(run, self.config.print_freq):
             self.journal.losses(run.epoch, run.clips, self.total_clips(run), seconds, trained.losses)
         if self.due(run, self.config.display_freq):
-            pictures = {"condition": self.show(trained.clip.condition[0, -1].cpu()), **visuals(trained.window)}
-            self.journal.pictures(run.epoch, self.total_clips(run), pictures)
+            self.journal.pictures(run.epoch, self.total_clips(run), self.pictures(trained))
+
+    def pictures(self, trained: Trained) -> dict[str, np.ndarray]:
+        return {"condition": self.show(trained.clip.condition[0, -1].cpu()), **visuals(trained.window)}
 
     def total_clips(self, run: RunState) -> int:
         """Since the run began."""

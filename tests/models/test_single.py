@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from models.blocks import InstanceNorm, pool
-from models.features import nearest_face, paint_regions, region_means, region_vectors
+from models.regions import nearest_face, paint_regions, region_means, region_vectors
 from models.single import Encoder, EncoderConfig, SingleConfig, build_single
 from models.single_files import find_single, load_single, read_config, read_encoder_config
 from tests.parity_weights import draw_weights

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -78,12 +78,3 @@ def drawn_rows(labels: Mapping[int, int], table: FeatureTable, seed: int) -> Vec
 
 def _drawn(rows: NDArray[np.floating], region: int, seed: int) -> NDArray[np.floating]:
     return rows[np.random.default_rng([seed, region]).integers(len(rows)), :-1]
-
-
-def collect_rows(pictures: Iterable[tuple[Vectors, Mapping[int, int], Mapping[int, float]]]) -> FeatureTable:
-    """A table of many pictures. Each: its regions' features, their labels, and the share of the picture they cover."""
-    rows: dict[int, list[NDArray[np.floating]]] = {}
-    for vectors, labels, shares in pictures:
-        for region, vector in vectors.items():
-            rows.setdefault(labels[region], []).append(np.append(vector, shares[region]))
-    return {label: np.stack(found) for label, found in sorted(rows.items())}
