@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from tqdm import tqdm
 
 from data.checks import check_frames
 from data.clips import ClipDataset, make_loader, spread_frames
+from data.domain import Domain
+from data.inputs import open_input
 from data.pictures import read_picture
 from data.sampling import ClipPlan, Sampling, check_lengths, plan_epoch
 from data.sequences import find_sequences
+from models import first_frame
 from models.appearance import save_appearances, survey
-from models.flow import choose_flow
+from models.evaluation import Figures, evaluate_synthesis, standard_measures
+from models.flow import ReferenceFlow, choose_flow
 from models.flow.annotate import annotator
 from models.flow.cache import FlowCache
 from models.flow.fill import file_pairs, fill
-from models.networks import build_optimizers
+from models.networks import Networks, build_optimizers
 from models.perceptual import load_perceptual_loss
 from models.saving import RunState, load_pretrained, resume
 from models.schedule import ScheduleConfig, phase_at
@@ -29,7 +34,7 @@ from options.train import parse_train, training_parser
 from util.errors import reported
 from util.files import replacing
 from util.journal import open_journal
-from util.placement import place
+from util.placement import Placement, place
 from util.seeds import seed_everything
 
 SURVEYED = 2000  # frames at most whose appearances are kept
@@ -49,6 +54,18 @@ def announce(options: Options, *lines: str) -> None:
     print(report(options, parser), *unused(options, parser), *lines, sep="\n")
     with replacing(configs.run_folder(options) / "opt.txt") as temporary:
         temporary.write_text(listing(options))
+
+
+def evaluator(options: Options, domain: Domain, networks: Networks, reference: ReferenceFlow,
+              placement: Placement) -> Callable[[], Figures] | None:
+    """What `--eval_freq` does every time; held-out data that does not fit is refused before training."""
+    if not options.eval_freq or options.model == "single":
+        return None
+    held_out = open_input(configs.held_out(options), domain, configs.geometry(options), 0, configs.run_folder(options))
+    first = first_frame.zeros if options.no_first_img else first_frame.real_pictures
+    clips = [(name, reader) for name, reader, _ in held_out.sequences]
+    return partial(evaluate_synthesis, networks.generator, clips, first, configs.synthesis(options),
+                   standard_measures(reference, placement.device), options.eval_frames, placement.device)
 
 
 def main() -> None:
@@ -78,7 +95,8 @@ def main() -> None:
         networks, optimizers, reference, perceptual,
         config=configs.trainer(options, schedule, steps_per_epoch=len(plan_epoch(lengths, sampling, 1, 1))),
         journal=open_journal(folder, options.name, options.display_winsize, not options.no_html, options.tf_log),
-        device=placement.device, show=domain.show)
+        device=placement.device, show=domain.show,
+        evaluate=evaluator(options, domain, networks, reference, placement))
     if options.flow_cache and not reference.runs_in_workers:  # they will find there what they cannot estimate
         pairs = file_pairs([sequence.files["picture"] for sequence in sequences],
                            flow_distances(options.max_t_step, configs.temporal(options)))

@@ -85,7 +85,10 @@ class SinglePainter:
         return drawn_rows(labels_of(regions, frame.condition[b, 0, 0]), single.table, self.seed)
 
     def nearest(self, single: SingleImage, frame: Clip, b: int, regions: Tensor) -> Vectors:
-        assert single.table is not None and single.encoder is not None and frame.picture is not None
+        assert single.table is not None and single.encoder is not None
+        if frame.picture is None:
+            raise UserError(f"{self.files.generator} chooses how a face looks by its real picture, and none was given: "
+                            "give --no_first_img, or a network without features")
         encoded = single.encoder(frame.picture[b], regions[None, None])[0]
         return nearest_face(region_vectors(encoded, regions), single.table)
 

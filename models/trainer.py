@@ -46,7 +46,7 @@ Players = dict[str, Terms]  # "D" (single pictures, motion, faces), "D_T0", ...:
 @dataclass(frozen=True)
 class TrainerConfig:
     """steps_per_epoch: batches. begin_with_zeros: `no_first_img`, the network paints the first pictures itself.
-    save_latest_freq, print_freq, display_freq: in clips; save_epoch_freq: in epochs."""
+    save_latest_freq, print_freq, display_freq: in clips; save_epoch_freq, eval_freq: in epochs."""
 
     conditions: ConditionConfig
     objectives: ObjectiveConfig
@@ -61,6 +61,7 @@ class TrainerConfig:
     display_freq: int = 100
     save_latest_freq: int = 1000
     save_epoch_freq: int = 1
+    eval_freq: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ class Trained:
 
 @dataclass(frozen=True)
 class Trainer:
-    """show: a condition (C, H, W) as a picture."""
+    """show: a condition (C, H, W) as a picture. evaluate: figures of the networks as they stand, SSIM among them, by
+    synthesis of held-out clips; None with eval_freq 0."""
 
     networks: Networks
     optimizers: dict[str, Optimizer]
@@ -84,6 +86,7 @@ class Trainer:
     journal: Journal
     device: torch.device
     show: Callable[[Tensor], np.ndarray]
+    evaluate: Callable[[], Mapping[str, float]] | None = None
 
     # the run
 
@@ -93,6 +96,8 @@ class Trainer:
             phase = phase_at(run.epoch, self.config.schedule)
             set_learning_rates(self.optimizers, phase.lr_factor)
             done = self.train_epoch(clips, run, phase)
+            if self.evaluate is not None and done.epoch % self.config.eval_freq == 0:
+                done = self.assess(done, self.evaluate())
             run = replace(done, epoch=done.epoch + 1, step=0)
             if done.epoch % self.config.save_epoch_freq == 0:
                 save_epoch(self.config.folder, str(done.epoch), self.networks)
@@ -222,6 +227,14 @@ class Trainer:
 
     def pictures(self, trained: Trained) -> dict[str, np.ndarray]:
         return {"condition": self.show(trained.clip.condition[0, -1].cpu()), **visuals(trained.window)}
+
+    def assess(self, run: RunState, figures: Mapping[str, float]) -> RunState:
+        """Tells how good the networks are on held-out clips, and keeps them as `best` where they never were better."""
+        self.journal.figures(run.epoch, self.total_clips(run), figures)
+        if figures["ssim"] <= run.best:
+            return run
+        save_epoch(self.config.folder, "best", self.networks)
+        return replace(run, best=figures["ssim"])
 
     def total_clips(self, run: RunState) -> int:
         """Since the run began."""

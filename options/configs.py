@@ -7,6 +7,7 @@ from pathlib import Path
 from data.domain import Domain
 from data.face import Face
 from data.geometry import GeometryConfig
+from data.inputs import InputConfig
 from data.pose import Pose
 from data.sampling import Sampling
 from data.street import Street
@@ -53,6 +54,18 @@ def domain(o: Options) -> Domain:
 def geometry(o: Options) -> GeometryConfig:
     return GeometryConfig(load_size=o.loadSize, fine_size=o.fineSize, resize_or_crop=o.resize_or_crop,
                           flip=is_train(o) and not o.no_flip and o.dataset_mode != "pose")
+
+
+def source(o: Options, reads_pictures: bool) -> InputConfig:
+    """reads_pictures: whether the first pictures need the real ones."""
+    return InputConfig(dataroot=o.dataroot, phase=o.phase, video=o.input, size=o.input_size, picture=reads_pictures,
+                       start=o.start_frame, count=o.how_many, loop=o.loop and o.input != "-",
+                       max_sequences=o.max_dataset_size)
+
+
+def held_out(o: Options) -> InputConfig:
+    """The clips that `--eval_freq` synthesises."""
+    return InputConfig(dataroot=o.dataroot, phase=o.eval_phase, picture=True)
 
 
 def sampling(o: Options, n_gpus_gen: int) -> Sampling:
@@ -140,7 +153,8 @@ def trainer(o: Options, schedule: ScheduleConfig, steps_per_epoch: int) -> Train
         conditions=conditions(o), objectives=objectives(o), temporal=temporal(o), schedule=schedule,
         steps_per_epoch=steps_per_epoch, begin_with_zeros=o.no_first_img, size_multiple=size_multiple(o),
         folder=run_folder(o), options=option_texts(o), print_freq=every or o.print_freq,
-        display_freq=every or o.display_freq, save_latest_freq=o.save_latest_freq, save_epoch_freq=o.save_epoch_freq)
+        display_freq=every or o.display_freq, save_latest_freq=o.save_latest_freq, save_epoch_freq=o.save_epoch_freq,
+        eval_freq=o.eval_freq)
 
 
 def first_frame(o: Options) -> FirstFrameConfig:

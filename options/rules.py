@@ -19,7 +19,7 @@ AT_LEAST = {
     "n_frames_total": 1, "max_frames_per_gpu": 1, "max_frames_backpropagate": 1, "max_t_step": 1,
     "clips_per_epoch": 1, "num_D": 1, "n_layers_D": 1, "n_frames_D": 2, "n_scales_temporal": 0, "lambda_feat": 0,
     "lambda_F": 0, "lambda_T": 0, "random_drop_prob": 0, "how_many": 1, "start_frame": 0, "fps": 1,
-    "display_winsize": 16, "seed": 0, "feat_num": 1, "nef": 1, "n_downsample_E": 1,
+    "display_winsize": 16, "seed": 0, "eval_freq": 0, "eval_frames": 1, "feat_num": 1, "nef": 1, "n_downsample_E": 1,
 }
 AT_MOST = {"random_drop_prob": 1, "beta1": 0.999, "seed": 2**31 - 1, "lr": 1, "lambda_feat": 1e6, "lambda_F": 1e6,
            "lambda_T": 1e6, "fps": 1000}
@@ -99,6 +99,8 @@ REFUSED = (
     Refusal(lambda o: encodes(o) and not o.label_nc and o.dataset_mode != "face",
             "--label_feat, and --netG ..._with_features, encode how regions look: they need label maps (--label_nc) or "
             "faces (--dataset_mode face)"),
+    Refusal(lambda o: is_train(o) and encodes(o) and o.eval_freq > 0, "--eval_freq compares with the real pictures, "
+            "from which a network with features (--label_feat) is free to differ: leave it out"),
     Refusal(lambda o: o.dataset_mode in ("face", "pose") and o.label_nc > 0,
             "--label_nc {label_nc} and --dataset_mode {dataset_mode} exclude each other: only label maps have labels"),
     Refusal(lambda o: o.densepose_only and o.openpose_only,
@@ -128,6 +130,12 @@ REFUSED = (
     Refusal(lambda o: _published(o, "face") and (o.dataset_mode != "face" or o.input_nc != 15),
             "--use_single_G: the published face network is for --dataset_mode face and --input_nc 15, found "
             "{dataset_mode} and {input_nc}: give your own with --single_G PATH"),
+    Refusal(lambda o: not is_train(o) and o.input == "-" and o.input_size is None,
+            "--input - reads raw frames: give their --input_size WxH"),
+    Refusal(lambda o: not is_train(o) and o.output not in (None, "-") and not o.output.lower().endswith(".mp4"),
+            "--output {output}: expected a FILE.mp4, or - for raw frames on standard output"),
+    Refusal(lambda o: not is_train(o) and any(not 0 <= n < o.label_nc for edit in o.label_map_edit for n in edit),
+            "--label_map_edit {label_map_edit}: expected labels 0 to N-1 of --label_nc {label_nc}"),
     Refusal(lambda o: is_train(o) and o.niter + o.niter_decay < 1,
             "--niter {niter} and --niter_decay {niter_decay} make no epoch: give one of them at least 1"),
     Refusal(lambda o: is_train(o) and o.continue_train and o.which_epoch != "latest",
@@ -159,7 +167,7 @@ UNUSED = (
     *(Unused(flag, trains_single, "a single-image network knows one frame and no motion") for flag in (
         "n_frames_G", "n_frames_total", "n_frames_D", "n_scales_temporal", "n_scales_spatial", "max_frames_per_gpu",
         "max_frames_backpropagate", "max_t_step", "niter_step", "niter_fix_global", "lambda_T", "lambda_F", "no_flow",
-        "no_first_img", "fg", "sparse_D", "flow_net", "flow_cache", "add_face_disc", "n_gpus_gen")),
+        "no_first_img", "fg", "sparse_D", "flow_net", "flow_cache", "eval_freq", "add_face_disc", "n_gpus_gen")),
     Unused("input_nc", lambda o: o.label_nc > 0, "the condition has --label_nc one-hot channels"),
     Unused("use_instance", _mode_is_not("temporal", "test"), "only street data has instance maps"),
     *(Unused(flag, _mode_is_not("face"), "only faces have it") for flag in (
@@ -180,7 +188,13 @@ UNUSED = (
     Unused("vgg_weights", lambda o: is_train(o) and o.no_vgg, "--no_vgg leaves the loss out"),
     Unused("load_pretrain", lambda o: is_train(o) and o.continue_train, "--continue_train goes on where it stood"),
     Unused("load_pretrain", lambda o: not is_train(o), "test.py loads the run itself"),
+    Unused("input_size", lambda o: not is_train(o) and o.input != "-", "only --input - needs it"),
+    Unused("side_by_side", lambda o: not is_train(o) and o.output is None, "it needs --output"),
+    Unused("loop", lambda o: not is_train(o) and o.input == "-", "a pipe cannot be read again"),
+    Unused("phase", lambda o: not is_train(o) and o.input is not None, "--input is not a phase of the data set"),
     Unused("ndf", lambda o: not is_train(o), "synthesis has no discriminators"),
+    Unused("eval_frames", lambda o: is_train(o) and not o.eval_freq, "it needs --eval_freq"),
+    Unused("eval_phase", lambda o: is_train(o) and not o.eval_freq, "it needs --eval_freq"),
     Unused("sparse_D", lambda o: is_train(o) and o.n_scales_temporal == 0, "there is no temporal discriminator"),
 )
 

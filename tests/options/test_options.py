@@ -88,6 +88,7 @@ REFUSED = [
     ("train", "--model single", ["--model single", "--netG global"]),
     ("train", "--model single --netG local_with_features", ["--netG", "_with_features", "--label_nc"]),
     ("train", "--dataset_mode pose --input_nc 6 --label_feat", ["--label_feat", "--label_nc", "--dataset_mode face"]),
+    ("train", "--label_nc 9 --label_feat --eval_freq 10", ["--eval_freq", "--label_feat"]),
     ("train", "--feat_num 0", ["--feat_num 0", "at least 1"]),
     ("test", "--model single --netG global --no_first_img", ["--model single", "train.py", "--single_G"]),
     ("train", "--dataset_mode face --input_nc 15 --label_nc 3", ["--label_nc 3", "--dataset_mode face"]),
@@ -121,6 +122,10 @@ REFUSED = [
     ("train", "--max_dataset_size 0", ["--max_dataset_size 0", "at least 1"]),
     ("test", "--how_many 0 --use_real_img", ["--how_many 0", "at least 1"]),
     ("test", "--start_frame -1 --use_real_img", ["--start_frame -1"]),
+    ("test", "--use_real_img --input -", ["--input -", "--input_size"]),
+    ("test", "--use_real_img --output film.avi", ["--output film.avi", ".mp4"]),
+    ("test", "--use_real_img --label_nc 35 --label_map_edit 11=35", ["--label_map_edit", "--label_nc 35"]),
+    ("test", "--use_real_img --label_map_edit 11=21", ["--label_map_edit", "--label_nc 0"]),
 ]
 
 
@@ -160,7 +165,7 @@ SAID = [
         "n_frames_G 2", "n_frames_total 6", "n_frames_D 2", "n_scales_temporal 1", "n_scales_spatial 2",
         "max_frames_per_gpu 2", "max_frames_backpropagate 2", "max_t_step 2", "niter_step 2", "lambda_T 1",
         "lambda_F 1", "no_flow", "no_first_img", "fg --label_nc 35", "sparse_D", "flow_net dis", "flow_cache x",
-        "add_face_disc --dataset_mode pose --input_nc 6", "n_gpus_gen 1")),
+        "eval_freq 9", "add_face_disc --dataset_mode pose --input_nc 6", "n_gpus_gen 1")),
     ("train", "--single_G x", "single_G"), ("test", "--no_first_img --single_G x", "single_G"),
     ("test", "--aspect_ratio 2", "aspect_ratio"), ("test", "--ntest 3", "ntest"),
     ("train", "--label_nc 35 --input_nc 5", "input_nc"),
@@ -176,6 +181,9 @@ SAID = [
     ("train", "--niter_fix_global 3", "niter_fix_global"), ("train", "--n_blocks_local 5", "n_blocks_local"),
     ("train", "--no_vgg --vgg_weights x", "vgg_weights"),
     ("train", "--continue_train --load_pretrain x", "load_pretrain"), ("test", "--load_pretrain x", "load_pretrain"),
+    ("train", "--eval_frames 3", "eval_frames"), ("train", "--eval_phase x", "eval_phase"),
+    ("test", "--input_size 8x8", "input_size"), ("test", "--side_by_side", "side_by_side"),
+    ("test", "--input - --input_size 8x8 --loop", "loop"), ("test", "--input x.mp4 --phase x", "phase"),
     ("test", "--ndf 32", "ndf"), ("train", "--n_scales_temporal 0 --sparse_D", "sparse_D"),
 ]
 
