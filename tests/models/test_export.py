@@ -42,9 +42,9 @@ def test_onnxruntime_agrees_frame_by_frame(tmp_path, kind):
     example = example_inputs(own, 5, SIZE)
     for suffix, module in steps_of(own).items():
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=DeprecationWarning, module="(torch|onnx).*")
+            warnings.filterwarnings("ignore", r".isinstance\(treespec", FutureWarning)  # torch's, of itself
             export_onnx(module, example, tmp_path / f"step{suffix}.onnx")
-        assert onnx_error(module, tmp_path / f"step{suffix}.onnx", own, example) < 1e-3
+        assert onnx_error(module, tmp_path / f"step{suffix}.onnx", own, example) < 1 / 255
 
 
 def test_an_exported_program_computes_the_same(tmp_path):
