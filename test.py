@@ -9,8 +9,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data.inputs import open_input
-from models import first_frame
 from models.conditions import edit_labels
+from models.first_frame import choose_first_pictures
 from models.generators import build_generator
 from models.saving import load_generator
 from models.synthesis import synthesise
@@ -32,11 +32,13 @@ def main() -> None:
     parser = synthesis_parser()
     print(report(options, parser), *unused(options, parser), placement.reason, sep="\n", file=say)
     domain, folder, given = configs.domain(options), configs.results_folder(options), options.n_frames_G - 1
+    first, reads_pictures = choose_first_pictures(configs.first_frame(options))
+    synthesis = configs.synthesis(options)
     networks = build_generator(configs.generator(options))
     load_generator(networks, configs.run_folder(options), options.which_epoch)
     networks.to(placement.device)
-    readers = open_input(configs.source(options), domain, configs.geometry(options), given, folder / "input")
-    first = first_frame.zeros if options.no_first_img else first_frame.real_pictures
+    readers = open_input(configs.source(options, reads_pictures), domain, configs.geometry(options), given,
+                         folder / "input")
     suffixes = {"real_A": ".png" if options.label_nc else ".jpg", "fake_B": ".jpg", "real_B": ".jpg"}
     rate = options.fps or readers.rate
 
@@ -44,7 +46,7 @@ def main() -> None:
     with OutputVideo(options.output, rate, readers.size, readers.sound, options.side_by_side) as output:
         for name, reader, length in readers.sequences:
             clips = (edit_labels(clip, dict(options.label_map_edit)) for clip in reader)
-            frames = synthesise(networks, clips, first, configs.synthesis(options), placement.device)
+            frames = synthesise(networks, clips, first, synthesis, placement.device)
             count = left if length is None else min(left, length - given)
             with SequenceWriter(folder / name, rate, suffixes) as writer:
                 for clip, picture in islice(tqdm(frames, name, count, unit="frame"), count):

@@ -5,26 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from tqdm import tqdm
+
 from data.checks import check_frames
-from data.clips import ClipDataset, make_loader
+from data.clips import ClipDataset, make_loader, spread_frames
 from data.domain import Domain
 from data.inputs import open_input
 from data.pictures import read_picture
 from data.sampling import ClipPlan, Sampling, check_lengths, plan_epoch
 from data.sequences import find_sequences
 from models import first_frame
+from models.appearance import save_appearances, survey
 from models.evaluation import Figures, evaluate_synthesis, standard_measures
 from models.flow import ReferenceFlow, choose_flow
 from models.flow.annotate import annotator
 from models.flow.cache import FlowCache
 from models.flow.fill import file_pairs, fill
-from models.networks import Networks, build_networks, build_optimizers
+from models.networks import Networks, build_optimizers
 from models.perceptual import load_perceptual_loss
 from models.saving import RunState, load_pretrained, resume
 from models.schedule import ScheduleConfig, phase_at
 from models.temporal import PairsOf, flow_distances
-from models.trainer import Trainer
 from options import configs
+from options.methods import METHODS
 from options.parsing import Options, listing, report
 from options.rules import unused
 from options.train import parse_train, training_parser
@@ -33,6 +36,8 @@ from util.files import replacing
 from util.journal import open_journal
 from util.placement import Placement, place
 from util.seeds import seed_everything
+
+SURVEYED = 2000  # frames at most whose appearances are kept
 
 
 def batches(lengths: list[int], sampling: Sampling, schedule: ScheduleConfig,
@@ -54,7 +59,7 @@ def announce(options: Options, *lines: str) -> None:
 def evaluator(options: Options, domain: Domain, networks: Networks, reference: ReferenceFlow,
               placement: Placement) -> Callable[[], Figures] | None:
     """What `--eval_freq` does every time; held-out data that does not fit is refused before training."""
-    if not options.eval_freq:
+    if not options.eval_freq or options.model == "single":
         return None
     held_out = open_input(configs.held_out(options), domain, configs.geometry(options), 0, configs.run_folder(options))
     first = first_frame.zeros if options.no_first_img else first_frame.real_pictures
@@ -67,19 +72,17 @@ def main() -> None:
     options = parse_train()
     placement = place(options.gpu_ids)
     seed_everything(options.seed)
-    domain, folder = configs.domain(options), configs.run_folder(options)
+    domain, folder, method = configs.domain(options), configs.run_folder(options), METHODS[options.model]
     sequences = find_sequences(options.dataroot, options.phase, domain.streams(picture=True))
     lengths = [len(sequence) for sequence in sequences]
-    check_lengths([sequence.name for sequence in sequences], lengths, options.n_frames_G)
-    checked = check_frames(domain, sequences)
     sampling = configs.sampling(options, placement.n_gpus_gen)
+    check_lengths([sequence.name for sequence in sequences], lengths, sampling.n_frames_G)
+    checked = check_frames(domain, sequences)
     schedule = configs.schedule(options, max(lengths), placement.n_gpus_gen)
 
-    generator = configs.generator(options)
     reference, why = choose_flow(configs.flow(options), placement.device)
     perceptual = None if options.no_vgg else load_perceptual_loss(options.vgg_weights).to(placement.device)
-    networks = build_networks(generator, configs.discriminator(options), configs.temporal(options),
-                              face=options.add_face_disc).to(placement.device)
+    networks = method.networks(options).to(placement.device)
     optimizers = build_optimizers(networks, configs.optimizer(options))
     run = RunState(batch_size=options.batchSize)
     fresh = []
@@ -88,7 +91,7 @@ def main() -> None:
     elif options.load_pretrain:
         fresh = load_pretrained(networks, options.load_pretrain, options.which_epoch)
     announce(options, placement.reason, checked, why, *fresh)
-    trainer = Trainer(
+    trainer = method.trainer(
         networks, optimizers, reference, perceptual,
         config=configs.trainer(options, schedule, steps_per_epoch=len(plan_epoch(lengths, sampling, 1, 1))),
         journal=open_journal(folder, options.name, options.display_winsize, not options.no_html, options.tf_log),
@@ -103,6 +106,10 @@ def main() -> None:
     dataset = ClipDataset(domain, sequences, configs.geometry(options), annotate)
     trainer.fit(make_loader(dataset, batches(lengths, sampling, schedule, run), options.nThreads,
                             pin=placement.pin_memory), run)
+    if networks.encoder is not None:
+        frames = spread_frames(domain, sequences, configs.geometry(options), SURVEYED)
+        table = survey(networks.encoder, tqdm(frames, "appearances"), options.dataset_mode == "face", placement.device)
+        save_appearances(folder, table, options.seed)
 
 
 if __name__ == "__main__":

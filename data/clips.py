@@ -75,6 +75,15 @@ class SequenceReader:
             yield clip if self.picture else replace(clip, picture=None)
 
 
+def spread_frames(domain: Domain, sequences: Collection[Sequence], geometry: GeometryConfig,
+                  most: int) -> Iterator[Clip]:
+    """At most `most` frames, evenly over all sequences, each with its picture and read as in test, by itself."""
+    frames = [(sequence, frame) for sequence in sequences for frame in range(len(sequence))]
+    count = min(most, len(frames))
+    for sequence, frame in (frames[i * len(frames) // count] for i in range(count)):
+        yield next(iter(SequenceReader(domain, sequence, geometry, picture=True, start=frame)))
+
+
 def make_loader(dataset: ClipDataset, batches: Iterable[list[ClipPlan]], workers: int, pin: bool = False,
                 context: str | None = None) -> Iterator[Clip]:
     """The clips of `batches`, in order, read ahead by `workers` processes that live until the last batch.

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from tqdm import tqdm
 
+from models.appearance import encoded
 from models.conditions import ConditionConfig, pad_clip
 from models.flow import ReferenceFlow
 from models.flow.reference import reference_flow
@@ -152,7 +153,10 @@ class Trainer:
             given = torch.zeros_like(real[:, :past]) if self.config.begin_with_zeros else real[:, :past]
             history = History.begin(given, len(self.networks.generator))
         newest = real[:, past - 1] if first else history.pictures[0][:, -1]
-        frames, history = rollout(self.networks.generator, condition, history, RolloutConfig(
+        seen = condition
+        if self.networks.encoder is not None:
+            seen = torch.cat([condition, encoded(self.networks.encoder, window)], dim=2)
+        frames, history = rollout(self.networks.generator, seen, history, RolloutConfig(
             n_frames=past + 1, backpropagate=phase.backpropagate, train_coarse=phase.train_coarse,
             raw_first=clip.load if first and self.config.begin_with_zeros else 0))
         view = Window(
@@ -219,8 +223,10 @@ class Trainer:
         if self.due(run, self.config.print_freq):
             self.journal.losses(run.epoch, run.clips, self.total_clips(run), seconds, trained.losses)
         if self.due(run, self.config.display_freq):
-            pictures = {"condition": self.show(trained.clip.condition[0, -1].cpu()), **visuals(trained.window)}
-            self.journal.pictures(run.epoch, self.total_clips(run), pictures)
+            self.journal.pictures(run.epoch, self.total_clips(run), self.pictures(trained))
+
+    def pictures(self, trained: Trained) -> dict[str, np.ndarray]:
+        return {"condition": self.show(trained.clip.condition[0, -1].cpu()), **visuals(trained.window)}
 
     def assess(self, run: RunState, figures: Mapping[str, float]) -> RunState:
         """Tells how good the networks are on held-out clips, and keeps them as `best` where they never were better."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models import first_frame
+from models.first_frame import choose_first_pictures
 from models.generators import build_generator
 from models.saving import load_generator
 from models.synthesizer import Synthesizer
@@ -16,6 +16,8 @@ from util.placement import place
 
 OWN = ("phase", "which_epoch", "gpu_ids", "checkpoints_dir", "name", "load_pretrain")  # of the training, not of the run
 
+FIRST_PICTURES = {"--no_first_img", "--single_G", "--use_single_G"}
+
 
 def run_options(folder: Path, *flags: str) -> Options:
     """The options of test.py for a run in `folder`. flags: as on its command line, in place of what training had."""
@@ -24,7 +26,7 @@ def run_options(folder: Path, *flags: str) -> Options:
         raise UserError(f"{path} is not there: give the folder of a run, checkpoints/NAME")
     text = "".join(line + "\n" for line in path.read_text().splitlines() if line.split(":")[0] not in OWN)
     saved = saved_flags(text, synthesis_parser())
-    begin = [] if "--no_first_img" in saved else ["--use_real_img"]
+    begin = [] if FIRST_PICTURES & {*saved, *flags} else ["--use_real_img"]
     return parse_test([*saved, *begin, "--checkpoints_dir", str(folder.parent), "--name", folder.name, *flags])
 
 
@@ -32,5 +34,5 @@ def load_synthesizer(options: Options) -> Synthesizer:
     """The trained networks, ready to step. UserError: their weights are not there, or another network's."""
     networks = build_generator(configs.generator(options))
     load_generator(networks, configs.run_folder(options), options.which_epoch)
-    first = first_frame.zeros if options.no_first_img else first_frame.real_pictures
+    first, _ = choose_first_pictures(configs.first_frame(options))
     return Synthesizer(networks, configs.synthesis(options), first, place(options.gpu_ids).device)
