@@ -20,7 +20,7 @@ from models.schedule import ScheduleConfig
 from models.synthesis import SynthesisConfig
 from models.temporal import TemporalConfig
 from models.trainer import TrainerConfig
-from options.parsing import Options, listing
+from options.parsing import Options, option_texts
 from options.rules import composes, is_train
 
 
@@ -30,11 +30,6 @@ def run_folder(o: Options) -> Path:
 
 def results_folder(o: Options) -> Path:
     return o.results_dir / o.name / f"{o.phase}_{o.which_epoch}"
-
-
-def option_texts(o: Options) -> dict[str, str]:
-    """As they stand in `opt.txt`."""
-    return dict(line.split(": ", 1) for line in listing(o).splitlines())
 
 
 def domain(o: Options) -> Domain:
@@ -112,7 +107,8 @@ def trainer(o: Options, schedule: ScheduleConfig, steps_per_epoch: int) -> Train
         conditions=conditions(o), objectives=objectives(o), temporal=temporal(o), schedule=schedule,
         steps_per_epoch=steps_per_epoch, begin_with_zeros=o.no_first_img, size_multiple=generator(o).size_multiple,
         folder=run_folder(o), options=option_texts(o), print_freq=every or o.print_freq,
-        display_freq=every or o.display_freq, save_latest_freq=o.save_latest_freq, save_epoch_freq=o.save_epoch_freq)
+        display_freq=every or o.display_freq, save_latest_freq=o.save_latest_freq, save_epoch_freq=o.save_epoch_freq,
+        keep=o.keep)
 
 
 def synthesis(o: Options) -> SynthesisConfig:
