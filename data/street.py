@@ -87,7 +87,7 @@ def _open_ids(path: Path, remedy: str) -> Image.Image:
         image = image.getchannel("L")
     if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
         raise UserError(f"{path}: holds {image.mode} colours; {remedy}")
-    return image.convert("I") if image.mode == "I;16B" else image  # Pillow resizes no big-endian words
+    return image
 
 
 def _check_labels(path: Path, image: Image.Image, label_nc: int) -> Image.Image:
