@@ -31,7 +31,7 @@ def main() -> None:
     domain, folder = configs.domain(options), configs.results_folder(options)
     sequences = find_sequences(options.dataroot, options.phase, domain.streams(picture=options.use_real_img))
     networks = build_generator(configs.generator(options))
-    load_generator(networks, configs.run_folder(options), options.which_epoch)
+    print(*load_generator(networks, configs.run_folder(options), options.which_epoch, options.allow_partial), sep="\n")
     networks.to(placement.device)
     first = first_frame.zeros if options.no_first_img else first_frame.real_pictures
     suffixes = {"real_A": ".png" if options.label_nc else ".jpg", "fake_B": ".jpg", "real_B": ".jpg"}

@@ -56,7 +56,8 @@ def _of_discriminator(weights: Weights) -> Iterator[tuple[str, int | str]]:
     first = weights[convolutions[0][0]]
     yield "--ndf (of the coarsest scale)", first.shape[0]
     yield "channels that it sees (--label_nc, --input_nc, --use_instance, --n_frames_D)", first.shape[1]
-    yield "--norm", "batch" if any(key.endswith(".weight") and weights[key].ndim == 1 for key in weights) else "instance"
+    affine = any(key.endswith(".weight") and value.ndim == 1 for key, value in weights.items())
+    yield "--norm", "batch" if affine else "instance"
 
 
 def _given(is_given: bool) -> str:

@@ -40,7 +40,7 @@ def save_moment(path: Path, moment: Moment, networks: Networks, options: Mapping
     """With the weights as they are and the random states as they stand."""
     content = {
         "epoch": moment.epoch, "start": moment.start, "clip": vars(moment.clip), "options": dict(options),
-        "history": None if moment.history is None else moment.history.pictures, "kept": moment.memory.kept,
+        "history": moment.history and moment.history.detach().pictures, "kept": moment.memory.kept,
         "frames": {number: vars(frame) for number, frame in moment.memory.frames.items()}, "random": random_states(),
         "networks": {name: network.state_dict() for name, network in networks.named().items()}}
     save_set(path.parent, {path.name: content})

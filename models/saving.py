@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,16 @@ def last_saved(folder: Path) -> str:
     return f"the last save, epoch {epoch} after {clips} clips, is whole: {folder / STATE}"
 
 
+@contextmanager
+def guarding_saves(folder: Path) -> Iterator[None]:
+    """A disk that is full, read-only or gone ends the run with a UserError that says what is left of it."""
+    try:
+        yield
+    except OSError as fault:
+        raise UserError(f"training stopped: {fault}; {last_saved(folder)}; mend the disk, then give the same flags and "
+                        "--continue_train") from fault
+
+
 def set_aside(folder: Path) -> list[str]:
     """Before a new run in the folder of an old one: keeps that one's state under another name, and says so."""
     settle(folder)
@@ -132,15 +143,16 @@ def load_generator(networks: nn.ModuleList, folder: Path, label: str, partial: b
     if finer.is_file() and not partial:
         raise UserError(f"{finer} refines what {len(networks)} network(s) paint, which are all that --n_scales_spatial "
                         f"{len(networks)} makes: raise it, or remove the file if it is of another run")
-    lines = []
-    for index, network in enumerate(networks):
-        path = weight_file(folder, label, f"G{index}")
-        weights = read_weights(path, RUN)
-        if partial:
-            lines.append(load_partial(network, weights, str(path)))
-        else:
-            load_network(network, weights, str(path))
-    return lines
+    return [line for index, network in enumerate(networks)
+            for line in _load_generator(network, weight_file(folder, label, f"G{index}"), RUN, partial)]
+
+
+def _load_generator(network: nn.Module, path: Path, flag: str, partial: bool) -> list[str]:
+    weights = read_weights(path, flag)
+    if partial:
+        return [load_partial(network, weights, str(path))]
+    load_network(network, weights, str(path))
+    return []
 
 
 def _scale_of(key: str) -> str:
@@ -160,16 +172,17 @@ def fitting_scales(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> tu
     return taken, fresh
 
 
-def load_pretrained(networks: Networks, folder: Path, label: str) -> list[str]:
+def load_pretrained(networks: Networks, folder: Path, label: str, partial: bool = False) -> list[str]:
     """Weights of another run or of a coarser stage, as far as it has them; what starts fresh, a line each.
 
-    The generator G0 must be there, and none may be of another shape: UserError.
+    The generator G0 must be there, and none may be of another shape (partial, `--allow_partial`: what fits): UserError.
     """
+    settle(folder)
     fresh = []
     for name, network in networks.named().items():
         path = weight_file(folder, label, name)
         if name == "G0" or path.is_file() and name.startswith("G"):
-            load_network(network, read_weights(path, "--load_pretrain"), str(path))
+            fresh += _load_generator(network, path, "--load_pretrain", partial)
         elif not path.is_file():
             fresh.append(f"{name} starts fresh: {folder} has no {path.name}")
         else:

@@ -249,12 +249,11 @@ class Trainer:
     def save(self, run: RunState) -> None:
         save_latest(self.config.folder, self.networks, self.optimizers, run, self.config.options)
 
-
     def stopped_by(self, fault: NotFinite, window: Clip, moment: Moment) -> UserError:
         """What to tell, once everything that the step was computed from is kept."""
         path = self.config.folder / "not_finite.pth"
         save_moment(path, moment, self.networks, self.config.options)
         frames = "; ".join(", ".join(names) for names in window.names)
-        return UserError(f"training stopped before the step: {fault}, on {frames}: look at these frames, repeat the step "
-                         f"with the same flags and --debug_replay {path}, or go on from the last save "
+        return UserError(f"training stopped before the step: {fault}, on {frames}: look at these frames, repeat the "
+                         f"step with the same flags and --debug_replay {path}, or go on from the last save "
                          "(--continue_train) with a smaller --lr")

@@ -46,12 +46,9 @@ def parse(parser: Parser, argv: Sequence[str] | None) -> Options:
 
 def given(parser: Parser, argv: Sequence[str]) -> dict[str, Any]:
     """The flags that stand in `argv`, with their values."""
-    defaults = vars(parser.parse_args([]))
-    parser.set_defaults(**dict.fromkeys(defaults, argparse.SUPPRESS))
-    try:
-        return vars(parser.parse_args(argv))
-    finally:
-        parser.set_defaults(**defaults)
+    absent = object()
+    blank = argparse.Namespace(**dict.fromkeys(vars(parser.parse_args([])), absent))
+    return {key: value for key, value in vars(parser.parse_args(argv, blank)).items() if value is not absent}
 
 
 def _text(value: object) -> str:

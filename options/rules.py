@@ -19,7 +19,7 @@ AT_LEAST = {
     "n_frames_total": 1, "max_frames_per_gpu": 1, "max_frames_backpropagate": 1, "max_t_step": 1,
     "clips_per_epoch": 1, "num_D": 1, "n_layers_D": 1, "n_frames_D": 2, "n_scales_temporal": 0, "lambda_feat": 0,
     "lambda_F": 0, "lambda_T": 0, "random_drop_prob": 0, "how_many": 1, "start_frame": 0, "fps": 1,
-    "display_winsize": 16, "seed": 0,
+    "display_winsize": 16, "seed": 0, "keep": 1,
 }
 AT_MOST = {"random_drop_prob": 1, "beta1": 0.999, "seed": 2**31 - 1}
 
@@ -131,6 +131,8 @@ UNUSED = (
     Unused("vgg_weights", lambda o: is_train(o) and o.no_vgg, "--no_vgg leaves the loss out"),
     Unused("load_pretrain", lambda o: is_train(o) and o.continue_train, "--continue_train goes on where it stood"),
     Unused("load_pretrain", lambda o: not is_train(o), "test.py loads the run itself"),
+    Unused("allow_partial", lambda o: is_train(o) and (o.continue_train or not o.load_pretrain),
+           "in training it is for --load_pretrain"),
     Unused("sparse_D", lambda o: is_train(o) and o.n_scales_temporal == 0, "there is no temporal discriminator"),
 )
 

@@ -44,15 +44,17 @@ def stored_arguments(parser: Parser, argv: Sequence[str]) -> list[str]:
     if any(key in flags for key in FIRST_PICTURES):
         taken.remove("no_first_img")
     arguments = as_arguments(parser, {key: _for_test(key, saved[key]) for key in taken})
-    _refuse_contradictions(parser, flags, arguments, path)
+    if not flags.get("allow_partial"):
+        _refuse_contradictions(parser, flags, arguments, path)
     return arguments
 
 
 def _for_test(key: str, text: str) -> str:
     """Training's random sizes and crops are not test's."""
-    if key == "resize_or_crop":
-        return text.lower().replace("random", "").split("_and_")[0].replace("scaledcrop", "none").replace("crop", "none")
-    return text
+    if key != "resize_or_crop":
+        return text
+    scale = text.lower().split("_and_")[0].removeprefix("random")
+    return "none" if "crop" in scale else scale
 
 
 def as_arguments(parser: Parser, texts: Mapping[str, str]) -> list[str]:

@@ -28,6 +28,7 @@ def synthesis_parser() -> Parser:
 
 
 def parse_test(argv: Sequence[str] | None = None) -> Options:
-    """Checked options of `test.py`, the run's own where the command line is silent. UserError names the flags that do not fit together."""
+    """Checked options of `test.py`, the run's own where the command line is silent. UserError names the flags that do
+    not fit together."""
     argv, parser = sys.argv[1:] if argv is None else argv, synthesis_parser()
     return parse(parser, [*stored_arguments(parser, argv), *argv])

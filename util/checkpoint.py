@@ -63,7 +63,8 @@ def read_weights(path: Path, flag: str) -> dict[str, Tensor]:
     state = read_file(path, flag)
     for key, value in state.items():
         if not isinstance(key, str) or not _is_plain(value):
-            raise UserError(f"{path} holds {key!r}: {type(value).__name__}, expected tensors of numbers by name ({flag})")
+            raise UserError(f"{path} holds {key!r}: {type(value).__name__}, expected tensors of numbers by name "
+                            f"({flag})")
     return state
 
 

@@ -17,8 +17,8 @@ def seed_everything(seed: int) -> None:
 def random_states() -> dict[str, Any]:
     """What `restore_random_states` takes: tensors, numbers and text only, so that no pickle is needed to read them.
     Python's and numpy's are for what libraries may draw."""
-    name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002
-    return {"python": random.getstate(), "numpy": (name, torch.from_numpy(keys.copy()), position, has_gauss, gauss),
+    name, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
+    return {"python": random.getstate(), "numpy": (name, torch.from_numpy(np.array(keys)), *rest),
             "torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
 
 
