@@ -10,13 +10,15 @@ import torch
 
 
 def seed_everything(seed: int) -> None:
-    """Weights are drawn from torch's streams; data draws from (seed, epoch, clip) alone and needs none."""
+    """Weights are drawn from torch's streams; data draws from (seed, epoch, clip) alone and needs none. Python's and
+    numpy's are for what libraries may draw."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
     torch.manual_seed(seed)
 
 
 def random_states() -> dict[str, Any]:
-    """What `restore_random_states` takes: tensors, numbers and text only, so that no pickle is needed to read them.
-    Python's and numpy's are for what libraries may draw."""
+    """What `restore_random_states` takes: tensors, numbers and text only, so that no pickle is needed to read them."""
     name, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
     return {"python": random.getstate(), "numpy": (name, torch.from_numpy(np.array(keys)), *rest),
             "torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
