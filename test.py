@@ -29,7 +29,8 @@ def main() -> None:
     placement = place(options.gpu_ids)
     print(report(options, synthesis_parser()), *unused(options, synthesis_parser()), placement.reason, sep="\n")
     domain, folder = configs.domain(options), configs.results_folder(options)
-    sequences = find_sequences(options.dataroot, options.phase, domain.streams(picture=options.use_real_img))
+    sequences = find_sequences(options.dataroot, options.phase, domain.streams(picture=options.use_real_img),
+                               options.allow_links)
     networks = build_generator(configs.generator(options))
     print(*load_generator(networks, configs.run_folder(options), options.which_epoch, options.allow_partial), sep="\n")
     networks.to(placement.device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from data.checks import check_beginnings
 from data.clips import ClipDataset
 from data.loader import Desks, make_loader
 from data.sampling import ClipPlan, Sampling, check_lengths, plan_epoch
@@ -62,9 +63,11 @@ def main() -> None:
     state = read_state(folder) if options.continue_train else None
     notes = differing(state["options"], options) if state else []
     domain = configs.domain(options)
-    sequences = find_sequences(options.dataroot, options.phase, domain.streams(picture=True))
+    sequences = find_sequences(options.dataroot, options.phase, domain.streams(picture=True),
+                               options.allow_links)
     lengths = [len(sequence) for sequence in sequences]
     check_lengths([sequence.name for sequence in sequences], lengths, options.n_frames_G)
+    notes += check_beginnings(sequences, domain)
     sampling = configs.sampling(options, placement.n_gpus_gen)
     schedule = configs.schedule(options, max(lengths), placement.n_gpus_gen)
 
@@ -78,7 +81,7 @@ def main() -> None:
     if state:
         run = resume(folder, state, networks, optimizers).with_batches_of(options.batchSize)
     elif options.load_pretrain:
-        notes = load_pretrained(networks, options.load_pretrain, options.which_epoch, options.allow_partial)
+        notes += load_pretrained(networks, options.load_pretrain, options.which_epoch, options.allow_partial)
     if run.epoch > schedule.last_epoch:
         notes.append(f"all {schedule.last_epoch} epochs are done: raise --niter or --niter_decay to train on")
     if not state and not options.debug_replay:

@@ -53,6 +53,7 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--max_dataset_size", type=limit, default=float("inf"), metavar="N",
                        help="at most so many clips an epoch (train) or sequences (test)")
     group.add_argument("--label_nc", type=int, default=0, help="number of labels; 0: the condition is a picture")
+    group.add_argument("--allow_links", action="store_true", help="let links in the data lead out of dataroot")
     group.add_argument("--ignore_label", type=int, metavar="ID",
                        help="an id beyond label_nc that means unlabelled (often 255): its pixels have no label")
     group.add_argument("--input_nc", type=int, default=3, help="channels of a condition without labels")

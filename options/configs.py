@@ -39,7 +39,8 @@ def domain(o: Options) -> Domain:
     if o.dataset_mode == "pose":
         return Pose(densepose=not o.openpose_only, openpose=not o.densepose_only, basic_points=o.basic_point_only,
                     remove_face_labels=o.remove_face_labels, drop_prob=o.random_drop_prob, people=o.people)
-    return Street(label_nc=o.label_nc, input_nc=o.input_nc, use_instance=o.use_instance)
+    return Street(label_nc=o.label_nc, input_nc=o.input_nc, use_instance=o.use_instance,
+                  ignore_label=o.ignore_label)
 
 
 def geometry(o: Options) -> GeometryConfig:

@@ -79,6 +79,11 @@ REFUSED = (
     Refusal(lambda o: o.dataset_mode in ("temporal", "test") and not o.label_nc and o.input_nc not in (1, 3),
             "--input_nc {input_nc}: conditions that are pictures have 3 channels (RGB) or 1 (grey); label maps need "
             "--label_nc"),
+    Refusal(lambda o: o.ignore_label is not None and 0 <= o.ignore_label < o.label_nc,
+            "--ignore_label {ignore_label} is one of the labels 0 to N-1 of --label_nc {label_nc}: lower that, or "
+            "leave the flag out"),
+    Refusal(lambda o: o.ignore_label is not None and o.label_nc > 255,
+            "--ignore_label needs room in 8 bits: --label_nc {label_nc} must be 255 or less"),
     Refusal(lambda o: o.fg and not o.label_nc, "--fg needs label maps: give --label_nc, or leave out --fg"),
     Refusal(lambda o: o.fg and (not o.fg_labels or max(o.fg_labels) >= o.label_nc or min(o.fg_labels) < 0),
             "--fg_labels {fg_labels} are not all labels 0 to N-1 of --label_nc {label_nc}"),
@@ -114,6 +119,7 @@ UNUSED = (
     *(Unused(flag, _always, "accepted for old scripts, without effect") for flag in (
         "pool_size", "aspect_ratio", "ntest", "display_id", "local_rank", "label_feat", "feat_num", "nef",
         "load_features", "netE", "n_downsample_E", "fp16", "n_local_enhancers")),
+    Unused("ignore_label", lambda o: not o.label_nc, "only label maps have labels"),
     Unused("input_nc", lambda o: o.label_nc > 0, "the condition has --label_nc one-hot channels"),
     Unused("use_instance", _mode_is_not("temporal", "test"), "only street data has instance maps"),
     *(Unused(flag, _mode_is_not("face"), "only faces have it") for flag in (

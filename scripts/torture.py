@@ -27,9 +27,9 @@ from models.saving import STATE
 from util.checkpoint import read_file, save_set
 from util.files import settle
 
-SMALL = ("--gpu_ids -1 --label_nc 35 --use_instance --ngf 4 --ndf 4 --n_downsample_G 1 --n_blocks 2 --num_D 1 "
-         "--n_layers_D 1 --n_scales_temporal 1 --no_vgg --flow_net dis --loadSize 64 --n_frames_total 2 --no_html "
-         "--save_latest_freq 1 --clips_per_epoch 8 --niter_decay 0 --keep 2 --nThreads 1").split()
+SMALL = """--gpu_ids -1 --label_nc 35 --use_instance --ngf 4 --ndf 4 --n_downsample_G 1 --n_blocks 2 --num_D 1
+--n_layers_D 1 --n_scales_temporal 1 --no_vgg --flow_net dis --loadSize 64 --n_frames_total 2 --no_html
+--save_latest_freq 1 --clips_per_epoch 8 --niter_decay 0 --keep 2 --nThreads 1"""
 # A run that dies by its own hand at the n-th of the calls that a save consists of.
 KILLED_INSIDE = """
 import os, pathlib, signal, runpy, sys
@@ -52,7 +52,9 @@ def train(work: Path, name: str, epochs: int, resumes: bool, inside: int | None 
     """inside: the number of the call of its saves at which it is to die."""
     program = ["train.py"] if inside is None else ["-c", KILLED_INSIDE, str(inside)]
     flags = ["--dataroot", str(work / "data"), "--checkpoints_dir", str(work), "--name", name, "--niter", str(epochs)]
-    return subprocess.Popen([sys.executable, *program, *SMALL, *flags, *(["--continue_train"] if resumes else [])],
+    if resumes:
+        flags.append("--continue_train")
+    return subprocess.Popen([sys.executable, *program, *SMALL.split(), *flags],
                             stdout=subprocess.DEVNULL, stderr=(work / f"{name}.err").open("wb"),
                             env={**os.environ, "OMP_NUM_THREADS": "1"})
 
@@ -161,7 +163,7 @@ def failing(at: int, number: int) -> Iterator[list[int]]:
 
 
 def survive_faults(work: Path) -> tuple[int, int]:
-    """A save fails at its first, second, ... call: the old set or the new one is there, whole, and the next save works."""
+    """A save fails at its first, second, ... call: the old set or the new is there, whole, and the next save works."""
     def content(value: float) -> dict[str, object]:
         return {"state.pth": {"w": torch.full((50,), value)}, "G0.pth": {"w": torch.full((50,), value)}, "at.txt": "x"}
 
