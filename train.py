@@ -67,7 +67,7 @@ def main() -> None:
                                options.allow_links)
     lengths = [len(sequence) for sequence in sequences]
     check_lengths([sequence.name for sequence in sequences], lengths, options.n_frames_G)
-    notes += check_beginnings(sequences, domain)
+    notes += check_beginnings(sequences, domain, configs.geometry(options))
     sampling = configs.sampling(options, placement.n_gpus_gen)
     schedule = configs.schedule(options, max(lengths), placement.n_gpus_gen)
 

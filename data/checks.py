@@ -19,7 +19,6 @@ from data.sequences import Sequence, frame_numbers
 from util.errors import UserError
 from util.pictures import CITYSCAPES_TRAINED
 
-AS_IT_IS = GeometryConfig(load_size=32, fine_size=32, resize_or_crop="none", flip=False)
 SAMPLED = 16  # sequences whose first frame a training run looks at before it starts
 UNLABELLED = 255
 
@@ -51,19 +50,20 @@ class Findings:
             yield "  keypoints: x {0:g} to {2:g}, y {1:g} to {3:g}".format(*self.points)
 
 
-def check_sequence(sequence: Sequence, domain: Domain, n_frames_G: int, label_nc: int) -> Findings:
+def check_sequence(sequence: Sequence, domain: Domain, geometry: GeometryConfig, n_frames_G: int,
+                   label_nc: int) -> Findings:
     """Reads every file of it as training would. label_nc: 0 where conditions are no label maps."""
     found = Findings(sequence.name, len(sequence))
     if len(sequence) < n_frames_G:
-        found.faults.append(f"sequence {sequence.name} has {len(sequence)} frames; --n_frames_G {n_frames_G} needs as many")
+        found.faults.append(f"sequence {sequence.name} has {len(sequence)} frames, too few for "
+                            f"--n_frames_G {n_frames_G}")
     found.faults += mispaired(sequence)
     for frame in range(len(sequence)):
         paths = sequence.paths(frame)
         try:
             for stream, path in paths.items():
                 _measure(found, stream, path, stream == "condition" and label_nc > 0)
-            geometry = plan_geometry(domain.lead(paths, train=True), AS_IT_IS, None)
-            domain.read(paths, geometry, None)
+            domain.read(paths, plan_geometry(domain.lead(paths, train=True), geometry, None), None)
         except UserError as fault:
             found.faults.append(str(fault))
     return found
@@ -80,12 +80,12 @@ def mispaired(sequence: Sequence) -> list[str]:
     return []
 
 
-def check_beginnings(sequences: Collection[Sequence], domain: Domain) -> list[str]:
+def check_beginnings(sequences: Collection[Sequence], domain: Domain, geometry: GeometryConfig) -> list[str]:
     """The cheap part, for a run that starts: names of all sequences, and the first frame of some, read as training
     would (UserError). What may be wrong, a line each."""
     for sequence in sequences[::max(1, len(sequences) // SAMPLED)]:
         paths = sequence.paths(0)
-        domain.read(paths, plan_geometry(domain.lead(paths, train=True), AS_IT_IS, None), None)
+        domain.read(paths, plan_geometry(domain.lead(paths, train=True), geometry, None), None)
     return [line for sequence in sequences for line in mispaired(sequence)]
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import operator
 from collections.abc import Callable, Iterator
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from util.errors import UserError
@@ -21,7 +23,13 @@ AT_LEAST = {
     "lambda_F": 0, "lambda_T": 0, "random_drop_prob": 0, "how_many": 1, "start_frame": 0, "fps": 1,
     "display_winsize": 16, "seed": 0, "keep": 1,
 }
-AT_MOST = {"random_drop_prob": 1, "beta1": 0.999, "seed": 2**31 - 1}
+AT_MOST = {  # beyond these lies a slip of the keyboard, which would fill the memory
+    "random_drop_prob": 1, "beta1": 0.999, "seed": 2**31 - 1, "lr": 1e3, "lambda_feat": 1e6, "lambda_F": 1e6,
+    "lambda_T": 1e6, "fps": 1000, "ngf": 4096, "ndf": 4096, "n_blocks": 1000, "n_downsample_G": 8,
+    "n_scales_spatial": 8, "n_blocks_local": 1000, "n_frames_G": 128, "n_frames_D": 128, "n_layers_D": 16, "num_D": 16,
+    "n_scales_temporal": 8, "loadSize": 2**14, "fineSize": 2**14, "batchSize": 4096, "nThreads": 1024,
+    "input_nc": 1024, "clips_per_epoch": 10**7, "display_winsize": 2**14, "niter": 10**6, "niter_decay": 10**6,
+}
 
 
 def condition_channels(options: Options) -> int | None:
@@ -66,7 +74,12 @@ def _gpus(o: Options) -> list[str]:
     return (o.gpu_ids or "0").split(",")
 
 
+def _leaves_its_folder(o: Options) -> bool:
+    return not o.name or ".." in PurePath(o.name).parts or PurePath(o.name).is_absolute()
+
+
 REFUSED = (
+    Refusal(_leaves_its_folder, "--name {name}: expected the name of a folder inside --checkpoints_dir"),
     Refusal(lambda o: o.output_nc != 3, "--output_nc {output_nc}: pictures have 3 channels (RGB); leave the flag out"),
     Refusal(lambda o: o.netG != "composite",
             "--netG {netG} is no video network: --netG composite is (others paint single images)"),
@@ -144,10 +157,10 @@ UNUSED = (
 
 
 def out_of_range(options: Options) -> Iterator[str]:
-    for flags, fits, words in ((AT_LEAST, float.__ge__, "at least"), (AT_MOST, float.__le__, "at most")):
+    for flags, fits, words in ((AT_LEAST, operator.ge, "at least"), (AT_MOST, operator.le, "at most")):
         for flag, bound in flags.items():
             value = getattr(options, flag, None)
-            if value is not None and not fits(float(value), float(bound)):
+            if value is not None and not fits(value, bound):
                 yield f"--{flag} {value}: expected {words} {bound}"
 
 

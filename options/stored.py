@@ -41,9 +41,9 @@ def stored_arguments(parser: Parser, argv: Sequence[str]) -> list[str]:
         return []
     saved = read_texts(path)
     taken = [key for key in (*GENERATOR, *DATA, "resize_or_crop", "no_first_img") if key in saved]
-    if any(key in flags for key in FIRST_PICTURES):
-        taken.remove("no_first_img")
-    arguments = as_arguments(parser, {key: _for_test(key, saved[key]) for key in taken})
+    given_first = any(key in flags for key in FIRST_PICTURES)
+    arguments = as_arguments(parser, {key: _for_test(key, saved[key]) for key in taken
+                                      if not (key == "no_first_img" and given_first)})
     if not flags.get("allow_partial"):
         _refuse_contradictions(parser, flags, arguments, path)
     return arguments

@@ -42,7 +42,7 @@ def main() -> None:
     labels: Counter[int] = Counter()
     n_faults = 0
     for sequence in tqdm(sequences, unit="sequence", disable=None):
-        found = check_sequence(sequence, domain, options.n_frames_G, options.label_nc)
+        found = check_sequence(sequence, domain, configs.geometry(options), options.n_frames_G, options.label_nc)
         print(*found.lines(), sep="\n")
         for fault in found.faults[:SHOWN]:
             print(f"  fault: {fault}")

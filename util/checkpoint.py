@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from util.errors import UserError
 from util.files import write_together
+from util.text import is_plain_text
 
 # What torch, its unpickler and zipfile raise on files that are broken or made to break them.
 _BROKEN = (pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, EOFError, ValueError,
@@ -49,7 +51,9 @@ def read_file(path: Path, flag: str) -> dict[str, Any]:
         raise UserError(f"{path} is not there: give an existing file ({flag})")
     try:
         _check_archive(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")  # which says nothing to whoever reads a file
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except _BROKEN as problem:
         reason = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
         raise UserError(f"{path} is not a file of weights, or broken: {reason} ({flag})") from None
@@ -62,7 +66,7 @@ def read_weights(path: Path, flag: str) -> dict[str, Tensor]:
     """As `read_file`, and every entry is a plain tensor under a name."""
     state = read_file(path, flag)
     for key, value in state.items():
-        if not isinstance(key, str) or not _is_plain(value):
+        if not isinstance(key, str) or not is_plain_text(key) or not _is_plain(value):
             raise UserError(f"{path} holds {key!r}: {type(value).__name__}, expected tensors of numbers by name "
                             f"({flag})")
     return state

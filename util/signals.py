@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from collections.abc import Callable
-from threading import Event
+from threading import Event, Thread
 from types import FrameType
 
 ASKED = (signal.SIGINT, signal.SIGTERM)
@@ -36,5 +38,15 @@ def stop_when_asked() -> Event:
 
 def leave_to_parent(_worker: int) -> None:
     """For a loader's workers: a Ctrl-C, or a SIGTERM to the whole job, reaches them too, but the step that is being
-    finished may need their clip. They end with the training process."""
-    survive_first(lambda name: None)
+    finished may need their clip. They end when the training process tells them to, or has ended itself."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":  # elsewhere nobody tells who sent a signal
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        Thread(target=_obey, args=(os.getppid(),), daemon=True).start()
+
+
+def _obey(parent: int) -> None:
+    """Ends this process at the parent's SIGTERM, and takes no notice of any other."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)
