@@ -62,6 +62,10 @@ class Domain(Protocol):
         """One frame. `rng`: the clip's augmentation noise in training, None in test. UserError names the file."""
         ...
 
+    def check(self, paths: FramePaths) -> None:
+        """Opens all of a frame's files and refuses what `read` would, without drawing or resizing."""
+        ...
+
     def show(self, condition: Tensor) -> np.ndarray:
         """A frame's condition (C, H, W) as people see it, (H, W, 3) uint8 (`real_A` of SPEC 10)."""
         ...

@@ -58,8 +58,9 @@ class Desks:
             if "DataLoader worker (pid" not in str(fault):
                 raise
             was_at = [text for pid, text in self.notes().items() if str(pid) in str(fault)]
-            raise UserError(f"{' '.join(str(fault).split()).rstrip('.')}; it was loading {'; '.join(was_at) or 'nothing yet'}: if "
-                            "memory ran out, give fewer --nThreads, or 0 to load in the training process; go on with "
+            words = " ".join(str(fault).split()).rstrip(".")
+            raise UserError(f"{words}; it was loading {'; '.join(was_at) or 'nothing yet'}: if memory ran out, give "
+                            "fewer --nThreads, or 0 to load in the training process; go on with "
                             "--continue_train") from fault
 
     @contextmanager

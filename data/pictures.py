@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -54,18 +55,17 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > LARGEST:
-                raise ValueError(f"{_by(image)}, more than {LARGEST} pixels")
+                raise ValueError(f"{image.width}x{image.height}, more than {LARGEST} pixels")
             yield image
     except _BROKEN as fault:
         raise UserError(f"{path}: not a picture that can be read ({_line(fault)}): replace it") from fault
 
 
-def check_same_size(images: Mapping[Path, Image.Image]) -> None:
-    """One frame's files must have one size; the first is what the others are held against."""
-    (first, image), *others = images.items()
-    for path, other in others:
-        if other.size != image.size:
-            raise UserError(f"{first} is {_by(image)}, {path} is {_by(other)}: "
+def check_same_size(sizes: Mapping[Path, tuple[int, int]]) -> None:
+    """One frame's files must have one size (w, h): UserError names two that have not."""
+    for (first, size), (path, other) in pairwise(sizes.items()):
+        if other != size:
+            raise UserError(f"{first} is {size[0]}x{size[1]}, {path} is {other[0]}x{other[1]}: "
                             "the files of a frame must have one size, resize one of them")
 
 
@@ -86,10 +86,6 @@ def map_tensor(image: Image.Image, dtype: torch.dtype) -> Tensor:
     """(1, H, W) of a single-channel map of integers (a palette's: its indices)."""
     ids = np.asarray(image).astype(np.int32)  # Pillow's modes hold bits and big-endian words too: torch takes neither
     return torch.from_numpy(ids)[None].to(dtype)
-
-
-def _by(image: Image.Image) -> str:
-    return f"{image.width}x{image.height}"
 
 
 def _line(fault: BaseException) -> str:

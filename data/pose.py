@@ -102,8 +102,7 @@ class Pose:
         picture = open_picture(paths["picture"])
         condition = []
         if self.densepose:
-            parts = open_densepose(paths["densepose"])
-            check_same_size({paths["picture"]: picture, paths["densepose"]: parts})
+            parts = _densepose_of(paths, picture)
             condition.append(self._densepose(geometry.apply(parts, Image.Resampling.NEAREST), rng))
         if self.openpose:
             drawn = Image.fromarray(self._openpose(read_people(paths["openpose"]), picture.size, rng))
@@ -111,6 +110,13 @@ class Pose:
         middle = middle_columns(geometry.size[0])
         pixels = picture_tensor(geometry.apply(picture, Image.Resampling.BICUBIC))
         return FrameMaps(torch.cat(condition)[..., middle].contiguous(), pixels[..., middle].contiguous(), None)
+
+    def check(self, paths: FramePaths) -> None:
+        picture = open_picture(paths["picture"])
+        if self.densepose:
+            _densepose_of(paths, picture)
+        if self.openpose:
+            read_people(paths["openpose"])
 
     def show(self, condition: Tensor) -> np.ndarray:
         """OpenPose drawn over DensePose."""
@@ -135,6 +141,12 @@ class Pose:
             kept = limbs if rng is None else [limb for limb in limbs if rng.random() >= self.drop_prob]
             canvas += draw((stroke for limb in kept for stroke in limb), size)
         return canvas
+
+
+def _densepose_of(paths: FramePaths, picture: Image.Image) -> Image.Image:
+    parts = open_densepose(paths["densepose"])
+    check_same_size({paths["picture"]: picture.size, paths["densepose"]: parts.size})
+    return parts
 
 
 def open_densepose(path: Path) -> Image.Image:

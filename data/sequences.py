@@ -41,7 +41,7 @@ def find_sequences(dataroot: Path | str, phase: str, streams: Mapping[str, Strea
     """
     roots = {stream: Path(dataroot) / f"{phase}_{about.folder}" for stream, about in streams.items()}
     bounds = None if allow_links else Path(dataroot).resolve()
-    folders = {stream: list(_leaves(roots[stream], about, bounds)) for stream, about in streams.items()}
+    folders = {stream: list(leaves(roots[stream], about, bounds)) for stream, about in streams.items()}
     first = next(iter(streams))
     for stream, found in folders.items():
         _check_equal("sequence folders", roots[first], len(folders[first]), roots[stream], len(found))
@@ -61,7 +61,7 @@ def _sequence(root: Path, leaves: Mapping[str, Leaf]) -> Sequence:
     return Sequence(name, {stream: files for stream, (_, files) in leaves.items()})
 
 
-def _leaves(folder: Path, stream: Stream, bounds: Path | None) -> Iterator[Leaf]:
+def leaves(folder: Path, stream: Stream, bounds: Path | None = None) -> Iterator[Leaf]:
     """The folder itself, or those of its subfolders, in natural order."""
     entries = _entries(folder)
     for entry in entries:
@@ -81,7 +81,7 @@ def _leaves(folder: Path, stream: Stream, bounds: Path | None) -> Iterator[Leaf]
     if frames:
         yield folder, frames
     for subfolder in subfolders:
-        yield from _leaves(subfolder, stream, bounds)
+        yield from leaves(subfolder, stream, bounds)
 
 
 def _check_entry(entry: Path, bounds: Path | None) -> None:

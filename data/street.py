@@ -51,17 +51,25 @@ class Street:
         return Lead(picture_size(paths["picture" if train else "condition"]))
 
     def read(self, paths: FramePaths, geometry: Geometry, rng: np.random.Generator | None) -> FrameMaps:
-        images = {stream: self._open(stream, path) for stream, path in paths.items()}
-        check_same_size({paths[stream]: image for stream, image in images.items()})
+        images = self._images(paths)
         return FrameMaps(
-            self._condition(images["condition"], geometry),
+            self.condition(images["condition"], geometry),
             picture_tensor(geometry.apply(images["picture"], BICUBIC)) if "picture" in images else None,
             _ids(images["instance"], geometry, torch.int32) if "instance" in images else None)
+
+    def check(self, paths: FramePaths) -> None:
+        self._images(paths)
 
     def show(self, condition: Tensor) -> np.ndarray:
         if self.label_nc:
             return label_picture(condition[0], self.label_nc)
         return to_uint8(condition.expand(3, -1, -1))
+
+    def _images(self, paths: FramePaths) -> dict[str, Image.Image]:
+        """By stream, of one size."""
+        images = {stream: self._open(stream, path) for stream, path in paths.items()}
+        check_same_size({paths[stream]: image.size for stream, image in images.items()})
+        return images
 
     def _open(self, stream: str, path: Path) -> Image.Image:
         if stream == "instance":
@@ -80,7 +88,8 @@ class Street:
         _check_labels(path, Image.fromarray(np.where(unlabelled, 0, pixels)), self.label_nc)
         return Image.fromarray(np.where(unlabelled, self.label_nc, pixels).astype(np.uint8))
 
-    def _condition(self, image: Image.Image, geometry: Geometry) -> Tensor:
+    def condition(self, image: Image.Image, geometry: Geometry) -> Tensor:
+        """(1, H, W) uint8 ids, or (input_nc, H, W) in [-1, 1]."""
         if self.label_nc:
             return _ids(image, geometry, torch.uint8)
         return picture_tensor(geometry.apply(image.convert("L") if self.input_nc == 1 else image, BICUBIC))

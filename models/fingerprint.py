@@ -15,7 +15,7 @@ def explained(own: Weights, found: Weights) -> str:
     here, there = revealed(own), revealed(found)
     differing = [f"{flag} {there[flag]} in the file, {here[flag]} here" for flag in here
                  if flag in there and here[flag] != there[flag]]
-    return f"it was made with other options: {', '.join(differing)}" if differing else ""
+    return f"give the flags that it was made with: {', '.join(differing)}" if differing else ""
 
 
 def revealed(weights: Weights) -> dict[str, int | str]:

@@ -11,24 +11,28 @@ from torch.optim import Adam, Optimizer
 
 from models.discriminators import DiscriminatorConfig, MultiScaleDiscriminator
 from models.generators import GeneratorConfig, build_generator
+from models.single import Encoder, EncoderConfig, SingleConfig, build_single
 from models.temporal import TemporalConfig
 
 
 @dataclass(frozen=True)
 class Networks:
-    """generator: the coarsest first. temporal: one discriminator per temporal scale."""
+    """generator: the coarsest first. temporal: one discriminator per temporal scale. encoder: of the features that
+    say how regions look, which learns with the generator."""
 
     generator: nn.ModuleList
     image: MultiScaleDiscriminator
     temporal: nn.ModuleList
     face: MultiScaleDiscriminator | None
+    encoder: Encoder | None = None
 
     def named(self) -> dict[str, nn.Module]:
-        """By the names that their files have: G0, G1, ..., D, D_T0, ..., D_f."""
+        """By the names that their files have: G0, G1, ..., D, D_T0, ..., D_f, E."""
         named: dict[str, nn.Module] = {f"G{i}": network for i, network in enumerate(self.generator)}
         named["D"] = self.image
         named |= {f"D_T{s}": network for s, network in enumerate(self.temporal)}
-        return named | ({"D_f": self.face} if self.face else {})
+        named |= {"D_f": self.face} if self.face else {}
+        return named | ({"E": self.encoder} if self.encoder else {})
 
     def to(self, device: torch.device) -> Networks:
         """Moves them, in place."""
@@ -37,11 +41,20 @@ class Networks:
         return self
 
     def players(self) -> dict[str, list[nn.Parameter]]:
-        """The weights that each optimiser moves: G, D (with the face's), D_T0, ..."""
+        """The weights that each optimiser moves: G (with the encoder's), D (with the face's), D_T0, ..."""
+        painters = [*self.generator, *([self.encoder] if self.encoder else [])]
         discriminators = [self.image, *([self.face] if self.face else [])]
-        return {"G": list(self.generator.parameters()),
+        return {"G": [p for network in painters for p in network.parameters()],
                 "D": [p for network in discriminators for p in network.parameters()],
                 **{f"D_T{s}": list(network.parameters()) for s, network in enumerate(self.temporal)}}
+
+
+@dataclass(frozen=True)
+class SingleNetworks(Networks):
+    """Of a single-image network: `generator` holds it alone, and its file is G."""
+
+    def named(self) -> dict[str, nn.Module]:
+        return {"G" if name == "G0" else name: network for name, network in super().named().items()}
 
 
 def face_config(config: DiscriminatorConfig) -> DiscriminatorConfig:
@@ -51,15 +64,24 @@ def face_config(config: DiscriminatorConfig) -> DiscriminatorConfig:
 
 
 def build_networks(generator: GeneratorConfig, discriminator: DiscriminatorConfig, temporal: TemporalConfig,
-                   face: bool) -> Networks:
-    """Freshly drawn."""
+                   face: bool, encoder: EncoderConfig | None = None) -> Networks:
+    """Freshly drawn. Discriminators see the condition without features: those tell what the real picture shows."""
     seen = generator.condition_channels + generator.picture_channels
     group = temporal.n_frames * generator.picture_channels + (temporal.n_frames - 1) * 2
     return Networks(
         generator=build_generator(generator),
         image=MultiScaleDiscriminator(seen, discriminator),
         temporal=nn.ModuleList(MultiScaleDiscriminator(group, discriminator) for _ in range(temporal.n_scales)),
-        face=MultiScaleDiscriminator(seen, face_config(discriminator)) if face else None)
+        face=MultiScaleDiscriminator(seen, face_config(discriminator)) if face else None,
+        encoder=Encoder(encoder) if encoder else None)
+
+
+def build_single_networks(single: SingleConfig, discriminator: DiscriminatorConfig,
+                          encoder: EncoderConfig | None) -> SingleNetworks:
+    """Freshly drawn."""
+    seen = single.condition_channels + single.picture_channels
+    return SingleNetworks(nn.ModuleList([build_single(single)]), MultiScaleDiscriminator(seen, discriminator),
+                          nn.ModuleList(), None, Encoder(encoder) if encoder else None)
 
 
 @dataclass(frozen=True)

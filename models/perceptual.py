@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from util.checkpoint import load_state, read_file
+from util.checkpoint import load_state, read_weights
 from util.errors import UserError
 from util.torchvision_models import import_torchvision
 
@@ -24,7 +24,8 @@ class PerceptualLoss(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.features = import_torchvision().models.vgg19(weights=None).features[:max(LAYERS) + 1]
+        vgg = import_torchvision().models.vgg
+        self.features = vgg.make_layers(vgg.cfgs["E"])[:max(LAYERS) + 1]  # without its classifier, 120 of 144 M weights
         self.requires_grad_(False)
 
     def activations(self, x: Tensor) -> list[Tensor]:
@@ -65,6 +66,6 @@ def _published_weights() -> Mapping[str, Tensor]:
 def load_perceptual_loss(path: Path | None) -> PerceptualLoss:
     """With the weights of `path`, or else torchvision's published ones. UserError when they cannot be had."""
     network = PerceptualLoss()
-    state = read_file(path, "--vgg_weights") if path else _published_weights()
+    state = read_weights(path, "--vgg_weights") if path else _published_weights()
     load_state(network.features, _feature_weights(state, network), str(path or "torchvision's VGG19"))
     return network

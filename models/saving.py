@@ -26,11 +26,13 @@ RUN = "--name, --checkpoints_dir, --which_epoch"
 
 @dataclass(frozen=True)
 class RunState:
-    """Where a run stands. epoch: from 1. step: batches done in it. batch_size: clips of a batch."""
+    """Where a run stands. epoch: from 1. step: batches done in it. batch_size: clips of a batch. best: the highest
+    SSIM on held-out clips so far."""
 
     epoch: int = 1
     step: int = 0
     batch_size: int = 1
+    best: float = float("-inf")
 
     @property
     def clips(self) -> int:

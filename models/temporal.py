@@ -61,6 +61,8 @@ def _sparse_queue(queue: Group, new: Sequence[int], scale: int, tD: int) -> tupl
 
 def plan_groups(kept: Sequence[Group], new: Sequence[int], config: TemporalConfig) -> GroupPlan:
     """kept: what the plan of the window before says, or () per scale before the first. new: this window's frames."""
+    if not config.n_scales:
+        return GroupPlan((), ())
     if not config.sparse:
         return _plan_dense(kept, new, config)
     queues, groups = zip(*(_sparse_queue(queue, new, scale, config.n_frames) for scale, queue in enumerate(kept)),
@@ -102,6 +104,12 @@ def flow_pairs(n_frames: int, load: int, n_frames_G: int, config: TemporalConfig
         pairs |= {(a + first, b + first) for plan in plans for groups in plan.groups[1:]
                   for group in groups for a, b in neighbours(group)}
     return tuple(sorted(pairs))
+
+
+def flow_distances(max_t_step: int, config: TemporalConfig) -> set[int]:
+    """How many frames of a video may lie between the two whose flow training asks for (`flow_pairs`, any spacing)."""
+    strides = [1] if config.sparse else [config.n_frames**scale for scale in range(max(config.n_scales, 1))]
+    return {spacing * stride for spacing in range(1, max_t_step + 1) for stride in strides}
 
 
 @dataclass(frozen=True)

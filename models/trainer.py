@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from tqdm import tqdm
 
+from models.appearance import encoded
 from models.conditions import ConditionConfig, pad_clip
 from models.flow import ReferenceFlow
 from models.flow.reference import reference_flow
@@ -48,8 +49,8 @@ Players = dict[str, Terms]  # "D" (single pictures, motion, faces), "D_T0", ...:
 @dataclass(frozen=True)
 class TrainerConfig:
     """steps_per_epoch: batches. begin_with_zeros: `no_first_img`, the network paints the first pictures itself.
-    save_latest_freq, print_freq, display_freq: in clips; save_epoch_freq: in epochs. keep: epochs whose weights stay,
-    None for all."""
+    save_latest_freq, print_freq, display_freq: in clips; save_epoch_freq, eval_freq: in epochs. keep: epochs whose
+    weights stay, None for all."""
 
     conditions: ConditionConfig
     objectives: ObjectiveConfig
@@ -65,6 +66,7 @@ class TrainerConfig:
     save_latest_freq: int = 1000
     save_epoch_freq: int = 1
     keep: int | None = None
+    eval_freq: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,9 @@ class Trained:
 
 @dataclass(frozen=True)
 class Trainer:
-    """show: a condition (C, H, W) as a picture. stop: set by whoever wants the run to save and end after its step."""
+    """show: a condition (C, H, W) as a picture. evaluate: figures of the networks as they stand, SSIM among them, by
+    synthesis of held-out clips; None with eval_freq 0. stop: set by whoever wants the run to save and end after its
+    step."""
 
     networks: Networks
     optimizers: dict[str, Optimizer]
@@ -88,6 +92,7 @@ class Trainer:
     journal: Journal
     device: torch.device
     show: Callable[[Tensor], np.ndarray]
+    evaluate: Callable[[], Mapping[str, float]] | None = None
     stop: Event = field(default_factory=Event)
 
     # the run
@@ -101,16 +106,20 @@ class Trainer:
             run = self.train_epoch(clips, run, phase)
             if run.step >= self.config.steps_per_epoch:
                 run = self.end_epoch(run)
-            self.save(run)
+        self.save(run)
         return run
 
     def end_epoch(self, run: RunState) -> RunState:
-        """Its weights under its number, if it is their turn; the start of the next."""
+        """Its figures, weights and state, as far as it is their turn; the start of the next."""
+        if self.evaluate is not None and run.epoch % self.config.eval_freq == 0:
+            run = self.assess(run, self.evaluate())
+        following = replace(run, epoch=run.epoch + 1, step=0)
         if run.epoch % self.config.save_epoch_freq == 0:
             save_epoch(self.config.folder, str(run.epoch), self.networks)
             if self.config.keep is not None:
                 drop_epochs(self.config.folder, self.config.keep)
-        return replace(run, epoch=run.epoch + 1, step=0)
+            self.save(following)
+        return following
 
     def train_epoch(self, clips: Iterator[Clip], run: RunState, phase: Phase) -> RunState:
         """The rest of an epoch, batch by batch, as far as `stop` lets it; returns where the run then stands."""
@@ -167,7 +176,10 @@ class Trainer:
             given = torch.zeros_like(real[:, :past]) if self.config.begin_with_zeros else real[:, :past]
             history = History.begin(given, len(self.networks.generator))
         newest = real[:, past - 1] if first else history.pictures[0][:, -1]
-        frames, history = rollout(self.networks.generator, condition, history, RolloutConfig(
+        seen = condition
+        if self.networks.encoder is not None:
+            seen = torch.cat([condition, encoded(self.networks.encoder, window)], dim=2)
+        frames, history = rollout(self.networks.generator, seen, history, RolloutConfig(
             n_frames=past + 1, backpropagate=phase.backpropagate, train_coarse=phase.train_coarse,
             raw_first=clip.load if first and self.config.begin_with_zeros else 0))
         view = Window(
@@ -236,8 +248,18 @@ class Trainer:
         if self.due(run, self.config.print_freq):
             self.journal.losses(run.epoch, run.clips, self.total_clips(run), seconds, trained.losses)
         if self.due(run, self.config.display_freq):
-            pictures = {"condition": self.show(trained.clip.condition[0, -1].cpu()), **visuals(trained.window)}
-            self.journal.pictures(run.epoch, self.total_clips(run), pictures)
+            self.journal.pictures(run.epoch, self.total_clips(run), self.pictures(trained))
+
+    def pictures(self, trained: Trained) -> dict[str, np.ndarray]:
+        return {"condition": self.show(trained.clip.condition[0, -1].cpu()), **visuals(trained.window)}
+
+    def assess(self, run: RunState, figures: Mapping[str, float]) -> RunState:
+        """Tells how good the networks are on held-out clips, and keeps them as `best` where they never were better."""
+        self.journal.figures(run.epoch, self.total_clips(run), figures)
+        if figures["ssim"] <= run.best:
+            return run
+        save_epoch(self.config.folder, "best", self.networks)
+        return replace(run, best=figures["ssim"])
 
     def total_clips(self, run: RunState) -> int:
         """Since the run began."""

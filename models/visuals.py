@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from models.objectives import Window
-from util.pictures import flow_picture, to_uint8, weight_picture
+from util.flow_color import flow_picture
+from util.pictures import to_uint8, weight_picture
 
 
 def visuals(window: Window) -> dict[str, np.ndarray]:

@@ -11,10 +11,10 @@ from util.errors import UserError
 
 GENERATOR = ("label_nc", "input_nc", "output_nc", "dataset_mode", "use_instance", "netG", "ngf", "n_blocks",
              "n_downsample_G", "n_scales_spatial", "n_blocks_local", "norm", "n_frames_G", "no_flow", "fg", "fg_labels",
-             "no_dist_map", "densepose_only", "openpose_only")
+             "no_dist_map", "densepose_only", "openpose_only", "label_feat", "feat_num")
 DISCRIMINATORS = ("ndf", "num_D", "n_layers_D", "n_frames_D", "n_scales_temporal", "add_face_disc", "no_ganFeat")
 DATA = ("dataroot", "loadSize", "fineSize", "no_canny_edge", "basic_point_only", "people", "ignore_label")
-FIRST_PICTURES = ("no_first_img", "use_real_img", "use_single_G")
+FIRST_PICTURES = ("no_first_img", "use_real_img", "use_single_G", "single_G")
 LARGEST = 2**20  # bytes of an opt.txt
 
 

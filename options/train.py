@@ -35,6 +35,11 @@ def add_progress_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--save_latest_freq", type=int, default=1000, help="save the latest state")
     group.add_argument("--save_epoch_freq", type=int, default=1, metavar="EPOCHS", help="save an epoch's weights")
     group.add_argument("--keep", type=int, metavar="N", help="keep the weights of the last N epochs only; default: all")
+    group.add_argument("--eval_freq", type=int, default=0, metavar="EPOCHS",
+                       help="after so many, synthesise held-out clips as test.py does, log how good they are, and keep "
+                            "the best weights as `best`; 0: never")
+    group.add_argument("--eval_phase", default="test", help="prefix of the held-out data's folders")
+    group.add_argument("--eval_frames", type=int, default=30, help="of each held-out sequence, at most")
     group.add_argument("--no_html", action="store_true", help="no page")
     group.add_argument("--continue_train", action="store_true", help="go on where the run's saved state stands")
     group.add_argument("--debug_replay", type=Path, metavar="FILE",
@@ -69,7 +74,6 @@ def add_discriminator_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("discriminators")
     group.add_argument("--num_D", type=int, default=2, help="scales of each")
     group.add_argument("--n_layers_D", type=int, default=3, help="layers of each scale")
-    group.add_argument("--ndf", type=int, default=64, help="width of the first layer")
     group.add_argument("--n_frames_D", type=int, default=3, help="frames that a temporal one sees")
     group.add_argument("--n_scales_temporal", type=int, default=3, help="temporal ones, each striding further")
     group.add_argument("--sparse_D", action="store_true", help="temporal groups without overlap")
@@ -94,3 +98,5 @@ def add_flow_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--flownet2_checkpoint", type=Path, metavar="PATH",
                        default=Path("models/flownet2_pytorch/FlowNet2_checkpoint.pth.tar"))
     group.add_argument("--raft_weights", type=Path, metavar="PATH", help="default: torchvision's, if they are cached")
+    group.add_argument("--flow_cache", type=Path, metavar="DIR",
+                       help="keep the flow of untransformed pictures here, and estimate it once, not every epoch")

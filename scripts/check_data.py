@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from data.checks import check_sequence, suggestions, to_ids
+from data.findings import check_sequence, suggestions, to_ids
 from data.sequences import Sequence, find_sequences
 from options import configs
 from options.parsing import parse

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image
 from torch import Tensor
@@ -40,17 +39,6 @@ def edge_picture(edge: Tensor) -> np.ndarray:
 
 
 weight_picture = edge_picture  # flow weights and confidences: the same grey, under the name the caller means
-
-
-def flow_picture(flow: Tensor, longest: float | None = None) -> np.ndarray:
-    """(2, H, W) pixels -> (H, W, 3): hue is the direction, saturation the length, white stands still.
-
-    longest: length in pixels of full saturation, None for the picture's own longest."""
-    x, y = flow.detach().float().cpu().numpy()
-    length, degrees = cv2.cartToPolar(x, y, angleInDegrees=True)
-    saturation = np.clip(length / max(longest or float(length.max()), 1e-6), 0, 1)
-    return np.rint(255 * cv2.cvtColor(np.dstack([degrees, saturation, np.ones_like(x)]), cv2.COLOR_HSV2RGB)
-                   ).astype(np.uint8)
 
 
 def label_colours(label_nc: int) -> np.ndarray:

@@ -65,3 +65,17 @@ class CachedAnnotator:
         if self.reference is None:
             return self.cache.find(current, previous)
         return self.cache.find_or_estimate(current, previous, self.reference, self.read)
+
+
+def annotator(reference: ReferenceFlow, pairs_of: PairsOf, read: ReadPicture,
+              cache_folder: Path | None = None) -> Callable[[Clip], Clip] | None:
+    """What the loader's workers add to a clip; None: nothing, the training process estimates all flow.
+
+    cache_folder: `--flow_cache`. Where workers cannot run the network, they find there what `fill` has put there.
+    """
+    if reference.name == "none":
+        return None
+    if cache_folder is not None:
+        own = reference if reference.runs_in_workers else None
+        return CachedAnnotator(FlowCache.of(cache_folder, reference), own, pairs_of, read)
+    return EstimatingAnnotator(reference, pairs_of) if reference.runs_in_workers else None

@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from models.flow.correlation_triton import correlation_triton, triton_runs_on
 
-BLOCK = 32  # columns of one phase: wide enough for the matrix product, narrow enough for a dense band
+BLOCK = 16  # columns of one phase: wide enough for a fast matrix product, narrow enough for a dense band
 
 
 def correlation(a: Tensor, b: Tensor, max_displacement: int, stride: int) -> Tensor:

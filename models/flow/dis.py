@@ -21,6 +21,7 @@ class Dis(ReferenceFlow):
 
     name = "dis"
     version = f"medium, OpenCV {cv2.__version__}"
+    runs_in_workers = True
 
     def vectors(self, current: Tensor, previous: Tensor) -> Tensor:
         pairs = zip(grey(current), grey(previous), strict=True)

@@ -22,6 +22,7 @@ class ReferenceFlow(ABC):
 
     name: str  # as spelled after --flow_net
     version: str  # what the vectors depend on besides the pictures: the weights, the library
+    runs_in_workers = False  # whether the data loader's workers may run it: picklable, and on a CPU
 
     @abstractmethod
     def vectors(self, current: Tensor, previous: Tensor) -> Tensor:
@@ -37,6 +38,7 @@ class NoFlow(ReferenceFlow):
 
     name = "none"
     version = ""
+    runs_in_workers = True
 
     def vectors(self, current: Tensor, previous: Tensor) -> Tensor:
         return current.new_zeros(current.shape[0], 2, *current.shape[2:], dtype=torch.float32)

@@ -1,86 +1,112 @@
-from __future__ import annotations
+"""Faults that a run would meet hours later, planted one at a time."""
 
-from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from data.checks import check_beginnings, check_sequence, suggestions, to_ids
-from data.geometry import GeometryConfig
+from data import checks
+from data.checks import check_frames
+from data.domain import Domain
+from data.face import Face
+from data.pose import Pose
 from data.sequences import find_sequences
 from data.street import Street
-from models.conditions import one_hot
+from data.toy import make_toy_data
 from util.errors import UserError
-from util.pictures import CITYSCAPES_TRAINED
 
-AS_IT_IS = GeometryConfig(load_size=32, fine_size=32, resize_or_crop="none", flip=False)
-STREET = Street(label_nc=3, input_nc=3, use_instance=False)
-
-
-def write(root: Path, labels: dict[str, np.ndarray], pictures: list[str]) -> None:
-    for folder in ("train_A/s", "train_B/s"):
-        (root / folder).mkdir(parents=True, exist_ok=True)
-    for name, ids in labels.items():
-        Image.fromarray(ids).save(root / "train_A/s" / name)
-    for name in pictures:
-        Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(root / "train_B/s" / name)
+DOMAINS: dict[str, Domain] = {
+    "street": Street(label_nc=35, input_nc=3, use_instance=True),
+    "face": Face(canny=True, distance_maps=True, random_scale_points=False),
+    "pose": Pose(densepose=True, openpose=True, basic_points=False, remove_face_labels=False, drop_prob=0,
+                 people="all"),
+}
 
 
-def faults(root: Path, street: Street = STREET) -> list[str]:
-    sequence, = find_sequences(root, "train", street.streams(picture=True))
-    return check_sequence(sequence, street, AS_IT_IS, n_frames_G=3, label_nc=street.label_nc).faults
+def check(mode: str, root: Path, seconds: float = 60) -> str:
+    domain = DOMAINS[mode]
+    return check_frames(domain, find_sequences(root, "train", domain.streams(picture=True)), seconds)
 
 
-FINE = np.zeros((32, 32), np.uint8)
+@pytest.fixture()
+def root(mode: str, tmp_path: Path) -> Path:
+    return make_toy_data(mode, tmp_path, sequences=2, frames=4, size=(128, 128))
 
 
-def test_good_data_has_no_faults(tmp_path: Path) -> None:
-    names = [f"{i}.png" for i in range(3)]
-    write(tmp_path, dict.fromkeys(names, FINE), names)
-    assert faults(tmp_path) == []
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-60])
 
 
-@pytest.mark.parametrize(("broken", "said"), [
-    (np.full((32, 32), 255, np.uint8), "holds label 255"),
-    (np.zeros((32, 32, 3), np.uint8), "holds RGB colours"),
-    (np.zeros((16, 32), np.uint8), "the files of a frame must have one size"),
-])
-def test_faults_name_the_file(tmp_path: Path, broken: np.ndarray, said: str) -> None:
-    names = [f"{i}.png" for i in range(3)]
-    write(tmp_path, {**dict.fromkeys(names, FINE), "1.png": broken}, names)
-    fault, = faults(tmp_path)
-    assert said in fault and "1.png" in fault
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
 
 
-def test_short_undecodable_and_mispaired_frames_are_found(tmp_path: Path) -> None:
-    write(tmp_path, {"1.png": FINE, "2.png": FINE}, ["1.png", "3.png"])
-    (tmp_path / "train_A/s/1.png").write_bytes(b"nothing")
-    found = " | ".join(faults(tmp_path))
-    assert all(words in found for words in ("too few", "2.png is paired with", "not a picture that can be read"))
-    sequences = find_sequences(tmp_path, "train", STREET.streams(picture=True))
-    with pytest.raises(UserError, match="not a picture"):
-        check_beginnings(sequences, STREET, AS_IT_IS)
+def resized(path: Path) -> None:
+    Image.open(path).resize((64, 128)).save(path)
 
 
-def test_unlabelled_pixels_have_no_channel(tmp_path: Path) -> None:
-    names = [f"{i}.png" for i in range(3)]
-    ids = np.array([[0, 255], [2, 1]], np.uint8).repeat(16, 0).repeat(16, 1)
-    write(tmp_path, dict.fromkeys(names, ids), names)
-    ignoring = Street(label_nc=3, input_nc=3, use_instance=False, ignore_label=255)
-    assert faults(tmp_path, ignoring) == []
-    read = torch.from_numpy(np.where(ids == 255, 3, ids))[None]
-    planes = one_hot(read, 3)
-    assert planes[:, torch.from_numpy(ids == 255)].sum() == 0
-    assert (planes.sum(0) == torch.from_numpy(ids != 255)).all()
-    assert ignoring.show(read).shape == (32, 32, 3)
+def label_35(path: Path) -> None:
+    labels = np.array(Image.open(path))
+    labels[3, 4] = 35
+    Image.fromarray(labels).save(path)
 
 
-def test_training_ids_are_recognised_and_turned_back(tmp_path: Path) -> None:
-    assert any("--to_ids" in line for line in suggestions(Counter({0: 5, 18: 2, 255: 9})))
-    assert any("--label_nc 31" in line for line in suggestions(Counter({0: 5, 30: 2, 255: 9})))
-    path = tmp_path / "a.png"
-    Image.fromarray(np.array([[0, 18, 255]], np.uint8)).save(path)
-    assert np.asarray(to_ids(path)).tolist() == [[CITYSCAPES_TRAINED[0], CITYSCAPES_TRAINED[18], 0]]
+def part_25(path: Path) -> None:
+    parts = np.array(Image.open(path))
+    parts[3, 4, 2] = 25
+    Image.fromarray(parts).save(path)
+
+
+def a_line_less(path: Path) -> None:
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+
+
+def no_width(path: Path) -> None:
+    path.write_text("50,50\n" * 68)
+
+
+def no_json(path: Path) -> None:
+    path.write_text("{")
+
+
+FAULTS = [
+    ("street", "A", label_35, "holds label 35; --label_nc 35 allows 0..34"),
+    ("street", "A", cut, "not a picture"), ("street", "B", empty, "not a picture"),
+    ("street", "inst", resized, "is 64x128"), ("street", "B", cut, "not a picture"),
+    ("face", "keypoints", a_line_less, "67 lines; expected 68"), ("face", "keypoints", no_width, "0 px wide"),
+    ("face", "img", cut, "not a picture"),
+    ("pose", "openpose", no_json, "no JSON"), ("pose", "densepose", part_25, "goes up to 25"),
+    ("pose", "densepose", resized, "is 64x128"), ("pose", "img", cut, "not a picture"),
+]
+
+
+@pytest.mark.parametrize(("mode", "stream", "plant", "message"), FAULTS)
+def test_a_fault_anywhere_is_found_and_named(mode: str, stream: str, plant: Callable[[Path], None], message: str,
+                                             root: Path) -> None:
+    file = sorted((root / f"train_{stream}/seq0002").iterdir())[2]
+    plant(file)
+    with pytest.raises(UserError, match=message) as error:
+        check(mode, root)
+    assert str(file) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("mode", DOMAINS)
+def test_sound_data_passes(mode: str, root: Path) -> None:
+    assert check(mode, root) == "data: all 8 frames of 2 sequences were read through"
+
+
+@pytest.mark.parametrize("mode", ["street"])
+def test_without_time_only_headers_are_read_and_that_is_said(mode: str, root: Path) -> None:
+    label_35(sorted((root / "train_A/seq0002").iterdir())[3])
+    assert "8 frames of 2 sequences have sound headers, 0 of them" in check(mode, root, seconds=0)
+    resized(sorted((root / "train_B/seq0002").iterdir())[3])
+    with pytest.raises(UserError, match=r"frame0004\.png is 128x128, .*B.*frame0004\.png is 64x128"):
+        check(mode, root, seconds=0)
+
+
+def test_every_frame_has_its_turn_the_first_of_each_sequence_at_once() -> None:
+    order = list(checks._spread([3, 1, 5]))
+    assert order[:3] == [0, 3, 4] and sorted(order) == list(range(9))
+    assert order[3:] != sorted(order[3:])

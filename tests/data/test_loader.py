@@ -40,7 +40,8 @@ class Slow(Deadly):
 
 def test_a_worker_that_is_killed_names_what_it_was_loading() -> None:
     desks = Desks.of(1)
-    with pytest.raises(UserError, match=r"DataLoader worker.*it was loading seq7/frame3.png.*--nThreads"), desks.naming_the_dead():
+    said = r"DataLoader worker.*it was loading seq7/frame3.png.*--nThreads"
+    with pytest.raises(UserError, match=said), desks.naming_the_dead():
         next(make_loader(cast(ClipDataset, Deadly()), PLANS, workers=1, desks=desks))
 
 

@@ -87,4 +87,4 @@ def test_palette_map_is_its_indices(tmp_path: Path) -> None:
 
 def test_unequal_sizes_name_both_files() -> None:
     with pytest.raises(UserError, match=r"A\.png is 8x6, B\.png is 6x8"):
-        check_same_size({Path("A.png"): Image.new("L", (8, 6)), Path("B.png"): Image.new("RGB", (6, 8))})
+        check_same_size({Path("A.png"): (8, 6), Path("B.png"): (6, 8)})

@@ -5,7 +5,6 @@ from PIL import Image
 
 from util.pictures import (
     edge_picture,
-    flow_picture,
     label_colours,
     label_picture,
     save_picture,
@@ -73,15 +72,6 @@ def test_grey(draw):
     picture = draw(torch.tensor([[0.0, 0.5, 0.999, 1.0, 1.5]]))
     assert picture.shape == (1, 5, 3)
     assert picture[0].tolist() == [[v] * 3 for v in (0, 127, 254, 255, 255)]
-
-
-def test_flow_picture_hue_is_direction_and_white_stands_still():
-    flow = torch.tensor([[0.0, 4.0, -4.0, 2.0], [0.0, 0.0, 0.0, 0.0]])[:, None]
-    white, right, left, half = flow_picture(flow)[0].tolist()
-    assert (white, right, left) == ([255] * 3, [255, 0, 0], [0, 255, 255])
-    assert half == [255, 128, 128]
-    assert flow_picture(flow, longest=8)[0, 1].tolist() == half
-    assert (flow_picture(torch.zeros(2, 3, 3)) == 255).all()
 
 
 def test_png_comes_back_as_it_was(tmp_path):

@@ -1,0 +1,244 @@
+"""The command line is a promise to people with scripts: every flag of SPEC 1, spelled so, with its default."""
+
+from math import inf
+from pathlib import Path
+
+import pytest
+
+from options import configs
+from options.parsing import Options, listing, report
+from options.rules import REFUSED as RULES
+from options.rules import UNUSED, unused
+from options.test import parse_test, synthesis_parser
+from options.train import parse_train, training_parser
+from util.errors import UserError
+
+OFF = False
+BOTH = {
+    "dataroot": Path("datasets/Cityscapes/"), "batchSize": 1, "loadSize": 512, "fineSize": 512, "input_nc": 3,
+    "label_nc": 0, "output_nc": 3, "netG": "composite", "ngf": 128, "ndf": 64, "n_blocks": 9, "n_downsample_G": 3,
+    "gpu_ids": None, "n_gpus_gen": -1, "name": "experiment_name", "dataset_mode": "temporal", "model": "vid2vid",
+    "nThreads": 2, "checkpoints_dir": Path("./checkpoints"), "norm": "batch", "serial_batches": OFF,
+    "display_winsize": 512, "tf_log": OFF, "max_dataset_size": inf, "resize_or_crop": "scaleWidth", "no_flip": OFF,
+    "use_instance": OFF, "label_feat": OFF, "feat_num": 3, "nef": 32, "load_features": OFF, "netE": "simple",
+    "n_downsample_E": 3, "n_blocks_local": 3, "n_local_enhancers": 1, "n_frames_G": 3, "n_scales_spatial": 1,
+    "no_first_img": OFF, "use_single_G": OFF, "fg": OFF, "fg_labels": (26,), "no_flow": OFF, "no_canny_edge": OFF,
+    "no_dist_map": OFF, "random_scale_points": OFF, "densepose_only": OFF, "openpose_only": OFF,
+    "add_face_disc": OFF, "remove_face_labels": OFF, "random_drop_prob": 0.2, "basic_point_only": OFF,
+    "load_pretrain": None, "debug": OFF, "fp16": OFF, "display_id": 0, "local_rank": 0,
+}
+TRAIN = {
+    "display_freq": 100, "print_freq": 100, "save_latest_freq": 1000, "save_epoch_freq": 1, "continue_train": OFF,
+    "phase": "train", "which_epoch": "latest", "niter": 10, "niter_decay": 10, "beta1": 0.5, "lr": 0.0002, "TTUR": OFF,
+    "gan_mode": "ls", "pool_size": 1, "no_html": OFF, "num_D": 2, "n_layers_D": 3, "no_vgg": OFF, "no_ganFeat": OFF,
+    "lambda_feat": 10, "sparse_D": OFF, "lambda_T": 10, "lambda_F": 10, "n_frames_D": 3, "n_scales_temporal": 3,
+    "max_frames_per_gpu": 1, "max_frames_backpropagate": 1, "max_t_step": 1, "n_frames_total": 30, "niter_step": 5,
+    "niter_fix_global": 0, "flow_net": "auto", "vgg_weights": None,
+    "flownet2_checkpoint": Path("models/flownet2_pytorch/FlowNet2_checkpoint.pth.tar"),
+}
+TEST = {
+    "results_dir": Path("./results/"), "phase": "test", "which_epoch": "latest", "how_many": 300, "use_real_img": OFF,
+    "start_frame": 0, "aspect_ratio": 1.0, "ntest": inf,
+}
+FIRST = ["--use_real_img"]  # synthesis must know where the first pictures come from
+PARSERS = {"train": parse_train, "test": lambda flags: parse_test([*flags, *FIRST])}
+
+
+@pytest.mark.parametrize(("program", "flag", "default"), [
+    *(("train", *item) for item in {**BOTH, **TRAIN}.items()), *(("test", *item) for item in {**BOTH, **TEST}.items())])
+def test_every_flag_is_there_with_its_default(program: str, flag: str, default: object) -> None:
+    parser = training_parser() if program == "train" else synthesis_parser()
+    known = {name for action in parser._actions for name in action.option_strings}
+    assert f"--{flag}" in known and parser.get_default(flag) == default
+
+
+def test_flags_are_described() -> None:
+    for parser in (training_parser(), synthesis_parser()):
+        assert len(parser.format_help()) > 3000
+
+
+@pytest.mark.parametrize(("flag", "text", "value"), [
+    ("fg_labels", "24,26", (24, 26)), ("max_dataset_size", "7", 7), ("max_dataset_size", "inf", inf),
+    ("load_pretrain", "checkpoints/x", Path("checkpoints/x")), ("lr", "5e-5", 5e-5)])
+def test_values_as_people_write_them(flag: str, text: str, value: object) -> None:
+    assert getattr(parse_train([f"--{flag}", text, "--label_nc", "35"]), flag) == value
+
+
+def test_options_are_frozen() -> None:
+    options = parse_train([])
+    with pytest.raises(AttributeError, match="frozen: ngf"):
+        options.ngf = 3
+    assert options.ngf == 128
+
+
+@pytest.mark.parametrize("flags", [["--loadS", "128"], ["--nonsense", "1"], ["--niter", "ten"], ["--norm", "layer"],
+                                   ["--dataset_mode", "video"], ["--max_dataset_size", "few"], ["--gan_mode", "wgan"],
+                                   ["--fg_labels", "car"], ["--ngf"]])
+def test_abbreviations_and_unknown_values_are_refused_in_one_line(flags: list[str]) -> None:
+    with pytest.raises(UserError) as error:
+        parse_train(flags)
+    assert flags[0] in str(error.value) and "\n" not in str(error.value)
+
+
+# what is refused (name of the program, flags, what the message must name)
+
+REFUSED = [
+    ("train", "--output_nc 1", ["--output_nc 1"]),
+    ("train", "--netG global", ["--netG global", "composite"]),
+    ("train", "--model single", ["--model single", "--netG global"]),
+    ("train", "--model single --netG local_with_features", ["--netG", "_with_features", "--label_nc"]),
+    ("train", "--dataset_mode pose --input_nc 6 --label_feat", ["--label_feat", "--label_nc", "--dataset_mode face"]),
+    ("train", "--label_nc 9 --label_feat --eval_freq 10", ["--eval_freq", "--label_feat"]),
+    ("train", "--feat_num 0", ["--feat_num 0", "at least 1"]),
+    ("test", "--model single --netG global --no_first_img", ["--model single", "train.py", "--single_G"]),
+    ("train", "--dataset_mode face --input_nc 15 --label_nc 3", ["--label_nc 3", "--dataset_mode face"]),
+    ("train", "--dataset_mode pose --input_nc 3 --densepose_only --openpose_only",
+     ["--densepose_only", "--openpose_only"]),
+    ("train", "--dataset_mode face", ["--input_nc 3", "--input_nc 15", "--no_dist_map"]),
+    ("train", "--dataset_mode face --no_dist_map --input_nc 15", ["--input_nc 15", "1 with --no_dist_map"]),
+    ("train", "--dataset_mode pose --input_nc 6 --openpose_only", ["--input_nc 6", "--openpose_only"]),
+    ("train", "--dataset_mode pose --input_nc 3", ["--input_nc 3", "6 for poses"]),
+    ("train", "--input_nc 2", ["--input_nc 2", "--label_nc"]),
+    ("train", "--fg", ["--fg", "--label_nc"]),
+    ("train", "--label_nc 20 --fg", ["--fg_labels 26", "--label_nc 20"]),
+    ("train", "--label_nc 20 --fg --fg_labels 3,-1", ["--fg_labels 3,-1"]),
+    ("train", "--ngf 6 --n_scales_spatial 3", ["--ngf 6", "--n_scales_spatial 3"]),
+    ("train", "--ngf 4 --n_scales_spatial 3 --label_nc 35 --fg", ["--ngf 4", "--fg"]),
+    ("train", "--add_face_disc", ["--add_face_disc", "--dataset_mode pose", "temporal"]),
+    ("train", "--lr 2", ["--lr 2.0", "at most 1"]),
+    ("test", "", ["--use_real_img", "--no_first_img", "--use_single_G"]),
+    ("test", "--use_single_G", ["--use_single_G", "--label_nc 35", "--single_G"]),
+    ("test", "--use_single_G --label_nc 35 --loadSize 896", ["--use_single_G", "1024", "896", "--single_G"]),
+    ("test", "--use_single_G --dataroot datasets/bikes", ["--use_single_G", "datasets/bikes", "--single_G"]),
+    ("test", "--use_single_G --dataroot datasets/face --input_nc 1", ["--use_single_G", "--dataset_mode face"]),
+    ("train", "--niter 0 --niter_decay 0", ["--niter 0", "--niter_decay 0"]),
+    ("train", "--continue_train --which_epoch 3", ["--continue_train", "--which_epoch 3", "--load_pretrain"]),
+    ("train", "--n_gpus_gen 2", ["--n_gpus_gen 2", "--gpu_ids"]),
+    ("train", "--gpu_ids 0,1 --n_gpus_gen 3", ["--n_gpus_gen 3", "--gpu_ids 0,1"]),
+    ("train", "--n_gpus_gen 0", ["--n_gpus_gen 0"]),
+    ("train", "--batchSize 0", ["--batchSize 0", "at least 1"]),
+    ("train", "--random_drop_prob 1.5", ["--random_drop_prob 1.5", "at most 1"]),
+    ("train", "--n_frames_G 1", ["--n_frames_G 1", "at least 2"]),
+    ("train", "--max_dataset_size 0", ["--max_dataset_size 0", "at least 1"]),
+    ("test", "--how_many 0 --use_real_img", ["--how_many 0", "at least 1"]),
+    ("test", "--start_frame -1 --use_real_img", ["--start_frame -1"]),
+    ("test", "--use_real_img --input -", ["--input -", "--input_size"]),
+    ("test", "--use_real_img --output film.avi", ["--output film.avi", ".mp4"]),
+    ("test", "--use_real_img --label_nc 35 --label_map_edit 11=35", ["--label_map_edit", "--label_nc 35"]),
+    ("test", "--use_real_img --label_map_edit 11=21", ["--label_map_edit", "--label_nc 0"]),
+]
+
+
+@pytest.mark.parametrize(("program", "flags", "named"), REFUSED, ids=lambda value: str(value)[:50])
+def test_what_cannot_be_is_refused_in_one_line_naming_the_flags(program: str, flags: str, named: list[str]) -> None:
+    with pytest.raises(UserError) as error:
+        (parse_train if program == "train" else parse_test)(flags.split())
+    assert all(name in str(error.value) for name in named) and "\n" not in str(error.value)
+    assert "{" not in str(error.value) and "None" not in str(error.value)
+
+
+def test_every_refusal_is_tried_above() -> None:
+    tried = [vars((training_parser() if program == "train" else synthesis_parser()).parse_args(flags.split()))
+             for program, flags, _ in REFUSED]
+    untried = [rule.message for rule in RULES if not any(rule.wrong(Options(values)) for values in tried)]
+    assert untried == []
+
+
+@pytest.mark.parametrize("flag", ["lr", "lambda_feat", "random_drop_prob", "beta1"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-1"])
+def test_numbers_that_are_none_are_refused(flag: str, value: str) -> None:
+    with pytest.raises(UserError, match=f"--{flag} {value}"):
+        parse_train([f"--{flag}", value])
+
+
+# what is accepted and said to be without effect: flags, the flag that is named
+
+SAID = [
+    *(("train", f"--{flag}", flag) for flag in ("load_features", "fp16")),
+    *(("train", f"--{flag} 7", flag) for flag in ("pool_size", "display_id", "local_rank", "feat_num", "nef",
+                                                  "n_downsample_E", "n_local_enhancers")),
+    *(("test", f"--label_nc 9 --label_feat --{flag} 7", flag) for flag in ("nef", "n_downsample_E")),
+    ("test", "--load_features", "load_features"),
+    ("train", "--label_nc 9 --label_feat --load_features", "load_features"),
+    ("train", "--model single --netG global --label_feat --label_nc 9", "label_feat"),
+    *(("train", f"--model single --netG global --{flag}", flag.split()[0]) for flag in (
+        "n_frames_G 2", "n_frames_total 6", "n_frames_D 2", "n_scales_temporal 1", "n_scales_spatial 2",
+        "max_frames_per_gpu 2", "max_frames_backpropagate 2", "max_t_step 2", "niter_step 2", "lambda_T 1",
+        "lambda_F 1", "no_flow", "no_first_img", "fg --label_nc 35", "sparse_D", "flow_net dis", "flow_cache x",
+        "eval_freq 9", "add_face_disc --dataset_mode pose --input_nc 6", "n_gpus_gen 1")),
+    ("train", "--single_G x", "single_G"), ("test", "--no_first_img --single_G x", "single_G"),
+    ("test", "--aspect_ratio 2", "aspect_ratio"), ("test", "--ntest 3", "ntest"),
+    ("train", "--label_nc 35 --input_nc 5", "input_nc"),
+    ("train", "--dataset_mode face --input_nc 15 --use_instance", "use_instance"),
+    ("train", "--no_canny_edge", "no_canny_edge"), ("train", "--no_dist_map", "no_dist_map"),
+    ("train", "--random_scale_points", "random_scale_points"),
+    ("train", "--dataset_mode face --input_nc 15 --random_scale_points", "random_scale_points"),
+    *(("train", f"--{flag}", flag) for flag in ("densepose_only", "remove_face_labels", "basic_point_only",
+                                                "openpose_only")),
+    ("train", "--random_drop_prob 0.5", "random_drop_prob"), ("train", "--people largest", "people"),
+    ("train", "--use_single_G", "use_single_G"), ("test", "--use_single_G", "use_single_G"),
+    ("test", "--no_first_img", "use_real_img"), ("train", "--fg_labels 3", "fg_labels"),
+    ("train", "--niter_fix_global 3", "niter_fix_global"), ("train", "--n_blocks_local 5", "n_blocks_local"),
+    ("train", "--no_vgg --vgg_weights x", "vgg_weights"),
+    ("train", "--continue_train --load_pretrain x", "load_pretrain"), ("test", "--load_pretrain x", "load_pretrain"),
+    ("train", "--eval_frames 3", "eval_frames"), ("train", "--eval_phase x", "eval_phase"),
+    ("test", "--input_size 8x8", "input_size"), ("test", "--side_by_side", "side_by_side"),
+    ("test", "--input - --input_size 8x8 --loop", "loop"), ("test", "--input x.mp4 --phase x", "phase"),
+    ("test", "--ndf 32", "ndf"), ("train", "--n_scales_temporal 0 --sparse_D", "sparse_D"),
+]
+
+
+@pytest.mark.parametrize(("program", "flags", "flag"), SAID)
+def test_what_a_run_ignores_is_said_in_one_line(program: str, flags: str, flag: str) -> None:
+    parser = training_parser() if program == "train" else synthesis_parser()
+    lines = [line for line in unused(PARSERS[program](flags.split()), parser)
+             if line.startswith(f"--{flag} is not used: ")]
+    assert len(lines) == 1 and "\n" not in lines[0]
+
+
+def test_every_rule_about_ignored_flags_is_tried_above() -> None:
+    assert {rule.flag for rule in UNUSED} <= {flag for _, _, flag in SAID}
+
+
+@pytest.mark.parametrize("flags", [
+    "", "--label_nc 35 --use_instance --fg", "--no_vgg --sparse_D --TTUR",
+    "--label_nc 9 --label_feat --feat_num 2 --nef 8",
+    "--model single --netG local --n_local_enhancers 2 --n_blocks_local 2",
+    "--model single --netG global_with_features --label_nc 9 --feat_num 2 --nef 8 --n_downsample_E 2"])
+def test_a_run_that_uses_all_it_was_given_says_nothing(flags: str) -> None:
+    assert unused(parse_train(flags.split()), training_parser()) == []
+
+
+def test_openpose_alone_is_said_to_paint_anew() -> None:
+    options = parse_train(["--dataset_mode", "pose", "--input_nc", "3", "--openpose_only"])
+    assert "--openpose_only implies --no_flow" in unused(options, training_parser())[0]
+    assert not configs.generator(options).flow
+
+
+# what is written
+
+
+def test_the_listing_reads_back() -> None:
+    given = ["--label_nc", "35", "--fg", "--fg_labels", "24,26", "--lr", "0.0001", "--dataroot", "a:/b"]
+    options = parse_train(given)
+    rows = [line.partition(": ") for line in listing(options).splitlines()]
+    found = {key: value for key, _, value in rows}
+    assert list(found) == sorted(vars(options))
+    assert (found["fg_labels"], found["lr"], found["dataroot"], found["fg"]) == ("24,26", "0.0001", "a:/b", "True")
+    default = vars(parse_train([]))
+    again = [part for key, value in found.items() if value not in ("True", "False", "None") and key in BOTH | TRAIN
+             for part in (f"--{key}", value)]
+    again += [f"--{key}" for key, value in found.items() if value == "True"]
+    assert vars(parse_train(again)) == vars(options) != default
+
+
+def test_the_report_marks_what_is_not_default() -> None:
+    lines = report(parse_train(["--ngf", "64", "--fg_labels", "3,4"]), training_parser()).splitlines()
+    assert [line.strip() for line in lines if "[default" in line] == [
+        "fg_labels: 3,4   [default: 26]", "ngf: 64   [default: 128]"]
+
+
+def test_folders_of_a_run() -> None:
+    train, test = parse_train(["--name", "x"]), parse_test([*FIRST, "--name", "x", "--which_epoch", "7"])
+    assert configs.run_folder(train) == Path("checkpoints/x")
+    assert configs.results_folder(test) == Path("results/x/test_7")

@@ -1,0 +1,56 @@
+"""Runs that are small enough for any test, made from flags as real ones are."""
+
+from __future__ import annotations
+
+import torch
+
+from models.flow.reference import NoFlow
+from models.networks import Networks, build_networks, build_optimizers
+from models.trainer import Trainer
+from options import configs
+from options.parsing import Options
+from options.train import parse_train
+from tests.parity_weights import draw_weights
+from util.clip import Clip
+from util.journal import Journal
+from util.log import LossLog, NoBoard
+
+SMALL = ("--ngf 8 --ndf 4 --n_downsample_G 2 --n_blocks 2 --n_blocks_local 1 --n_layers_D 2 --no_vgg "
+         "--n_scales_temporal 1")
+
+
+def tiny_options(flags: str = "") -> Options:
+    return parse_train([*SMALL.split(), *flags.split()])
+
+
+def tiny_networks(options: Options, seed: int = 0) -> Networks:
+    """With weights large enough for frames to depend on each other; of every network its own."""
+    networks = build_networks(configs.generator(options), configs.discriminator(options), configs.temporal(options),
+                              options.add_face_disc)
+    for name, network in networks.named().items():
+        shapes = [(f"{name}.{key}", tuple(value.shape)) for key, value in network.state_dict().items()]
+        drawn = draw_weights(shapes, seed)
+        network.load_state_dict({key.removeprefix(f"{name}."): value for key, value in drawn.items()})
+    return networks
+
+
+def tiny_trainer(options: Options, networks: Networks) -> Trainer:
+    """Without a reference flow, and with nobody to tell."""
+    return Trainer(
+        networks, build_optimizers(networks, configs.optimizer(options)), NoFlow(), None,
+        config=configs.trainer(options, configs.schedule(options, longest=100, n_gpus_gen=1), steps_per_epoch=1),
+        journal=Journal(LossLog(configs.run_folder(options) / "loss_log.txt"), NoBoard(), None),
+        device=torch.device("cpu"), show=configs.domain(options).show)
+
+
+def street_clip(n_frames: int, height: int, width: int, load: int = 1, batch: int = 1, label_nc: int = 5) -> Clip:
+    """Blocks of labels and instances under noise pictures."""
+    dice = torch.Generator().manual_seed(0)
+
+    def blocks(most: int) -> torch.Tensor:
+        coarse = torch.randint(0, most, (batch, n_frames, 1, -(-height // 4), -(-width // 4)), generator=dice)
+        return coarse.repeat_interleave(4, -1).repeat_interleave(4, -2)[..., :height, :width]
+
+    picture = torch.rand(batch, n_frames, 3, height, width, generator=dice) * 2 - 1
+    names = tuple(tuple(f"s{b}/{t}" for t in range(n_frames)) for b in range(batch))
+    return Clip(blocks(label_nc).byte(), picture, blocks(3).int(), names, load)
