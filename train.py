@@ -8,9 +8,10 @@ from functools import partial
 from tqdm import tqdm
 
 from data.checks import check_frames
-from data.clips import ClipDataset, make_loader, spread_frames
+from data.clips import ClipDataset, spread_frames
 from data.domain import Domain
 from data.inputs import open_input
+from data.loader import Desks, make_loader
 from data.pictures import read_picture
 from data.sampling import ClipPlan, Sampling, check_lengths, plan_epoch
 from data.sequences import find_sequences
@@ -23,19 +24,30 @@ from models.flow.cache import FlowCache
 from models.flow.fill import file_pairs, fill
 from models.networks import Networks, build_optimizers
 from models.perceptual import load_perceptual_loss
-from models.saving import RunState, load_pretrained, resume
+from models.replay import replay
+from models.saving import (
+    RunState,
+    guarding_saves,
+    last_saved,
+    load_pretrained,
+    read_state,
+    resume,
+    set_aside,
+)
 from models.schedule import ScheduleConfig, phase_at
 from models.temporal import PairsOf, flow_distances
 from options import configs
 from options.methods import METHODS
 from options.parsing import Options, listing, report
 from options.rules import unused
+from options.stored import differing
 from options.train import parse_train, training_parser
 from util.errors import reported
 from util.files import replacing
 from util.journal import open_journal
 from util.placement import Placement, place
 from util.seeds import seed_everything
+from util.signals import stop_when_asked
 
 SURVEYED = 2000  # frames at most whose appearances are kept
 
@@ -73,7 +85,9 @@ def main() -> None:
     placement = place(options.gpu_ids)
     seed_everything(options.seed)
     domain, folder, method = configs.domain(options), configs.run_folder(options), METHODS[options.model]
-    sequences = find_sequences(options.dataroot, options.phase, domain.streams(picture=True))
+    state = read_state(folder) if options.continue_train else None
+    notes = differing(state["options"], options) if state else []
+    sequences = find_sequences(options.dataroot, options.phase, domain.streams(picture=True), options.allow_links)
     lengths = [len(sequence) for sequence in sequences]
     sampling = configs.sampling(options, placement.n_gpus_gen)
     check_lengths([sequence.name for sequence in sequences], lengths, sampling.n_frames_G)
@@ -85,18 +99,24 @@ def main() -> None:
     networks = method.networks(options).to(placement.device)
     optimizers = build_optimizers(networks, configs.optimizer(options))
     run = RunState(batch_size=options.batchSize)
-    fresh = []
-    if options.continue_train:
-        run = resume(folder, networks, optimizers)
+    if state:
+        run = resume(folder, state, networks, optimizers).with_batches_of(options.batchSize)
     elif options.load_pretrain:
-        fresh = load_pretrained(networks, options.load_pretrain, options.which_epoch)
-    announce(options, placement.reason, checked, why, *fresh)
+        notes += load_pretrained(networks, options.load_pretrain, options.which_epoch, options.allow_partial)
+    if run.epoch > schedule.last_epoch:
+        notes.append(f"all {schedule.last_epoch} epochs are done: raise --niter or --niter_decay to train on")
+    if not state and not options.debug_replay:
+        notes += set_aside(folder)
+    announce(options, placement.reason, checked, why, *notes)
     trainer = method.trainer(
         networks, optimizers, reference, perceptual,
         config=configs.trainer(options, schedule, steps_per_epoch=len(plan_epoch(lengths, sampling, 1, 1))),
         journal=open_journal(folder, options.name, options.display_winsize, not options.no_html, options.tf_log),
         device=placement.device, show=domain.show,
-        evaluate=evaluator(options, domain, networks, reference, placement))
+        evaluate=evaluator(options, domain, networks, reference, placement), stop=stop_when_asked())
+    if options.debug_replay:
+        print(*replay(trainer, options.debug_replay), sep="\n")
+        return
     if options.flow_cache and not reference.runs_in_workers:  # they will find there what they cannot estimate
         pairs = file_pairs([sequence.files["picture"] for sequence in sequences],
                            flow_distances(options.max_t_step, configs.temporal(options)))
@@ -104,8 +124,13 @@ def main() -> None:
     annotate = annotator(reference, PairsOf(options.n_frames_G, configs.temporal(options)), read_picture,
                          options.flow_cache)
     dataset = ClipDataset(domain, sequences, configs.geometry(options), annotate)
-    trainer.fit(make_loader(dataset, batches(lengths, sampling, schedule, run), options.nThreads,
-                            pin=placement.pin_memory), run)
+    desks = Desks.of(options.nThreads)
+    with guarding_saves(folder), desks.naming_the_dead():
+        run = trainer.fit(make_loader(dataset, batches(lengths, sampling, schedule, run), options.nThreads,
+                                      pin=placement.pin_memory, desks=desks), run)
+    if run.epoch <= schedule.last_epoch:
+        print(f"stopped as asked; {last_saved(folder)}; go on with the same flags and --continue_train")
+        return
     if networks.encoder is not None:
         frames = spread_frames(domain, sequences, configs.geometry(options), SURVEYED)
         table = survey(networks.encoder, tqdm(frames, "appearances"), options.dataset_mode == "face", placement.device)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from options.base import add_base_flags, limit
 from options.parsing import Options, Parser, parse
+from options.stored import stored_arguments
 
 
 def synthesis_parser() -> Parser:
@@ -52,5 +54,7 @@ def label_edits(text: str) -> tuple[tuple[int, int], ...]:
 
 
 def parse_test(argv: Sequence[str] | None = None) -> Options:
-    """Checked options of `test.py`. UserError names the flags that do not fit together."""
-    return parse(synthesis_parser(), argv)
+    """Checked options of `test.py`, the run's own where the command line is silent. UserError names the flags that do
+    not fit together."""
+    argv, parser = sys.argv[1:] if argv is None else argv, synthesis_parser()
+    return parse(parser, [*stored_arguments(parser, argv), *argv])
