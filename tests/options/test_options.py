@@ -119,6 +119,10 @@ REFUSED = [
     ("train", "--n_gpus_gen 2", ["--n_gpus_gen 2", "--gpu_ids"]),
     ("train", "--gpu_ids 0,1 --n_gpus_gen 3", ["--n_gpus_gen 3", "--gpu_ids 0,1"]),
     ("train", "--n_gpus_gen 0", ["--n_gpus_gen 0"]),
+    ("train", "--name ../elsewhere", ["--name ../elsewhere", "--checkpoints_dir"]),
+    ("test", "--name /elsewhere --no_first_img", ["--name /elsewhere"]),
+    ("train", "--label_nc 35 --ignore_label 7", ["--ignore_label 7", "--label_nc 35"]),
+    ("train", "--label_nc 256 --ignore_label 256", ["--ignore_label", "--label_nc 256"]),
     ("train", "--batchSize 0", ["--batchSize 0", "at least 1"]),
     ("train", "--random_drop_prob 1.5", ["--random_drop_prob 1.5", "at most 1"]),
     ("train", "--n_frames_G 1", ["--n_frames_G 1", "at least 2"]),
@@ -188,6 +192,7 @@ SAID = [
     ("train", "--eval_frames 3", "eval_frames"), ("train", "--eval_phase x", "eval_phase"),
     ("test", "--input_size 8x8", "input_size"), ("test", "--side_by_side", "side_by_side"),
     ("test", "--input - --input_size 8x8 --loop", "loop"), ("test", "--input x.mp4 --phase x", "phase"),
+    ("train", "--ignore_label 255", "ignore_label"), ("train", "--allow_partial", "allow_partial"),
     ("test", "--ndf 32", "ndf"), ("train", "--n_scales_temporal 0 --sparse_D", "sparse_D"),
 ]
 
