@@ -29,6 +29,9 @@ class History:
         return History(tuple(torch.cat([past[:, 1:], new.unsqueeze(1)], dim=1)
                              for past, new in zip(self.pictures, pictures, strict=True)))
 
+    def to(self, device: torch.device) -> History:
+        return History(tuple(past.to(device) for past in self.pictures))
+
     def detach(self) -> History:
         return History(tuple(past.detach() for past in self.pictures))
 

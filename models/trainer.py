@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from models.appearance import encoded
 from models.conditions import ConditionConfig, pad_clip
 from models.flow import ReferenceFlow
 from models.flow.reference import reference_flow
+from models.guard import NotFinite, check_gradients, checked_losses
 from models.networks import Networks, set_learning_rates
 from models.objectives import (
     ObjectiveConfig,
@@ -31,8 +33,9 @@ from models.objectives import (
     sum_of,
     temporal_terms,
 )
+from models.replay import Moment, save_moment
 from models.rollout import History, RolloutConfig, rollout
-from models.saving import RunState, save_epoch, save_latest
+from models.saving import RunState, drop_epochs, save_epoch, save_latest
 from models.schedule import Phase, ScheduleConfig, phase_at
 from models.temporal import FrameGroups, Memory, SeenFrame, TemporalConfig, group_frames, neighbours
 from models.visuals import visuals
@@ -46,7 +49,8 @@ Players = dict[str, Terms]  # "D" (single pictures, motion, faces), "D_T0", ...:
 @dataclass(frozen=True)
 class TrainerConfig:
     """steps_per_epoch: batches. begin_with_zeros: `no_first_img`, the network paints the first pictures itself.
-    save_latest_freq, print_freq, display_freq: in clips; save_epoch_freq, eval_freq: in epochs."""
+    save_latest_freq, print_freq, display_freq: in clips; save_epoch_freq, eval_freq: in epochs. keep: epochs whose
+    weights stay, None for all."""
 
     conditions: ConditionConfig
     objectives: ObjectiveConfig
@@ -61,6 +65,7 @@ class TrainerConfig:
     display_freq: int = 100
     save_latest_freq: int = 1000
     save_epoch_freq: int = 1
+    keep: int | None = None
     eval_freq: int = 0
 
 
@@ -76,7 +81,8 @@ class Trained:
 @dataclass(frozen=True)
 class Trainer:
     """show: a condition (C, H, W) as a picture. evaluate: figures of the networks as they stand, SSIM among them, by
-    synthesis of held-out clips; None with eval_freq 0."""
+    synthesis of held-out clips; None with eval_freq 0. stop: set by whoever wants the run to save and end after its
+    step."""
 
     networks: Networks
     optimizers: dict[str, Optimizer]
@@ -87,29 +93,42 @@ class Trainer:
     device: torch.device
     show: Callable[[Tensor], np.ndarray]
     evaluate: Callable[[], Mapping[str, float]] | None = None
+    stop: Event = field(default_factory=Event)
 
     # the run
 
-    def fit(self, clips: Iterator[Clip], run: RunState) -> None:
-        """Trains from `run` to the last epoch. clips: the batches from there on, in order."""
-        while run.epoch <= self.config.schedule.last_epoch:
+    def fit(self, clips: Iterator[Clip], run: RunState) -> RunState:
+        """Trains from `run` to the last epoch, or until `stop`; returns where the run then stands, saved.
+        clips: the batches from there on, in order."""
+        while run.epoch <= self.config.schedule.last_epoch and not self.stop.is_set():
             phase = phase_at(run.epoch, self.config.schedule)
             set_learning_rates(self.optimizers, phase.lr_factor)
-            done = self.train_epoch(clips, run, phase)
-            if self.evaluate is not None and done.epoch % self.config.eval_freq == 0:
-                done = self.assess(done, self.evaluate())
-            run = replace(done, epoch=done.epoch + 1, step=0)
-            if done.epoch % self.config.save_epoch_freq == 0:
-                save_epoch(self.config.folder, str(done.epoch), self.networks)
-                self.save(run)
+            run = self.train_epoch(clips, run, phase)
+            if run.step >= self.config.steps_per_epoch:
+                run = self.end_epoch(run)
         self.save(run)
+        return run
+
+    def end_epoch(self, run: RunState) -> RunState:
+        """Its figures, weights and state, as far as it is their turn; the start of the next."""
+        if self.evaluate is not None and run.epoch % self.config.eval_freq == 0:
+            run = self.assess(run, self.evaluate())
+        following = replace(run, epoch=run.epoch + 1, step=0)
+        if run.epoch % self.config.save_epoch_freq == 0:
+            save_epoch(self.config.folder, str(run.epoch), self.networks)
+            if self.config.keep is not None:
+                drop_epochs(self.config.folder, self.config.keep)
+            self.save(following)
+        return following
 
     def train_epoch(self, clips: Iterator[Clip], run: RunState, phase: Phase) -> RunState:
-        """The rest of an epoch, batch by batch; returns where the run then stands."""
+        """The rest of an epoch, batch by batch, as far as `stop` lets it; returns where the run then stands."""
         steps = self.config.steps_per_epoch
         with tqdm(total=steps, initial=run.step, desc=f"epoch {run.epoch}/{self.config.schedule.last_epoch}",
                   unit="batch", dynamic_ncols=True) as bar:
             for step in range(run.step, steps):
+                if self.stop.is_set():
+                    break
                 began = time.perf_counter()
                 trained = self.train_clip(next(clips), phase)
                 run = replace(run, step=step + 1)
@@ -127,7 +146,11 @@ class Trainer:
         clip = pad_clip(clip, self.config.size_multiple)
         history, memory = None, Memory.empty(self.config.temporal)
         for number, window in enumerate(clip.windows(self.config.schedule.n_frames_G)):
-            trained, history, memory = self.train_window(clip, window, number * clip.load, phase, history, memory)
+            start = number * clip.load
+            try:
+                trained, history, memory = self.train_window(clip, window, start, phase, history, memory)
+            except NotFinite as fault:
+                raise self.stopped_by(fault, window, Moment(phase.epoch, start, clip, history, memory)) from None
         return trained
 
     def train_window(self, clip: Clip, window: Clip, start: int, phase: Phase, history: History | None,
@@ -137,7 +160,7 @@ class Trainer:
         seen = {start + i: SeenFrame(view.real[:, i], view.frames.picture[:, i], view.reference.flow[:, i])
                 for i in range(clip.load)}
         groups, memory = group_frames(memory, seen, self.config.temporal)
-        losses = self.update(self.judge(clip, view, groups), window, phase)
+        losses = self.update(self.judge(clip, view, groups), phase)
         return Trained(losses, window, view), history, memory
 
     # a window
@@ -197,12 +220,14 @@ class Trainer:
 
     # a step
 
-    def update(self, players: Players, window: Clip, phase: Phase) -> dict[str, float]:
-        """One step of G, D and every D_T that had groups, on gradients computed before any of them moved."""
-        losses = checked_losses(players, window)
+    def update(self, players: Players, phase: Phase) -> dict[str, float]:
+        """One step of G, D and every D_T that had groups, on gradients computed before any of them moved. NotFinite:
+        no step was made."""
+        losses = checked_losses(players)
         self.backward("G", sum_of(t for terms in players.values() for t in terms.generator.values()), phase)
         for player, terms in players.items():
             self.backward(player, sum_of(terms.discriminator.values()) / 2, phase)
+        check_gradients(self.networks, losses)
         for player in ("G", *players):
             self.optimizers[player].step()
         return losses
@@ -246,14 +271,11 @@ class Trainer:
     def save(self, run: RunState) -> None:
         save_latest(self.config.folder, self.networks, self.optimizers, run, self.config.options)
 
-
-def checked_losses(players: Players, window: Clip) -> dict[str, float]:
-    """All terms as numbers (one transfer from the device). UserError names what is not finite, before any step."""
-    named = {name: value for terms in players.values() for side in (terms.generator, terms.discriminator)
-             for name, value in side.items()}
-    losses = dict(zip(named, torch.stack(list(named.values())).tolist(), strict=True))
-    if broken := [f"{name} is {value}" for name, value in losses.items() if not math.isfinite(value)]:
-        clips = "; ".join(f"{names[0]} to {names[-1]}" for names in window.names)
-        raise UserError(f"training stopped before the step: {', '.join(broken)} on {clips}: resume from the last save "
-                        "with a smaller --lr, or look at these frames")
-    return losses
+    def stopped_by(self, fault: NotFinite, window: Clip, moment: Moment) -> UserError:
+        """What to tell, once everything that the step was computed from is kept."""
+        path = self.config.folder / "not_finite.pth"
+        save_moment(path, moment, self.networks, self.config.options)
+        frames = "; ".join(", ".join(names) for names in window.names)
+        return UserError(f"training stopped before the step: {fault}, on {frames}: look at these frames, repeat the "
+                         f"step with the same flags and --debug_replay {path}, or go on from the last save "
+                         "(--continue_train) with a smaller --lr")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
-from options.rules import check
+from options.rules import check, unused
 from util.errors import UserError
+from util.files import replacing
+from util.text import is_plain_text
 
 
 class Options(argparse.Namespace):
@@ -32,9 +36,21 @@ class Parser(argparse.ArgumentParser):
 
 def parse(parser: Parser, argv: Sequence[str] | None) -> Options:
     """Options that hold together; UserError names the flags that do not."""
+    argv = sys.argv[1:] if argv is None else argv
+    for argument in argv:
+        if not is_plain_text(argument):
+            raise UserError(f"the argument {argument!r} holds bytes that are no text (UTF-8) or a control character: "
+                            "rename the file or correct the flag")
     options = Options(vars(parser.parse_args(argv)))
     check(options)
     return options
+
+
+def given(parser: Parser, argv: Sequence[str]) -> dict[str, Any]:
+    """The flags that stand in `argv`, with their values."""
+    absent = object()
+    blank = argparse.Namespace(**dict.fromkeys(vars(parser.parse_args([])), absent))
+    return {key: value for key, value in vars(parser.parse_args(argv, blank)).items() if value is not absent}
 
 
 def _text(value: object) -> str:
@@ -46,16 +62,9 @@ def listing(options: Options) -> str:
     return "".join(f"{key}: {_text(value)}\n" for key, value in sorted(vars(options).items()))
 
 
-def saved_flags(text: str, parser: Parser) -> list[str]:
-    """The command line that an `opt.txt` of train.py stands for, as far as `parser` knows its flags."""
-    saved = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
-    flags: list[str] = []
-    for action in parser._actions:  # argparse offers no public way to its flags
-        value = saved.get(action.dest)
-        if value is None or value == _text(action.default):
-            continue
-        flags += [f"--{action.dest}"] if action.nargs == 0 else [f"--{action.dest}", value]
-    return flags
+def option_texts(options: Options) -> dict[str, str]:
+    """The same by key."""
+    return {key: _text(value) for key, value in vars(options).items()}
 
 
 def report(options: Options, parser: Parser) -> str:
@@ -65,3 +74,10 @@ def report(options: Options, parser: Parser) -> str:
         return f"{key:>24}: {_text(value)}" + ("" if value == default else f"   [default: {_text(default)}]")
 
     return "\n".join(line(key, value) for key, value in sorted(vars(options).items()))
+
+
+def announce(options: Options, parser: Parser, folder: Path, lines: Sequence[str]) -> None:
+    """Prints the resolved options, what has no effect, and `lines`; keeps the options in the run's `opt.txt`."""
+    print(report(options, parser), *unused(options, parser), *lines, sep="\n")
+    with replacing(folder / "opt.txt") as temporary:
+        temporary.write_text(listing(options), encoding="utf-8")
