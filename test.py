@@ -26,7 +26,7 @@ from util.web_page import write_results_page
 
 def main() -> None:
     options = parse_test()
-    placement = place(options.gpu_ids)
+    placement = place(configs.placement(options))
     print(report(options, synthesis_parser()), *unused(options, synthesis_parser()), placement.reason, sep="\n")
     domain, folder = configs.domain(options), configs.results_folder(options)
     sequences = find_sequences(options.dataroot, options.phase, domain.streams(picture=options.use_real_img))

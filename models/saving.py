@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from models.networks import Networks
 from util.checkpoint import load_state, load_weights, read_file, read_weights, save_set
 from util.errors import UserError
 from util.files import replacing
+from util.placement.stepping import Stepper
 from util.seeds import random_states, restore_random_states
 
 STATE = "latest_state.pth"
@@ -42,7 +42,7 @@ def save_epoch(folder: Path, label: str, networks: Networks) -> None:
     save_set({weight_file(folder, label, name): network.state_dict() for name, network in networks.named().items()})
 
 
-def save_latest(folder: Path, networks: Networks, optimizers: Mapping[str, Optimizer], run: RunState,
+def save_latest(folder: Path, networks: Networks, optimizers: Mapping[str, Stepper], run: RunState,
                 options: Mapping[str, str]) -> None:
     """The state that `--continue_train` needs, whole in one file, and the weights of `latest` beside it."""
     weights = {name: network.state_dict() for name, network in networks.named().items()}
@@ -63,7 +63,7 @@ def read_state(folder: Path) -> dict[str, Any]:
     return state
 
 
-def resume(folder: Path, networks: Networks, optimizers: Mapping[str, Optimizer]) -> RunState:
+def resume(folder: Path, networks: Networks, optimizers: Mapping[str, Stepper]) -> RunState:
     """Puts the saved state back and says where the run stands."""
     state = read_state(folder)
     for part, own in (("networks", networks.named()), ("optimizers", optimizers)):

@@ -4,40 +4,39 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 from tqdm import tqdm
 
 from models.conditions import ConditionConfig, pad_clip
-from models.flow import ReferenceFlow
 from models.flow.reference import reference_flow
-from models.networks import Networks, set_learning_rates
+from models.networks import Networks, player_of, set_learning_rates
 from models.objectives import (
     ObjectiveConfig,
-    Perceptual,
     Terms,
     Window,
     face_terms,
-    image_terms,
-    motion_terms,
-    perceptual_terms,
+    mean_of,
     sum_of,
     temporal_terms,
 )
-from models.rollout import History, RolloutConfig, rollout
+from models.rollout import History, RolloutConfig, rollout_in_turn
 from models.saving import RunState, save_epoch, save_latest
 from models.schedule import Phase, ScheduleConfig, phase_at
+from models.teams import Share, Team, Teams, picture_terms
 from models.temporal import FrameGroups, Memory, SeenFrame, TemporalConfig, group_frames, neighbours
 from models.visuals import visuals
 from util.clip import Clip, Flow
 from util.errors import UserError
 from util.journal import Journal
+from util.placement import Placement
+from util.placement.processes import Processes
+from util.placement.stepping import Stepper
 
 Players = dict[str, Terms]  # "D" (single pictures, motion, faces), "D_T0", ...: what was computed beside each
 
@@ -45,7 +44,8 @@ Players = dict[str, Terms]  # "D" (single pictures, motion, faces), "D_T0", ...:
 @dataclass(frozen=True)
 class TrainerConfig:
     """steps_per_epoch: batches. begin_with_zeros: `no_first_img`, the network paints the first pictures itself.
-    save_latest_freq, print_freq, display_freq: in clips; save_epoch_freq: in epochs."""
+    save_latest_freq, print_freq, display_freq: in clips; save_epoch_freq: in epochs. ema: half-life of the averaged
+    generator in steps, None for none."""
 
     conditions: ConditionConfig
     objectives: ObjectiveConfig
@@ -60,11 +60,29 @@ class TrainerConfig:
     display_freq: int = 100
     save_latest_freq: int = 1000
     save_epoch_freq: int = 1
+    ema: float | None = None
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a window hands to the next: the generated pictures, and what the temporal discriminators remember."""
+
+    history: History | None
+    memory: Memory
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a team makes of a window: how it looks, its terms before the step, and what the next window needs."""
+
+    window: Window
+    players: Players
+    past: Past
 
 
 @dataclass(frozen=True)
 class Trained:
-    """Of one window: its losses before its step, and what it looked like."""
+    """Of one window: its losses before its step, and what its first clip looked like."""
 
     losses: dict[str, float]
     clip: Clip
@@ -73,15 +91,14 @@ class Trained:
 
 @dataclass(frozen=True)
 class Trainer:
-    """show: a condition (C, H, W) as a picture."""
+    """journal: None in processes that do not lead. show: a condition (C, H, W) as a picture."""
 
     networks: Networks
-    optimizers: dict[str, Optimizer]
-    reference: ReferenceFlow
-    perceptual: Perceptual | None
+    optimizers: dict[str, Stepper]
+    teams: Teams
+    placement: Placement
     config: TrainerConfig
-    journal: Journal
-    device: torch.device
+    journal: Journal | None
     show: Callable[[Tensor], np.ndarray]
 
     # the run
@@ -94,15 +111,14 @@ class Trainer:
             done = self.train_epoch(clips, run, phase)
             run = replace(done, epoch=done.epoch + 1, step=0)
             if done.epoch % self.config.save_epoch_freq == 0:
-                save_epoch(self.config.folder, str(done.epoch), self.networks)
-                self.save(run)
+                self.save(run, str(done.epoch))
         self.save(run)
 
     def train_epoch(self, clips: Iterator[Clip], run: RunState, phase: Phase) -> RunState:
         """The rest of an epoch, batch by batch; returns where the run then stands."""
         steps = self.config.steps_per_epoch
         with tqdm(total=steps, initial=run.step, desc=f"epoch {run.epoch}/{self.config.schedule.last_epoch}",
-                  unit="batch", dynamic_ncols=True) as bar:
+                  unit="batch", dynamic_ncols=True, disable=self.journal is None) as bar:
             for step in range(run.step, steps):
                 began = time.perf_counter()
                 trained = self.train_clip(next(clips), phase)
@@ -116,29 +132,42 @@ class Trainer:
 
     # a clip
 
-    def train_clip(self, clip: Clip, phase: Phase) -> Trained:
-        """All windows of a batch of clips, each followed by a step; history and memory pass from one to the next."""
-        clip = pad_clip(clip, self.config.size_multiple)
-        history, memory = None, Memory.empty(self.config.temporal)
-        for number, window in enumerate(clip.windows(self.config.schedule.n_frames_G)):
-            trained, history, memory = self.train_window(clip, window, number * clip.load, phase, history, memory)
+    def train_clip(self, batch: Clip, phase: Phase) -> Trained:
+        """All windows of a batch of clips, each followed by a step; every team keeps the past of its own clips."""
+        shares = self.teams.share(pad_clip(batch, self.config.size_multiple))
+        pasts = [Past(None, Memory.empty(self.config.temporal)) for _ in shares]
+        windows = zip(*(share.clip.windows(self.config.schedule.n_frames_G) for share in shares), strict=True)
+        for number, parts in enumerate(windows):
+            trained, pasts = self.train_window(shares, parts, number * batch.load, phase, pasts)
         return trained
 
-    def train_window(self, clip: Clip, window: Clip, start: int, phase: Phase, history: History | None,
-                     memory: Memory) -> tuple[Trained, History, Memory]:
-        """start: number of the window's first generated frame in the clip."""
-        view, history = self.generate(clip, window.to(self.device), start, phase, history)
-        seen = {start + i: SeenFrame(view.real[:, i], view.frames.picture[:, i], view.reference.flow[:, i])
-                for i in range(clip.load)}
-        groups, memory = group_frames(memory, seen, self.config.temporal)
-        losses = self.update(self.judge(clip, view, groups), window, phase)
-        return Trained(losses, window, view), history, memory
+    def train_window(self, shares: Sequence[Share], windows: Sequence[Clip], start: int, phase: Phase,
+                     pasts: Sequence[Past]) -> tuple[Trained, list[Past]]:
+        """windows: of each share's clips. start: number of the window's first generated frame in the clip."""
+        self.teams.replicas.send_out()
+        seen = [self.see(share, window, start, phase, past)
+                for share, window, past in zip(shares, windows, pasts, strict=True)]
+        players = {player: mean_of([(part.players[player], share.weight)
+                                    for part, share in zip(seen, shares, strict=True)], self.placement.device)
+                   for player in seen[0].players}
+        losses = self.update(players, windows, phase)
+        return Trained(losses, windows[0], seen[0].window), [part.past for part in seen]
 
     # a window
 
-    def generate(self, clip: Clip, window: Clip, start: int, phase: Phase,
+    def see(self, share: Share, window: Clip, start: int, phase: Phase, past: Past) -> Seen:
+        """What a team makes of its clips."""
+        team, clip = share.team, share.clip
+        with self.placement.precision.autocast():
+            view, history = self.generate(team, clip, window.to(team.device), start, phase, past.history)
+            new = {start + i: SeenFrame(view.real[:, i], view.frames.picture[:, i], view.reference.flow[:, i])
+                   for i in range(clip.load)}
+            groups, memory = group_frames(past.memory, new, self.config.temporal)
+            return Seen(view, self.judge(team, clip, view, groups), Past(history, memory))
+
+    def generate(self, team: Team, clip: Clip, window: Clip, start: int, phase: Phase,
                  history: History | None) -> tuple[Window, History]:
-        """The window as the generator paints it, beside the real one and how that moved."""
+        """The window as the generators paint it, beside the real one and how that moved."""
         real, past = window.picture, self.config.schedule.n_frames_G - 1
         assert real is not None
         condition = self.config.conditions.encode(window)
@@ -147,70 +176,84 @@ class Trainer:
             given = torch.zeros_like(real[:, :past]) if self.config.begin_with_zeros else real[:, :past]
             history = History.begin(given, len(self.networks.generator))
         newest = real[:, past - 1] if first else history.pictures[0][:, -1]
-        frames, history = rollout(self.networks.generator, condition, history, RolloutConfig(
+        frames, history = rollout_in_turn(team.generators, condition, history, RolloutConfig(
             n_frames=past + 1, backpropagate=phase.backpropagate, train_coarse=phase.train_coarse,
             raw_first=clip.load if first and self.config.begin_with_zeros else 0))
         view = Window(
             condition=condition[:, past:], real=real[:, past:], real_before=real[:, past - 1:-1], frames=frames,
             fake_before=torch.cat([newest.unsqueeze(1), frames.picture[:, :-1]], dim=1).detach(),
-            reference=self.flow_between(clip, [(n, n - 1) for n in range(start, start + clip.load)],
+            reference=self.flow_between(team, clip, [(n, n - 1) for n in range(start, start + clip.load)],
                                         real[:, past:], real[:, past - 1:-1]))
         return view, history
 
-    def flow_between(self, clip: Clip, pairs: list[tuple[int, int]], current: Tensor, previous: Tensor) -> Flow:
+    def flow_between(self, team: Team, clip: Clip, pairs: list[tuple[int, int]], current: Tensor,
+                     previous: Tensor) -> Flow:
         """Reference flow of (B, P, 3, H, W) pictures, the loader's where it has it. pairs: of generated frames."""
         past = self.config.schedule.n_frames_G - 1
         known = clip.known_flow([(a + past, b + past) for a, b in pairs])
-        return reference_flow(self.reference, current, previous, known)
+        with self.placement.precision.full():
+            return reference_flow(team.reference, current, previous, known)
 
-    def judge(self, clip: Clip, window: Window, groups: list[FrameGroups | None]) -> Players:
+    def judge(self, team: Team, clip: Clip, window: Window, groups: list[FrameGroups | None]) -> Players:
         """All terms of the window, none of them stepped on yet."""
-        config, networks = self.config.objectives, self.networks
-        terms = image_terms(networks.image, window, config) | motion_terms(window, config)
-        if self.perceptual is not None:
-            terms |= perceptual_terms(self.perceptual, window, config)
-        if networks.face is not None:
-            terms |= face_terms(networks.face, window, config)
+        config = self.config.objectives
+        terms = mean_of([(picture_terms(judge, part, config), share)
+                         for judge, part, share in team.share_frames(window)], team.device)
+        if (face := team.judges[0].networks.face) is not None:  # one box for the whole window
+            terms |= face_terms(face, window.to(team.judges[0].device), config).to(team.device)
         found = {scale: group for scale, group in enumerate(groups) if group is not None}
-        return {"D": terms} | {
-            f"D_T{scale}": temporal_terms(networks.temporal[scale], group, self.group_flow(clip, group, scale),
-                                          config).named(scale)
-            for scale, group in found.items()}
+        return {"D": terms} | {f"D_T{scale}": self.judge_groups(team, clip, group, scale).named(scale)
+                               for scale, group in found.items()}
 
-    def group_flow(self, clip: Clip, groups: FrameGroups, scale: int) -> Tensor:
+    def judge_groups(self, team: Team, clip: Clip, groups: FrameGroups, scale: int) -> Terms:
+        """The terms of one temporal scale."""
+        flow = self.group_flow(team, clip, groups, scale)
+        return mean_of([(temporal_terms(judge.networks.temporal[scale], part, motion, self.config.objectives), share)
+                        for judge, part, motion, share in team.share_groups(groups, flow, scale)], team.device)
+
+    def group_flow(self, team: Team, clip: Clip, groups: FrameGroups, scale: int) -> Tensor:
         """Flow inside temporal groups (B, G, tD-1, 2, H, W): each frame's own, or, where dense groups stride, anew."""
         if scale == 0 or self.config.temporal.sparse:
             return groups.flow
         pairs = [pair for group in groups.numbers for pair in neighbours(group)]
         current, previous = (part.flatten(1, 2) for part in (groups.real[:, :, 1:], groups.real[:, :, :-1]))
-        flow = self.flow_between(clip, pairs, current, previous).flow
+        flow = self.flow_between(team, clip, pairs, current, previous).flow
         return flow.unflatten(1, (len(groups.numbers), -1))
 
     # a step
 
-    def update(self, players: Players, window: Clip, phase: Phase) -> dict[str, float]:
+    def update(self, players: Players, windows: Sequence[Clip], phase: Phase) -> dict[str, float]:
         """One step of G, D and every D_T that had groups, on gradients computed before any of them moved."""
-        losses = checked_losses(players, window)
+        losses = checked_losses(players, windows, self.placement.processes)
         self.backward("G", sum_of(t for terms in players.values() for t in terms.generator.values()), phase)
         for player, terms in players.items():
             self.backward(player, sum_of(terms.discriminator.values()) / 2, phase)
         for player in ("G", *players):
             self.optimizers[player].step()
+        self.teams.replicas.keep_statistics()
+        if self.config.ema is not None:
+            self.networks.update_average(self.config.ema)
         return losses
 
     def backward(self, player: str, loss: Tensor, phase: Phase) -> None:
-        """Gradients to the weights of one player alone, though the graph holds them all."""
-        optimizer = self.optimizers[player]
-        optimizer.zero_grad()
-        weights = self.networks.players()[player]
+        """Gradients to the weights of one player alone, though the graph holds them all; home from every replica and
+        process."""
+        optimizer, replicas = self.optimizers[player], self.teams.replicas
+        names = [name for name in self.networks.learning() if player_of(name) == player]
         if player == "G" and not phase.train_coarse:
-            weights = list(self.networks.generator[-1].parameters())
-        loss.backward(inputs=weights, retain_graph=True)
+            names = names[-1:]
+        optimizer.zero_grad()
+        optimizer.backward(loss, [weight for name in names for weight in replicas.weights(name)])
+        replicas.bring_home(names)
+        self.placement.processes.average_gradients([replicas.masters[name] for name in names])
+        optimizer.unscale()
 
     # what people see
 
     def record(self, run: RunState, trained: Trained, seconds: float) -> None:
-        """Losses and pictures, when their turn has come."""
+        """Losses and pictures, when their turn has come; one process tells for all."""
+        if self.journal is None:
+            return
         if self.due(run, self.config.print_freq):
             self.journal.losses(run.epoch, run.clips, self.total_clips(run), seconds, trained.losses)
         if self.due(run, self.config.display_freq):
@@ -224,17 +267,25 @@ class Trainer:
     def due(self, run: RunState, every: int) -> bool:
         return self.total_clips(run) % math.lcm(every, run.batch_size) == 0
 
-    def save(self, run: RunState) -> None:
+    def save(self, run: RunState, epoch: str | None = None) -> None:
+        """The state to go on from; the weights under the name of an epoch too."""
+        if not self.placement.processes.leads:
+            return
+        if epoch is not None:
+            save_epoch(self.config.folder, epoch, self.networks)
         save_latest(self.config.folder, self.networks, self.optimizers, run, self.config.options)
 
 
-def checked_losses(players: Players, window: Clip) -> dict[str, float]:
-    """All terms as numbers (one transfer from the device). UserError names what is not finite, before any step."""
+def checked_losses(players: Players, windows: Sequence[Clip], processes: Processes) -> dict[str, float]:
+    """All terms as numbers (one transfer from the device), the mean of all processes. UserError
+    names what is not finite, before any step."""
     named = {name: value for terms in players.values() for side in (terms.generator, terms.discriminator)
              for name, value in side.items()}
-    losses = dict(zip(named, torch.stack(list(named.values())).tolist(), strict=True))
+    values = torch.stack(list(named.values()))
+    processes.average([values])
+    losses = dict(zip(named, values.tolist(), strict=True))
     if broken := [f"{name} is {value}" for name, value in losses.items() if not math.isfinite(value)]:
-        clips = "; ".join(f"{names[0]} to {names[-1]}" for names in window.names)
+        clips = "; ".join(f"{names[0]} to {names[-1]}" for window in windows for names in window.names)
         raise UserError(f"training stopped before the step: {', '.join(broken)} on {clips}: resume from the last save "
                         "with a smaller --lr, or look at these frames")
     return losses

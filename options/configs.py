@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from data.domain import Domain
@@ -22,6 +23,7 @@ from models.temporal import TemporalConfig
 from models.trainer import TrainerConfig
 from options.parsing import Options, listing
 from options.rules import composes, is_train
+from util.placement import PlacementConfig
 
 
 def run_folder(o: Options) -> Path:
@@ -35,6 +37,13 @@ def results_folder(o: Options) -> Path:
 def option_texts(o: Options) -> dict[str, str]:
     """As they stand in `opt.txt`."""
     return dict(line.split(": ", 1) for line in listing(o).splitlines())
+
+
+def placement(o: Options) -> PlacementConfig:
+    shared = PlacementConfig(o.gpu_ids, amp="fp16" if o.fp16 else o.amp, tf32=o.tf32, cudnn=o.cudnn)
+    if not is_train(o):
+        return shared
+    return replace(shared, n_gpus_gen=o.n_gpus_gen, batch_size=o.batchSize, sync_bn=o.sync_bn)
 
 
 def domain(o: Options) -> Domain:
@@ -52,11 +61,11 @@ def geometry(o: Options) -> GeometryConfig:
                           flip=is_train(o) and not o.no_flip and o.dataset_mode != "pose")
 
 
-def sampling(o: Options, n_gpus_gen: int) -> Sampling:
-    """n_gpus_gen: generator GPUs that share a window's frames."""
+def sampling(o: Options, n_gpus_gen: int, n_processes: int = 1) -> Sampling:
+    """n_gpus_gen: generator GPUs that share a window's frames. n_processes: share a step's clips, `batchSize` each."""
     return Sampling(
         n_frames_G=o.n_frames_G, max_frames_per_gpu=o.max_frames_per_gpu, n_gpus_gen=n_gpus_gen,
-        max_t_step=o.max_t_step, batch_size=o.batchSize, max_clips=o.max_dataset_size,
+        max_t_step=o.max_t_step, batch_size=o.batchSize * n_processes, max_clips=o.max_dataset_size,
         clips_per_epoch=o.clips_per_epoch, serial=o.serial_batches, per_start_frame=o.dataset_mode == "pose",
         seed=o.seed)
 
@@ -79,12 +88,12 @@ def generator(o: Options) -> GeneratorConfig:
         condition_channels=(o.label_nc or o.input_nc) + conditions(o).instance_edges, picture_channels=o.output_nc,
         n_frames=o.n_frames_G, width=o.ngf, n_downsample=o.n_downsample_G, n_blocks=o.n_blocks,
         n_blocks_local=o.n_blocks_local, n_scales=o.n_scales_spatial, norm=o.norm, flow=composes(o),
-        foreground=o.fg_labels if o.fg else ())
+        foreground=o.fg_labels if o.fg else (), checkpoint=is_train(o) and o.checkpoint_activations)
 
 
 def discriminator(o: Options) -> DiscriminatorConfig:
     return DiscriminatorConfig(width=o.ndf, n_layers=o.n_layers_D, n_scales=o.num_D, norm=o.norm,
-                               keep_features=not o.no_ganFeat)
+                               keep_features=not o.no_ganFeat, spectral_norm=o.spectral_norm)
 
 
 def temporal(o: Options) -> TemporalConfig:
@@ -99,7 +108,7 @@ def objectives(o: Options) -> ObjectiveConfig:
     return ObjectiveConfig(
         gan_mode=o.gan_mode, n_layers=o.n_layers_D, num_D=o.num_D, n_scales=o.n_scales_spatial, composed=composes(o),
         penalise_weight=o.no_first_img, lambda_feat=o.lambda_feat, lambda_flow=o.lambda_F, lambda_warp=o.lambda_T,
-        face_side=o.fineSize // 32 * 8, face_from_pose=o.openpose_only)
+        face_side=o.fineSize // 32 * 8, face_from_pose=o.openpose_only, r1=o.r1)
 
 
 def flow(o: Options) -> FlowConfig:
@@ -112,7 +121,8 @@ def trainer(o: Options, schedule: ScheduleConfig, steps_per_epoch: int) -> Train
         conditions=conditions(o), objectives=objectives(o), temporal=temporal(o), schedule=schedule,
         steps_per_epoch=steps_per_epoch, begin_with_zeros=o.no_first_img, size_multiple=generator(o).size_multiple,
         folder=run_folder(o), options=option_texts(o), print_freq=every or o.print_freq,
-        display_freq=every or o.display_freq, save_latest_freq=o.save_latest_freq, save_epoch_freq=o.save_epoch_freq)
+        display_freq=every or o.display_freq, save_latest_freq=o.save_latest_freq, save_epoch_freq=o.save_epoch_freq,
+        ema=o.ema)
 
 
 def synthesis(o: Options) -> SynthesisConfig:

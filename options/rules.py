@@ -19,7 +19,7 @@ AT_LEAST = {
     "n_frames_total": 1, "max_frames_per_gpu": 1, "max_frames_backpropagate": 1, "max_t_step": 1,
     "clips_per_epoch": 1, "num_D": 1, "n_layers_D": 1, "n_frames_D": 2, "n_scales_temporal": 0, "lambda_feat": 0,
     "lambda_F": 0, "lambda_T": 0, "random_drop_prob": 0, "how_many": 1, "start_frame": 0, "fps": 1,
-    "display_winsize": 16, "seed": 0,
+    "display_winsize": 16, "seed": 0, "ema": 1, "grad_clip": 0, "r1": 0,
 }
 AT_MOST = {"random_drop_prob": 1, "beta1": 0.999, "seed": 2**31 - 1, "lr": 1, "lambda_feat": 1e6, "lambda_F": 1e6,
            "lambda_T": 1e6, "fps": 1000}
@@ -98,6 +98,9 @@ REFUSED = (
     Refusal(lambda o: is_train(o) and o.continue_train and o.which_epoch != "latest",
             "--continue_train goes on from the latest saved state only, found --which_epoch {which_epoch}: to start "
             "anew from an epoch's weights give --load_pretrain DIR --which_epoch {which_epoch}"),
+    Refusal(lambda o: o.fp16 and o.amp == "bf16", "--fp16 is --amp fp16, found --amp {amp} beside it: give one"),
+    Refusal(lambda o: is_train(o) and o.sync_bn and o.norm != "batch",
+            "--sync_bn shares the statistics of batch norms, found --norm {norm}: leave it out"),
     Refusal(lambda o: o.n_gpus_gen != -1 and not 1 <= o.n_gpus_gen <= len(_gpus(o)),
             "--n_gpus_gen {n_gpus_gen} does not fit --gpu_ids {gpu_ids}: give 1 up to their number, or -1 for all"),
 )
@@ -114,7 +117,11 @@ def _always(_: Options) -> bool:
 UNUSED = (
     *(Unused(flag, _always, "accepted for old scripts, without effect") for flag in (
         "pool_size", "aspect_ratio", "ntest", "display_id", "local_rank", "label_feat", "feat_num", "nef",
-        "load_features", "netE", "n_downsample_E", "fp16", "n_local_enhancers")),
+        "load_features", "netE", "n_downsample_E", "n_local_enhancers")),
+    Unused("n_gpus_gen", lambda o: not is_train(o), "synthesis runs on the first device of --gpu_ids"),
+    Unused("n_gpus_gen", lambda o: is_train(o) and o.batchSize > 1, "with --batchSize above 1 the devices share the "
+           "clips of a batch, and each does both"),
+    Unused("ema", lambda o: is_train(o) and o.dry_run, "--dry_run saves nothing"),
     Unused("input_nc", lambda o: o.label_nc > 0, "the condition has --label_nc one-hot channels"),
     Unused("use_instance", _mode_is_not("temporal", "test"), "only street data has instance maps"),
     *(Unused(flag, _mode_is_not("face"), "only faces have it") for flag in (

@@ -141,7 +141,7 @@ def test_numbers_that_are_none_are_refused(flag: str, value: str) -> None:
 # what is accepted and said to be without effect: flags, the flag that is named
 
 SAID = [
-    *(("train", f"--{flag}", flag) for flag in ("label_feat", "load_features", "fp16")),
+    *(("train", f"--{flag}", flag) for flag in ("label_feat", "load_features")),
     *(("train", f"--{flag} 7", flag) for flag in ("pool_size", "display_id", "local_rank", "feat_num", "nef",
                                                   "n_downsample_E", "n_local_enhancers", "netE")),
     ("test", "--aspect_ratio 2", "aspect_ratio"), ("test", "--ntest 3", "ntest"),
