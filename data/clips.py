@@ -38,7 +38,7 @@ class ClipDataset:
         lead = self.domain.lead(sequence.paths(plan.frames[0]), train=True)
         geometry = plan_geometry(lead, self.geometry, rng)
         maps = [self.domain.read(sequence.paths(frame), geometry, rng) for frame in plan.frames]
-        clip = replace(_clip(maps, [sequence.frame_name(frame) for frame in plan.frames]), load=plan.load)
+        clip = replace(clip_of(maps, [sequence.frame_name(frame) for frame in plan.frames]), load=plan.load)
         if self.annotate is None:
             return clip
         files = tuple(sequence.paths(frame)["picture"] for frame in plan.frames)
@@ -50,13 +50,12 @@ class ClipDataset:
 class SequenceReader:
     """The frames of a test sequence from `start` on, each a clip with B = T = 1, read when it is asked for.
 
-    The geometry is planned once, from the frame at `start`. picture: whether the clips carry the real picture.
+    The geometry is planned once, from the frame at `start`. Clips carry the real picture where its stream is read.
     """
 
     domain: Domain
     sequence: Sequence
     geometry: GeometryConfig
-    picture: bool
     start: int = 0
 
     def __post_init__(self) -> None:
@@ -70,9 +69,17 @@ class SequenceReader:
     def __iter__(self) -> Iterator[Clip]:
         geometry = plan_geometry(self.domain.lead(self.sequence.paths(self.start), train=False), self.geometry, None)
         for frame in range(self.start, len(self.sequence)):
-            clip = _clip([self.domain.read(self.sequence.paths(frame), geometry, None)],
-                         [self.sequence.frame_name(frame)])
-            yield clip if self.picture else replace(clip, picture=None)
+            yield clip_of([self.domain.read(self.sequence.paths(frame), geometry, None)],
+                          [self.sequence.frame_name(frame)])
+
+
+def spread_frames(domain: Domain, sequences: Collection[Sequence], geometry: GeometryConfig,
+                  most: int) -> Iterator[Clip]:
+    """At most `most` frames, evenly over all sequences, each with its picture and read as in test, by itself."""
+    frames = [(sequence, frame) for sequence in sequences for frame in range(len(sequence))]
+    count = min(most, len(frames))
+    for sequence, frame in (frames[i * len(frames) // count] for i in range(count)):
+        yield next(iter(SequenceReader(domain, sequence, geometry, start=frame)))
 
 
 def make_loader(dataset: ClipDataset, batches: Iterable[list[ClipPlan]], workers: int, pin: bool = False,
@@ -131,7 +138,8 @@ def _shown(geometry: Geometry, lead: Lead, clip: Clip) -> tuple[float, float, fl
     return left + first * column, top, left + (first + width) * column, bottom
 
 
-def _clip(maps: Collection[FrameMaps], names: Collection[str]) -> Clip:
+def clip_of(maps: Collection[FrameMaps], names: Collection[str]) -> Clip:
+    """One clip (B = 1) of T frames."""
     return Clip(_stacked([m.condition for m in maps]), _present([m.picture for m in maps]),
                 _present([m.instance for m in maps]), names=(tuple(names),))
 

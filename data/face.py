@@ -83,10 +83,15 @@ class Face:
 
     def read(self, paths: FramePaths, geometry: Geometry, rng: np.random.Generator | None) -> FrameMaps:
         picture = open_picture(paths["picture"]) if "picture" in paths else None
-        points = with_forehead(_face_points(paths["condition"], picture.size if picture else None))
+        points = _face_points(paths["condition"], picture.size if picture else None)
+        return self.draw(points, picture, geometry, rescale=self.random_scale_points and rng is None)
+
+    def draw(self, points: Points, picture: Image.Image | None, geometry: Geometry, rescale: bool) -> FrameMaps:
+        """A frame of landmarks (68, 2). rescale: draw a face of other proportions."""
+        points = with_forehead(points)
         size = picture.size if picture else _canvas_size(points, geometry.box)
         parts = part_map(points, size)
-        if self.random_scale_points and rng is None:
+        if rescale:
             points = rescaled(points)
         maps = self._maps(points, parts, picture)
         return FrameMaps(

@@ -37,7 +37,7 @@ def find_sequences(dataroot: Path | str, phase: str, streams: Mapping[str, Strea
     the first stream. UserError: a missing or empty folder, or counts of sequences or frames that differ.
     """
     roots = {stream: Path(dataroot) / f"{phase}_{about.folder}" for stream, about in streams.items()}
-    folders = {stream: list(_leaves(roots[stream], about)) for stream, about in streams.items()}
+    folders = {stream: list(leaves(roots[stream], about)) for stream, about in streams.items()}
     first = next(iter(streams))
     for stream, found in folders.items():
         _check_equal("sequence folders", roots[first], len(folders[first]), roots[stream], len(found))
@@ -56,7 +56,7 @@ def _sequence(root: Path, leaves: Mapping[str, Leaf]) -> Sequence:
     return Sequence(name, {stream: files for stream, (_, files) in leaves.items()})
 
 
-def _leaves(folder: Path, stream: Stream) -> Iterator[Leaf]:
+def leaves(folder: Path, stream: Stream) -> Iterator[Leaf]:
     """The folder itself, or those of its subfolders, in natural order."""
     entries = _entries(folder)
     subfolders = [entry for entry in entries if entry.is_dir()]
@@ -74,7 +74,7 @@ def _leaves(folder: Path, stream: Stream) -> Iterator[Leaf]:
     if frames:
         yield folder, frames
     for subfolder in subfolders:
-        yield from _leaves(subfolder, stream)
+        yield from leaves(subfolder, stream)
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -51,7 +51,7 @@ class Street:
     def read(self, paths: FramePaths, geometry: Geometry, rng: np.random.Generator | None) -> FrameMaps:
         images = self._images(paths)
         return FrameMaps(
-            self._condition(images["condition"], geometry),
+            self.condition(images["condition"], geometry),
             picture_tensor(geometry.apply(images["picture"], BICUBIC)) if "picture" in images else None,
             _ids(images["instance"], geometry, torch.int32) if "instance" in images else None)
 
@@ -78,7 +78,8 @@ class Street:
                 self.label_nc)
         return open_picture(path)
 
-    def _condition(self, image: Image.Image, geometry: Geometry) -> Tensor:
+    def condition(self, image: Image.Image, geometry: Geometry) -> Tensor:
+        """(1, H, W) uint8 ids, or (input_nc, H, W) in [-1, 1]."""
         if self.label_nc:
             return _ids(image, geometry, torch.uint8)
         return picture_tensor(geometry.apply(image.convert("L") if self.input_nc == 1 else image, BICUBIC))

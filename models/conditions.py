@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -41,6 +42,15 @@ class ConditionConfig:
             return condition
         assert clip.instance is not None
         return torch.cat([condition, instance_edges(clip.instance)], dim=-3)
+
+
+def edit_labels(clip: Clip, edits: Mapping[int, int]) -> Clip:
+    """A clip of label ids with some of them turned into others, all at once: two may be exchanged."""
+    if not edits:
+        return clip
+    table = torch.arange(256, dtype=torch.uint8, device=clip.condition.device)
+    table[list(edits)] = torch.tensor(list(edits.values()), dtype=torch.uint8, device=table.device)
+    return replace(clip, condition=table[clip.condition.long()])
 
 
 def _extended(x: Tensor, height: int, width: int) -> Tensor:

@@ -22,9 +22,10 @@ FLOW_UNIT = 20.0  # pixels that a flow head's output of 1 stands for, at the coa
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """condition_channels: of one frame, one-hot labels and instance edge together. foreground: the label ids that a
-    separate hourglass paints; empty for none. flow: whether pictures are composed with the warped previous one.
-    checkpoint: whether activations are computed again on the way back instead of being kept."""
+    """condition_channels: of one frame, one-hot labels and instance edge together; n_features: of the feature maps that
+    follow them, 0 for none. foreground: the label ids that a separate hourglass paints; empty for none. flow: whether
+    pictures are composed with the warped previous one. checkpoint: whether activations are computed again on the way
+    back instead of being kept."""
 
     condition_channels: int
     picture_channels: int = 3
@@ -37,6 +38,7 @@ class GeneratorConfig:
     norm: NormKind = "batch"
     flow: bool = True
     foreground: tuple[int, ...] = ()
+    n_features: int = 0
     checkpoint: bool = False
 
     @property
@@ -137,7 +139,7 @@ class CompositeGenerator(Painter):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__(config, scale=0)
         n, kind = config.n_downsample, config.norm
-        conditions = config.n_frames * config.condition_channels
+        conditions = config.n_frames * (config.condition_channels + config.n_features)
         pictures = (config.n_frames - 1) * config.picture_channels
 
         def encoder(channels: int, width: int, n_blocks: int) -> nn.Sequential:
@@ -184,7 +186,7 @@ class CompositeLocalGenerator(Painter):
     def __init__(self, config: GeneratorConfig, scale: int) -> None:
         super().__init__(config, scale)
         kind = config.norm
-        conditions = config.n_frames * config.condition_channels
+        conditions = config.n_frames * (config.condition_channels + config.n_features)
         pictures = (config.n_frames - 1) * config.picture_channels
 
         def encoder(channels: int, width: int) -> nn.Sequential:

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from models.discriminators import DiscriminatorConfig, MultiScaleDiscriminator
 from models.generators import GeneratorConfig, build_generator
+from models.single import Encoder, EncoderConfig, SingleConfig, build_single
 from models.temporal import TemporalConfig
 from util.placement.stepping import Stepper
 
@@ -21,17 +22,19 @@ AVERAGED = "_ema"  # what the averaged generator's names end with
 
 @dataclass(frozen=True)
 class Networks:
-    """generator: the coarsest first. temporal: one discriminator per temporal scale. averaged: the generator's running
-    average (`--ema`), which learns nothing by itself."""
+    """generator: the coarsest first. temporal: one discriminator per temporal scale. encoder: of the features that
+    say how regions look, which learns with the generator. averaged: the generator's running average (`--ema`), which
+    learns nothing by itself."""
 
     generator: nn.ModuleList
     image: MultiScaleDiscriminator
     temporal: nn.ModuleList
     face: MultiScaleDiscriminator | None
+    encoder: Encoder | None = None
     averaged: nn.ModuleList | None = None
 
     def named(self) -> dict[str, nn.Module]:
-        """By the names that their files have: G0, G1, ..., D, D_T0, ..., D_f, G0_ema, ..."""
+        """By the names that their files have: G0, G1, ..., D, D_T0, ..., D_f, E, G0_ema, ..."""
         return self.learning() | {f"G{i}{AVERAGED}": network for i, network in enumerate(self.averaged or ())}
 
     def learning(self) -> dict[str, nn.Module]:
@@ -39,7 +42,8 @@ class Networks:
         named: dict[str, nn.Module] = {f"G{i}": network for i, network in enumerate(self.generator)}
         named["D"] = self.image
         named |= {f"D_T{s}": network for s, network in enumerate(self.temporal)}
-        return named | ({"D_f": self.face} if self.face else {})
+        named |= {"D_f": self.face} if self.face else {}
+        return named | ({"E": self.encoder} if self.encoder else {})
 
     def to(self, device: torch.device) -> Networks:
         """Moves them, in place."""
@@ -48,11 +52,17 @@ class Networks:
         return self
 
     def players(self) -> dict[str, list[nn.Parameter]]:
-        """The weights that each optimiser moves: G, D (with the face's), D_T0, ..."""
+        """The weights that each optimiser moves: G (with the encoder's), D (with the face's), D_T0, ..."""
         players: dict[str, list[nn.Parameter]] = {}
         for name, network in self.learning().items():
             players.setdefault(player_of(name), []).extend(network.parameters())
         return players
+
+    def share_norms(self) -> None:
+        """Batch norms share their statistics between processes; not the face's, which some clips have none for."""
+        for name, network in self.learning().items():
+            if name != "D_f":
+                nn.SyncBatchNorm.convert_sync_batchnorm(network)
 
     @torch.no_grad()
     def update_average(self, half_life: float) -> None:
@@ -64,9 +74,17 @@ class Networks:
 
 def player_of(name: str) -> str:
     """The optimiser that moves the network of this name."""
-    if name.startswith("G"):
+    if name.startswith("G") or name == "E":
         return "G"
     return "D" if name == "D_f" else name
+
+
+@dataclass(frozen=True)
+class SingleNetworks(Networks):
+    """Of a single-image network: `generator` holds it alone, and its file is G."""
+
+    def learning(self) -> dict[str, nn.Module]:
+        return {"G" if name == "G0" else name: network for name, network in super().learning().items()}
 
 
 def face_config(config: DiscriminatorConfig) -> DiscriminatorConfig:
@@ -75,8 +93,9 @@ def face_config(config: DiscriminatorConfig) -> DiscriminatorConfig:
 
 
 def build_networks(generator: GeneratorConfig, discriminator: DiscriminatorConfig, temporal: TemporalConfig,
-                   face: bool, averaged: bool = False) -> Networks:
-    """Freshly drawn. averaged: with a running average of the generator."""
+                   face: bool, encoder: EncoderConfig | None = None, averaged: bool = False) -> Networks:
+    """Freshly drawn. Discriminators see the condition without features: those tell what the real picture shows.
+    averaged: with a running average of the generator."""
     seen = generator.condition_channels + generator.picture_channels
     group = temporal.n_frames * generator.picture_channels + (temporal.n_frames - 1) * 2
     painting = build_generator(generator)
@@ -85,7 +104,16 @@ def build_networks(generator: GeneratorConfig, discriminator: DiscriminatorConfi
         image=MultiScaleDiscriminator(seen, discriminator),
         temporal=nn.ModuleList(MultiScaleDiscriminator(group, discriminator) for _ in range(temporal.n_scales)),
         face=MultiScaleDiscriminator(seen, face_config(discriminator)) if face else None,
+        encoder=Encoder(encoder) if encoder else None,
         averaged=deepcopy(painting).requires_grad_(False) if averaged else None)
+
+
+def build_single_networks(single: SingleConfig, discriminator: DiscriminatorConfig,
+                          encoder: EncoderConfig | None) -> SingleNetworks:
+    """Freshly drawn."""
+    seen = single.condition_channels + single.picture_channels
+    return SingleNetworks(nn.ModuleList([build_single(single)]), MultiScaleDiscriminator(seen, discriminator),
+                          nn.ModuleList(), None, Encoder(encoder) if encoder else None)
 
 
 @dataclass(frozen=True)

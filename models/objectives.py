@@ -23,8 +23,9 @@ Perceptual = Callable[[Tensor, Tensor], Tensor]
 class ObjectiveConfig:
     """n_layers, num_D: of the image discriminator, which weigh feature matching everywhere. n_scales: spatial scales of
     the generator. composed: whether pictures are composed with warped ones (not `no_flow`). penalise_weight: `W`, where
-    the first pictures come from the network itself. face_side: pixels of the face discriminator's square. r1: weight of
-    the penalty on a discriminator's slope at real pictures."""
+    the first pictures come from the network itself. face_side: pixels of the face discriminator's square. count_raw:
+    whether what single pictures are judged by counts for the raw one too, as published. r1: weight of the penalty on a
+    discriminator's slope at real pictures."""
 
     gan_mode: GanMode = "ls"
     n_layers: int = 3
@@ -38,6 +39,11 @@ class ObjectiveConfig:
     face_side: int = 128
     face_from_pose: bool = False
     r1: float = 0.0
+    count_raw: bool = True
+
+    def judged(self, frames: Frame) -> list[Tensor]:
+        """The pictures (B, T, 3, H, W) that the terms of single pictures are summed over; one may stand twice."""
+        return [frames.picture, frames.raw if self.composed else frames.picture][:1 + self.count_raw]
 
     @property
     def feature_weight(self) -> float:
@@ -149,8 +155,7 @@ def slope_penalty(discriminator: nn.Module, real: Tensor, name: str, config: Obj
 
 def image_terms(discriminator: nn.Module, window: Window, config: ObjectiveConfig) -> Terms:
     """Single pictures with their condition; everything once for the picture and once for the raw one."""
-    condition = flat(window.condition)
-    painted = [window.frames.picture, window.frames.raw] if config.composed else [window.frames.picture] * 2
+    condition, painted = flat(window.condition), config.judged(window.frames)
     seen = torch.cat([condition, flat(window.real)], dim=1)
     real = discriminator(seen)
     once = {id(x): judge(discriminator, real, torch.cat([condition, flat(x)], dim=1), config) for x in painted}
@@ -162,10 +167,9 @@ def image_terms(discriminator: nn.Module, window: Window, config: ObjectiveConfi
 
 
 def perceptual_terms(perceptual: Perceptual, window: Window, config: ObjectiveConfig) -> Terms:
-    real = flat(window.real)
-    loss = perceptual(flat(window.frames.picture), real)
-    again = perceptual(flat(window.frames.raw), real) if config.composed else loss
-    return Terms({"G_VGG": (loss + again) * config.lambda_feat})
+    real, painted = flat(window.real), config.judged(window.frames)
+    once = {id(x): perceptual(flat(x), real) for x in painted}
+    return Terms({"G_VGG": sum_of(once[id(x)] for x in painted) * config.lambda_feat})
 
 
 def motion_terms(window: Window, config: ObjectiveConfig) -> Terms:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from models.networks import Networks
+from models.networks import AVERAGED, Networks
 from util.checkpoint import load_state, load_weights, read_file, read_weights, save_set
 from util.errors import UserError
 from util.files import replacing
@@ -21,11 +21,13 @@ STATE = "latest_state.pth"
 
 @dataclass(frozen=True)
 class RunState:
-    """Where a run stands. epoch: from 1. step: batches done in it. batch_size: clips of a batch."""
+    """Where a run stands. epoch: from 1. step: batches done in it. batch_size: clips of a batch. best: the highest
+    SSIM on held-out clips so far."""
 
     epoch: int = 1
     step: int = 0
     batch_size: int = 1
+    best: float = float("-inf")
 
     @property
     def clips(self) -> int:
@@ -78,10 +80,11 @@ def resume(folder: Path, networks: Networks, optimizers: Mapping[str, Stepper]) 
     return RunState(**state["run"])
 
 
-def load_generator(networks: nn.ModuleList, folder: Path, label: str) -> None:
-    """All generators of a run, strictly."""
+def load_generator(networks: nn.ModuleList, folder: Path, label: str, averaged: bool = False) -> None:
+    """All generators of a run, strictly. averaged: their running averages (`--ema`)."""
     for index, network in enumerate(networks):
-        load_weights(network, weight_file(folder, label, f"G{index}"), "--name, --checkpoints_dir, --which_epoch")
+        name = f"G{index}{AVERAGED if averaged else ''}"
+        load_weights(network, weight_file(folder, label, name), "--use_ema, --name, --checkpoints_dir, --which_epoch")
 
 
 def _scale_of(key: str) -> str:
@@ -109,6 +112,8 @@ def load_pretrained(networks: Networks, folder: Path, label: str) -> list[str]:
     fresh = []
     for name, network in networks.named().items():
         path = weight_file(folder, label, name)
+        if name.endswith(AVERAGED) and not path.is_file():  # an average begins where its generator does
+            path = weight_file(folder, label, name.removesuffix(AVERAGED))
         if name == "G0" or path.is_file() and name.startswith("G"):
             load_weights(network, path, "--load_pretrain")
         elif not path.is_file():

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from models.appearance import Looks, painted
 from models.blocks import pyramid
 from models.conditions import ConditionConfig, pad_clip
 from models.first_frame import FirstPictures
@@ -19,12 +20,20 @@ from util.clip import Clip
 @dataclass(frozen=True)
 class SynthesisConfig:
     """n_frames: tG. size_multiple: what the networks need sides to divide by; others are padded and cropped back.
-    begin_with_zeros: `no_first_img`, so a sequence's first frame is `raw` alone."""
+    begin_with_zeros: `no_first_img`, so a sequence's first frame is `raw` alone. looks: of regions, for networks with
+    features; faces: whether the regions are parts of faces."""
 
     conditions: ConditionConfig
     n_frames: int
     size_multiple: int
     begin_with_zeros: bool
+    looks: Looks | None = None
+    faces: bool = False
+
+    def encode(self, clip: Clip) -> Tensor:
+        """(B, T, C, H, W) as the generator sees it."""
+        condition = self.conditions.encode(clip)
+        return condition if self.looks is None else torch.cat([condition, painted(self.looks, clip, self.faces)], dim=2)
 
 
 @torch.no_grad()
@@ -36,7 +45,7 @@ def synthesise(networks: nn.ModuleList, frames: Iterable[Clip], first: FirstPict
     history = None
     for frame in frames:
         padded = pad_clip(frame, config.size_multiple).to(device)
-        seen.append(pyramid(config.conditions.encode(padded), len(networks)))
+        seen.append(pyramid(config.encode(padded), len(networks)))
         if len(seen) < config.n_frames:
             given.append(padded)
             continue

@@ -20,6 +20,7 @@ from models.objectives import (
     motion_terms,
     perceptual_terms,
 )
+from models.single import Encoder
 from models.temporal import FrameGroups
 from util.clip import Clip
 from util.placement import Group, Placement, Slot
@@ -45,6 +46,7 @@ class Team:
     device: torch.device
     generators: tuple[nn.ModuleList, ...]
     judges: tuple[Judge, ...]
+    encoder: Encoder | None
     reference: ReferenceFlow
 
     def share_frames(self, window: Window) -> Iterator[tuple[Judge, Window, float]]:
@@ -111,21 +113,25 @@ def build_teams(placement: Placement, networks: Networks, perceptual: nn.Module 
 
 def _slots(name: str, placement: Placement) -> list[Slot]:
     """Where a network works."""
+    if name == "E":
+        return [group.home for group in placement.groups]
     return [slot for group in placement.groups
             for slot in (group.generators if player_of(name) == "G" else group.discriminators)]
 
 
 def _team(group: Group, networks: Networks, replicas: Replicas,
           reference_on: Callable[[torch.device], ReferenceFlow]) -> Team:
+    def at_work(slot: Slot) -> dict[str, Any]:
+        return {name: working[slot.number] for name, working in replicas.working.items() if slot.number in working}
+
     def painter(slot: Slot) -> nn.ModuleList:
-        return nn.ModuleList(replicas.working[f"G{i}"][slot.number] for i in range(len(networks.generator)))
+        return nn.ModuleList(network for name, network in at_work(slot).items() if name.startswith("G"))
 
     def judge(slot: Slot) -> Judge:
-        at: dict[str, Any] = {name: working[slot.number] for name, working in replicas.working.items()
-                              if slot.number in working}
-        own = replace(networks, generator=nn.ModuleList(), averaged=None, image=at["D"], face=at.get("D_f"),
-                      temporal=nn.ModuleList(at[f"D_T{s}"] for s in range(len(networks.temporal))))
+        at = at_work(slot)
+        own = replace(networks, generator=nn.ModuleList(), encoder=None, averaged=None, image=at["D"],
+                      face=at.get("D_f"), temporal=nn.ModuleList(at[f"D_T{s}"] for s in range(len(networks.temporal))))
         return Judge(slot.device, own, at.get(PERCEPTUAL))
 
     return Team(group.home.device, tuple(map(painter, group.generators)), tuple(map(judge, group.discriminators)),
-                reference_on(group.home.device))
+                at_work(group.home).get("E"), reference_on(group.home.device))

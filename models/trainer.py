@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from models.appearance import encoded
 from models.conditions import ConditionConfig, pad_clip
 from models.flow.reference import reference_flow
 from models.networks import Networks, player_of, set_learning_rates
@@ -44,8 +45,8 @@ Players = dict[str, Terms]  # "D" (single pictures, motion, faces), "D_T0", ...:
 @dataclass(frozen=True)
 class TrainerConfig:
     """steps_per_epoch: batches. begin_with_zeros: `no_first_img`, the network paints the first pictures itself.
-    save_latest_freq, print_freq, display_freq: in clips; save_epoch_freq: in epochs. ema: half-life of the averaged
-    generator in steps, None for none."""
+    save_latest_freq, print_freq, display_freq: in clips; save_epoch_freq, eval_freq: in epochs. ema: half-life of the
+    averaged generator in steps, None for none."""
 
     conditions: ConditionConfig
     objectives: ObjectiveConfig
@@ -60,6 +61,7 @@ class TrainerConfig:
     display_freq: int = 100
     save_latest_freq: int = 1000
     save_epoch_freq: int = 1
+    eval_freq: int = 0
     ema: float | None = None
 
 
@@ -91,7 +93,8 @@ class Trained:
 
 @dataclass(frozen=True)
 class Trainer:
-    """journal: None in processes that do not lead. show: a condition (C, H, W) as a picture."""
+    """journal: None in processes that do not lead. show: a condition (C, H, W) as a picture. evaluate: figures of the
+    networks as they stand, SSIM among them, by synthesis of held-out clips; None with eval_freq 0."""
 
     networks: Networks
     optimizers: dict[str, Stepper]
@@ -100,6 +103,7 @@ class Trainer:
     config: TrainerConfig
     journal: Journal | None
     show: Callable[[Tensor], np.ndarray]
+    evaluate: Callable[[], Mapping[str, float]] | None = None
 
     # the run
 
@@ -109,6 +113,8 @@ class Trainer:
             phase = phase_at(run.epoch, self.config.schedule)
             set_learning_rates(self.optimizers, phase.lr_factor)
             done = self.train_epoch(clips, run, phase)
+            if self.evaluate is not None and done.epoch % self.config.eval_freq == 0:
+                done = self.assess(done, self.evaluate())
             run = replace(done, epoch=done.epoch + 1, step=0)
             if done.epoch % self.config.save_epoch_freq == 0:
                 self.save(run, str(done.epoch))
@@ -129,6 +135,16 @@ class Trainer:
                 if self.due(run, self.config.save_latest_freq):
                     self.save(run)
         return run
+
+    def rehearse(self, batch: Clip) -> str:
+        """`--dry_run`: all windows of a batch of the run's longest clips, and what they cost, in words."""
+        began = time.perf_counter()
+        self.train_clip(batch, phase_at(self.config.schedule.last_epoch, self.config.schedule))
+        seconds, windows = time.perf_counter() - began, (len(batch) - self.config.schedule.n_frames_G + 1) // batch.load
+        peaks = ", ".join(f"{device} {gib:.2f} GiB" for device, gib in self.placement.peak_memory().items())
+        height, width = batch.condition.shape[-2:]
+        return (f"dry run: {windows} steps of {batch.load} frames, {len(batch.names)} clips, {width}x{height}: "
+                f"{seconds / windows:.2f} s a step, peak memory {peaks}; nothing was saved")
 
     # a clip
 
@@ -176,7 +192,10 @@ class Trainer:
             given = torch.zeros_like(real[:, :past]) if self.config.begin_with_zeros else real[:, :past]
             history = History.begin(given, len(self.networks.generator))
         newest = real[:, past - 1] if first else history.pictures[0][:, -1]
-        frames, history = rollout_in_turn(team.generators, condition, history, RolloutConfig(
+        seen = condition
+        if team.encoder is not None:
+            seen = torch.cat([condition, encoded(team.encoder, window)], dim=2)
+        frames, history = rollout_in_turn(team.generators, seen, history, RolloutConfig(
             n_frames=past + 1, backpropagate=phase.backpropagate, train_coarse=phase.train_coarse,
             raw_first=clip.load if first and self.config.begin_with_zeros else 0))
         view = Window(
@@ -241,7 +260,7 @@ class Trainer:
         optimizer, replicas = self.optimizers[player], self.teams.replicas
         names = [name for name in self.networks.learning() if player_of(name) == player]
         if player == "G" and not phase.train_coarse:
-            names = names[-1:]
+            names = [f"G{len(self.networks.generator) - 1}"]
         optimizer.zero_grad()
         optimizer.backward(loss, [weight for name in names for weight in replicas.weights(name)])
         replicas.bring_home(names)
@@ -257,8 +276,20 @@ class Trainer:
         if self.due(run, self.config.print_freq):
             self.journal.losses(run.epoch, run.clips, self.total_clips(run), seconds, trained.losses)
         if self.due(run, self.config.display_freq):
-            pictures = {"condition": self.show(trained.clip.condition[0, -1].cpu()), **visuals(trained.window)}
-            self.journal.pictures(run.epoch, self.total_clips(run), pictures)
+            self.journal.pictures(run.epoch, self.total_clips(run), self.pictures(trained))
+
+    def pictures(self, trained: Trained) -> dict[str, np.ndarray]:
+        return {"condition": self.show(trained.clip.condition[0, -1].cpu()), **visuals(trained.window)}
+
+    def assess(self, run: RunState, figures: Mapping[str, float]) -> RunState:
+        """Tells how good the networks are on held-out clips, and keeps them as `best` where they never were better."""
+        if self.journal is not None:
+            self.journal.figures(run.epoch, self.total_clips(run), figures)
+        if figures["ssim"] <= run.best:
+            return run
+        if self.placement.processes.leads:
+            save_epoch(self.config.folder, "best", self.networks)
+        return replace(run, best=figures["ssim"])
 
     def total_clips(self, run: RunState) -> int:
         """Since the run began."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from models.single import KINDS
+
 
 def limit(text: str) -> float:
     """A count, or `inf` for no limit."""
@@ -30,7 +32,8 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the run")
     group.add_argument("--name", default="experiment_name", help="the run's folder under checkpoints_dir")
     group.add_argument("--checkpoints_dir", type=Path, default=Path("./checkpoints"), help="where runs are kept")
-    group.add_argument("--model", default="vid2vid", choices=["vid2vid"], help="what is trained or run")
+    group.add_argument("--model", default="vid2vid", choices=["vid2vid", "single"],
+                       help="single: train a network for first pictures, which paints one frame alone")
     group.add_argument("--seed", type=int, default=0, help="of everything random; on a CPU a run repeats bit for bit")
     group.add_argument("--debug", action="store_true", help="show and log every step, one worker, more lines")
     group.add_argument("--display_winsize", type=int, default=512, metavar="PIXELS", help="width of pictures on pages")
@@ -97,7 +100,8 @@ def add_pose_flags(parser: argparse.ArgumentParser) -> None:
 
 def add_generator_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("generator")
-    group.add_argument("--netG", default="composite", help="composite: the video network")
+    group.add_argument("--netG", default="composite", choices=["composite", *KINDS],
+                       help="composite: the video network; the others paint single images (--model single)")
     group.add_argument("--ngf", type=int, default=128, help="width of its first layer")
     group.add_argument("--ndf", type=int, default=64, help="in training: width of the discriminators' first layers")
     group.add_argument("--n_blocks", type=int, default=9, help="residual blocks of the coarsest network")
@@ -117,14 +121,19 @@ def add_generator_flags(parser: argparse.ArgumentParser) -> None:
 def add_first_frame_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("first pictures")
     group.add_argument("--no_first_img", action="store_true", help="the network paints the first pictures itself")
-    group.add_argument("--use_single_G", action="store_true", help="in test: a single-image network paints them")
+    group.add_argument("--use_single_G", action="store_true", help="in test: a published single-image network (City "
+                                                                   "or face in dataroot) paints them")
+    group.add_argument("--single_G", type=Path, metavar="PATH",
+                       help="in test: this single-image network does: a run of --model single, or a .pth file")
 
 
 def add_feature_flags(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("several outputs for one input (accepted, without effect yet)")
-    group.add_argument("--label_feat", action="store_true")
-    group.add_argument("--feat_num", type=int, default=3)
-    group.add_argument("--nef", type=int, default=32)
-    group.add_argument("--load_features", action="store_true")
-    group.add_argument("--netE", default="simple")
-    group.add_argument("--n_downsample_E", type=int, default=3)
+    group = parser.add_argument_group("several outputs for one input")
+    group.add_argument("--label_feat", action="store_true",
+                       help="an encoder learns how instances look; in test they look as --seed draws it")
+    group.add_argument("--feat_num", type=int, default=3, help="features of an instance")
+    group.add_argument("--nef", type=int, default=32, help="width of the encoder's first layer")
+    group.add_argument("--load_features", action="store_true",
+                       help="in test: instances look like some of the training data, not like mixtures of them")
+    group.add_argument("--netE", default="simple", choices=["simple"], help="simple: the one encoder there is")
+    group.add_argument("--n_downsample_E", type=int, default=3, help="times that the encoder halves")

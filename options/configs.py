@@ -8,21 +8,25 @@ from pathlib import Path
 from data.domain import Domain
 from data.face import Face
 from data.geometry import GeometryConfig
+from data.inputs import InputConfig
 from data.pose import Pose
 from data.sampling import Sampling
 from data.street import Street
+from models.appearance import Looks, load_looks
 from models.conditions import ConditionConfig
 from models.discriminators import DiscriminatorConfig
+from models.first_frame import FirstFrameConfig, FirstSource
 from models.flow import FlowConfig
 from models.generators import GeneratorConfig
 from models.networks import OptimizerConfig
 from models.objectives import ObjectiveConfig
 from models.schedule import ScheduleConfig
+from models.single import EncoderConfig, SingleConfig
 from models.synthesis import SynthesisConfig
 from models.temporal import TemporalConfig
 from models.trainer import TrainerConfig
 from options.parsing import Options, listing
-from options.rules import composes, is_train
+from options.rules import composes, encodes, is_train, trains_single
 from util.placement import PlacementConfig
 
 
@@ -43,7 +47,8 @@ def placement(o: Options) -> PlacementConfig:
     shared = PlacementConfig(o.gpu_ids, amp="fp16" if o.fp16 else o.amp, tf32=o.tf32, cudnn=o.cudnn)
     if not is_train(o):
         return shared
-    return replace(shared, n_gpus_gen=o.n_gpus_gen, batch_size=o.batchSize, sync_bn=o.sync_bn)
+    generators = -1 if trains_single(o) else o.n_gpus_gen
+    return replace(shared, n_gpus_gen=generators, batch_size=o.batchSize, sync_bn=o.sync_bn)
 
 
 def domain(o: Options) -> Domain:
@@ -61,8 +66,23 @@ def geometry(o: Options) -> GeometryConfig:
                           flip=is_train(o) and not o.no_flip and o.dataset_mode != "pose")
 
 
+def source(o: Options, reads_pictures: bool) -> InputConfig:
+    """reads_pictures: whether the first pictures need the real ones."""
+    return InputConfig(dataroot=o.dataroot, phase=o.phase, video=o.input, size=o.input_size, picture=reads_pictures,
+                       start=o.start_frame, count=o.how_many, loop=o.loop and o.input != "-",
+                       max_sequences=o.max_dataset_size)
+
+
+def held_out(o: Options) -> InputConfig:
+    """The clips that `--eval_freq` synthesises."""
+    return InputConfig(dataroot=o.dataroot, phase=o.eval_phase, picture=True)
+
+
 def sampling(o: Options, n_gpus_gen: int, n_processes: int = 1) -> Sampling:
     """n_gpus_gen: generator GPUs that share a window's frames. n_processes: share a step's clips, `batchSize` each."""
+    if trains_single(o):  # clips of one frame, as many as there are frames
+        return Sampling(n_frames_G=1, batch_size=o.batchSize * n_processes, max_clips=o.max_dataset_size,
+                        clips_per_epoch=o.clips_per_epoch, serial=o.serial_batches, per_start_frame=True, seed=o.seed)
     return Sampling(
         n_frames_G=o.n_frames_G, max_frames_per_gpu=o.max_frames_per_gpu, n_gpus_gen=n_gpus_gen,
         max_t_step=o.max_t_step, batch_size=o.batchSize * n_processes, max_clips=o.max_dataset_size,
@@ -72,6 +92,11 @@ def sampling(o: Options, n_gpus_gen: int, n_processes: int = 1) -> Sampling:
 
 def schedule(o: Options, longest: int, n_gpus_gen: int) -> ScheduleConfig:
     """longest: frames of the longest sequence."""
+    if trains_single(o):
+        return ScheduleConfig(
+            n_epochs=o.niter, n_epochs_decay=o.niter_decay, n_frames_G=1, n_frames_total=1,
+            epochs_per_step=o.niter + o.niter_decay, max_frames_per_gpu=1, max_frames_backpropagate=1,
+            epochs_finest_only=0, n_scales=1, longest=1)
     return ScheduleConfig(
         n_epochs=o.niter, n_epochs_decay=o.niter_decay, n_frames_G=o.n_frames_G, n_frames_total=o.n_frames_total,
         epochs_per_step=o.niter_step, max_frames_per_gpu=o.max_frames_per_gpu,
@@ -88,7 +113,25 @@ def generator(o: Options) -> GeneratorConfig:
         condition_channels=(o.label_nc or o.input_nc) + conditions(o).instance_edges, picture_channels=o.output_nc,
         n_frames=o.n_frames_G, width=o.ngf, n_downsample=o.n_downsample_G, n_blocks=o.n_blocks,
         n_blocks_local=o.n_blocks_local, n_scales=o.n_scales_spatial, norm=o.norm, flow=composes(o),
-        foreground=o.fg_labels if o.fg else (), checkpoint=is_train(o) and o.checkpoint_activations)
+        foreground=o.fg_labels if o.fg else (), n_features=o.feat_num if encodes(o) else 0,
+        checkpoint=is_train(o) and o.checkpoint_activations)
+
+
+def single(o: Options) -> SingleConfig:
+    return SingleConfig(
+        kind=o.netG, condition_channels=generator(o).condition_channels, n_features=o.feat_num if encodes(o) else 0,
+        width=o.ngf, n_downsample=o.n_downsample_G, n_blocks=o.n_blocks, n_blocks_local=o.n_blocks_local,
+        n_enhancers=o.n_local_enhancers, norm=o.norm)
+
+
+def encoder(o: Options) -> EncoderConfig | None:
+    return EncoderConfig(o.feat_num, o.nef, o.n_downsample_E, o.norm) if encodes(o) else None
+
+
+def size_multiple(o: Options) -> int:
+    """What all networks of the run need sides to divide by; each takes a power of two."""
+    painter = single(o) if trains_single(o) else generator(o)
+    return max(part.size_multiple for part in (painter, encoder(o)) if part is not None)
 
 
 def discriminator(o: Options) -> DiscriminatorConfig:
@@ -97,7 +140,7 @@ def discriminator(o: Options) -> DiscriminatorConfig:
 
 
 def temporal(o: Options) -> TemporalConfig:
-    return TemporalConfig(n_frames=o.n_frames_D, n_scales=o.n_scales_temporal, sparse=o.sparse_D)
+    return TemporalConfig(o.n_frames_D, n_scales=0 if trains_single(o) else o.n_scales_temporal, sparse=o.sparse_D)
 
 
 def optimizer(o: Options) -> OptimizerConfig:
@@ -108,22 +151,41 @@ def objectives(o: Options) -> ObjectiveConfig:
     return ObjectiveConfig(
         gan_mode=o.gan_mode, n_layers=o.n_layers_D, num_D=o.num_D, n_scales=o.n_scales_spatial, composed=composes(o),
         penalise_weight=o.no_first_img, lambda_feat=o.lambda_feat, lambda_flow=o.lambda_F, lambda_warp=o.lambda_T,
-        face_side=o.fineSize // 32 * 8, face_from_pose=o.openpose_only, r1=o.r1)
+        face_side=o.fineSize // 32 * 8, face_from_pose=o.openpose_only, count_raw=not trains_single(o), r1=o.r1)
 
 
 def flow(o: Options) -> FlowConfig:
-    return FlowConfig(o.flow_net, o.flownet2_checkpoint, o.raft_weights)
+    return FlowConfig("none" if trains_single(o) else o.flow_net, o.flownet2_checkpoint, o.raft_weights)
 
 
 def trainer(o: Options, schedule: ScheduleConfig, steps_per_epoch: int) -> TrainerConfig:
     every = 1 if o.debug else None
     return TrainerConfig(
         conditions=conditions(o), objectives=objectives(o), temporal=temporal(o), schedule=schedule,
-        steps_per_epoch=steps_per_epoch, begin_with_zeros=o.no_first_img, size_multiple=generator(o).size_multiple,
+        steps_per_epoch=steps_per_epoch, begin_with_zeros=o.no_first_img, size_multiple=size_multiple(o),
         folder=run_folder(o), options=option_texts(o), print_freq=every or o.print_freq,
         display_freq=every or o.display_freq, save_latest_freq=o.save_latest_freq, save_epoch_freq=o.save_epoch_freq,
-        ema=o.ema)
+        eval_freq=o.eval_freq, ema=None if trains_single(o) else o.ema)
+
+
+def first_frame(o: Options) -> FirstFrameConfig:
+    source: FirstSource = "zeros" if o.no_first_img else "real" if o.use_real_img else "single"
+    return FirstFrameConfig(source, o.single_G or published_single(o), o.label_nc, faces=o.dataset_mode == "face",
+                            seed=o.seed)
+
+
+def published_single(o: Options) -> Path:
+    """Where the published single-image network for this data is put."""
+    if "City" in str(o.dataroot):
+        return o.checkpoints_dir / "label2city_single" / f"latest_net_G_{o.loadSize}.pth"
+    return o.checkpoints_dir / "edge2face_single"
+
+
+def looks(o: Options) -> Looks | None:
+    """How regions look in test; read from the run's folder."""
+    return load_looks(run_folder(o), o.feat_num, o.load_features, o.seed) if encodes(o) else None
 
 
 def synthesis(o: Options) -> SynthesisConfig:
-    return SynthesisConfig(conditions(o), o.n_frames_G, generator(o).size_multiple, begin_with_zeros=o.no_first_img)
+    return SynthesisConfig(conditions(o), o.n_frames_G, generator(o).size_multiple, begin_with_zeros=o.no_first_img,
+                           looks=looks(o), faces=o.dataset_mode == "face")

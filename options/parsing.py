@@ -46,6 +46,18 @@ def listing(options: Options) -> str:
     return "".join(f"{key}: {_text(value)}\n" for key, value in sorted(vars(options).items()))
 
 
+def saved_flags(text: str, parser: Parser) -> list[str]:
+    """The command line that an `opt.txt` of train.py stands for, as far as `parser` knows its flags."""
+    saved = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
+    flags: list[str] = []
+    for action in parser._actions:  # argparse offers no public way to its flags
+        value = saved.get(action.dest)
+        if value is None or value == _text(action.default):
+            continue
+        flags += [f"--{action.dest}"] if action.nargs == 0 else [f"--{action.dest}", value]
+    return flags
+
+
 def report(options: Options, parser: Parser) -> str:
     """The same for the eye: what differs from its default says so."""
     def line(key: str, value: object) -> str:

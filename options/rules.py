@@ -19,7 +19,8 @@ AT_LEAST = {
     "n_frames_total": 1, "max_frames_per_gpu": 1, "max_frames_backpropagate": 1, "max_t_step": 1,
     "clips_per_epoch": 1, "num_D": 1, "n_layers_D": 1, "n_frames_D": 2, "n_scales_temporal": 0, "lambda_feat": 0,
     "lambda_F": 0, "lambda_T": 0, "random_drop_prob": 0, "how_many": 1, "start_frame": 0, "fps": 1,
-    "display_winsize": 16, "seed": 0, "ema": 1, "grad_clip": 0, "r1": 0,
+    "display_winsize": 16, "seed": 0, "eval_freq": 0, "eval_frames": 1, "feat_num": 1, "nef": 1, "n_downsample_E": 1,
+    "ema": 1, "grad_clip": 0, "r1": 0,
 }
 AT_MOST = {"random_drop_prob": 1, "beta1": 0.999, "seed": 2**31 - 1, "lr": 1, "lambda_feat": 1e6, "lambda_F": 1e6,
            "lambda_T": 1e6, "fps": 1000}
@@ -43,6 +44,15 @@ def is_train(options: Options) -> bool:
     return hasattr(options, "niter")
 
 
+def trains_single(options: Options) -> bool:
+    return is_train(options) and options.model == "single"
+
+
+def encodes(options: Options) -> bool:
+    """Whether feature maps, which an encoder learns, join the condition."""
+    return options.netG.endswith("with_features") if trains_single(options) else options.label_feat
+
+
 class Refusal(NamedTuple):
     wrong: Test
     message: str  # formatted with the options
@@ -60,7 +70,19 @@ def _wrong_channels(options: Options) -> bool:
 
 
 def _without_first(o: Options) -> bool:
-    return not is_train(o) and not (o.no_first_img or o.use_real_img or o.use_single_G)
+    return not is_train(o) and not (o.no_first_img or o.use_real_img or paints_first(o))
+
+
+def paints_first(options: Options) -> bool:
+    """Whether a single-image network paints the first pictures, where nothing comes before it."""
+    return (options.use_single_G or options.single_G is not None) and not (
+        is_train(options) or options.no_first_img or options.use_real_img)
+
+
+def _published(o: Options, data: str | None) -> bool:
+    """Whether the run asks for the published single-image network of this data (None: of neither)."""
+    known = next((name for name in ("City", "face") if name in str(o.dataroot)), None)
+    return paints_first(o) and o.single_G is None and known == data
 
 
 def _gpus(o: Options) -> list[str]:
@@ -69,8 +91,17 @@ def _gpus(o: Options) -> list[str]:
 
 REFUSED = (
     Refusal(lambda o: o.output_nc != 3, "--output_nc {output_nc}: pictures have 3 channels (RGB); leave the flag out"),
-    Refusal(lambda o: o.netG != "composite",
-            "--netG {netG} is no video network: --netG composite is (others paint single images)"),
+    Refusal(lambda o: o.model == "single" and not is_train(o), "--model single is trained with train.py; test.py makes "
+            "videos: give it that network with --single_G, to paint the first pictures"),
+    Refusal(lambda o: o.netG != "composite" and o.model != "single",
+            "--netG {netG} is no video network: --netG composite is (others paint single images: --model single)"),
+    Refusal(lambda o: o.netG == "composite" and o.model == "single", "--model single needs a single-image network: "
+            "give --netG global, local, global_with_features or local_with_features"),
+    Refusal(lambda o: encodes(o) and not o.label_nc and o.dataset_mode != "face",
+            "--label_feat, and --netG ..._with_features, encode how regions look: they need label maps (--label_nc) or "
+            "faces (--dataset_mode face)"),
+    Refusal(lambda o: is_train(o) and encodes(o) and o.eval_freq > 0, "--eval_freq compares with the real pictures, "
+            "from which a network with features (--label_feat) is free to differ: leave it out"),
     Refusal(lambda o: o.dataset_mode in ("face", "pose") and o.label_nc > 0,
             "--label_nc {label_nc} and --dataset_mode {dataset_mode} exclude each other: only label maps have labels"),
     Refusal(lambda o: o.densepose_only and o.openpose_only,
@@ -90,9 +121,22 @@ REFUSED = (
     Refusal(lambda o: o.add_face_disc and o.dataset_mode != "pose",
             "--add_face_disc finds faces in pose maps: it needs --dataset_mode pose, found {dataset_mode}"),
     Refusal(_without_first, "test.py does not know where the first pictures come from: give --use_real_img (real ones "
-            "from the data), --no_first_img (the network was trained to begin by itself) or --use_single_G"),
-    Refusal(lambda o: not is_train(o) and o.use_single_G and not (o.no_first_img or o.use_real_img),
-            "--use_single_G: single-image networks are not in this version yet; give --use_real_img or --no_first_img"),
+            "from the data), --no_first_img (the network was trained to begin by itself) or --use_single_G (a "
+            "single-image network paints them; your own: --single_G PATH)"),
+    Refusal(lambda o: _published(o, None), "--use_single_G knows published networks for a --dataroot with City or face "
+            "in it, found {dataroot}: give your own with --single_G PATH"),
+    Refusal(lambda o: _published(o, "City") and (o.loadSize not in (512, 1024, 2048) or o.label_nc != 35),
+            "--use_single_G: the published street networks are for --label_nc 35 and --loadSize 512, 1024 or 2048, "
+            "found {label_nc} and {loadSize}: give your own with --single_G PATH"),
+    Refusal(lambda o: _published(o, "face") and (o.dataset_mode != "face" or o.input_nc != 15),
+            "--use_single_G: the published face network is for --dataset_mode face and --input_nc 15, found "
+            "{dataset_mode} and {input_nc}: give your own with --single_G PATH"),
+    Refusal(lambda o: not is_train(o) and o.input == "-" and o.input_size is None,
+            "--input - reads raw frames: give their --input_size WxH"),
+    Refusal(lambda o: not is_train(o) and o.output not in (None, "-") and not o.output.lower().endswith(".mp4"),
+            "--output {output}: expected a FILE.mp4, or - for raw frames on standard output"),
+    Refusal(lambda o: not is_train(o) and any(not 0 <= n < o.label_nc for edit in o.label_map_edit for n in edit),
+            "--label_map_edit {label_map_edit}: expected labels 0 to N-1 of --label_nc {label_nc}"),
     Refusal(lambda o: is_train(o) and o.niter + o.niter_decay < 1,
             "--niter {niter} and --niter_decay {niter_decay} make no epoch: give one of them at least 1"),
     Refusal(lambda o: is_train(o) and o.continue_train and o.which_epoch != "latest",
@@ -116,12 +160,22 @@ def _always(_: Options) -> bool:
 
 UNUSED = (
     *(Unused(flag, _always, "accepted for old scripts, without effect") for flag in (
-        "pool_size", "aspect_ratio", "ntest", "display_id", "local_rank", "label_feat", "feat_num", "nef",
-        "load_features", "netE", "n_downsample_E", "n_local_enhancers")),
+        "pool_size", "aspect_ratio", "ntest", "display_id", "local_rank")),
+    Unused("feat_num", lambda o: not encodes(o), "it needs --label_feat, or --netG ..._with_features"),
+    *(Unused(flag, lambda o: not (is_train(o) and encodes(o)), "it is of the encoder, which only training with "
+             "--label_feat or --netG ..._with_features needs") for flag in ("nef", "n_downsample_E")),
+    Unused("load_features", lambda o: is_train(o) or not encodes(o), "it is for test.py --label_feat"),
+    Unused("label_feat", trains_single, "--netG says whether features join"),
+    Unused("n_local_enhancers", lambda o: not (trains_single(o) and o.netG.startswith("local")),
+           "only training a local single-image network needs it; the file of a trained one says it"),
+    *(Unused(flag, trains_single, "a single-image network knows one frame and no motion") for flag in (
+        "n_frames_G", "n_frames_total", "n_frames_D", "n_scales_temporal", "n_scales_spatial", "max_frames_per_gpu",
+        "max_frames_backpropagate", "max_t_step", "niter_step", "niter_fix_global", "lambda_T", "lambda_F", "no_flow",
+        "no_first_img", "fg", "sparse_D", "flow_net", "flow_cache", "eval_freq", "add_face_disc", "n_gpus_gen", "ema",
+        "checkpoint_activations")),
     Unused("n_gpus_gen", lambda o: not is_train(o), "synthesis runs on the first device of --gpu_ids"),
-    Unused("n_gpus_gen", lambda o: is_train(o) and o.batchSize > 1, "with --batchSize above 1 the devices share the "
-           "clips of a batch, and each does both"),
-    Unused("ema", lambda o: is_train(o) and o.dry_run, "--dry_run saves nothing"),
+    Unused("n_gpus_gen", lambda o: is_train(o) and o.batchSize > 1,
+           "with --batchSize above 1 the devices share the clips of a batch, and each does both"),
     Unused("input_nc", lambda o: o.label_nc > 0, "the condition has --label_nc one-hot channels"),
     Unused("use_instance", _mode_is_not("temporal", "test"), "only street data has instance maps"),
     *(Unused(flag, _mode_is_not("face"), "only faces have it") for flag in (
@@ -129,17 +183,26 @@ UNUSED = (
     *(Unused(flag, _mode_is_not("pose"), "only poses have it") for flag in (
         "densepose_only", "openpose_only", "remove_face_labels", "random_drop_prob", "basic_point_only", "people")),
     Unused("random_scale_points", is_train, "it changes faces in test only"),
-    Unused("use_single_G", is_train, "training takes the first pictures from the data"),
-    Unused("use_single_G", lambda o: not is_train(o) and (o.no_first_img or o.use_real_img),
-           "--no_first_img or --use_real_img comes first"),
+    *(Unused(flag, is_train, "training takes the first pictures from the data") for flag in (
+        "use_single_G", "single_G")),
+    *(Unused(flag, lambda o: not is_train(o) and (o.no_first_img or o.use_real_img),
+             "--no_first_img or --use_real_img comes first") for flag in ("use_single_G", "single_G")),
+    Unused("use_single_G", lambda o: o.single_G is not None, "--single_G says which network"),
     Unused("use_real_img", lambda o: o.no_first_img, "--no_first_img comes first"),
     Unused("fg_labels", lambda o: not o.fg, "it needs --fg"),
     Unused("niter_fix_global", lambda o: o.n_scales_spatial == 1, "there is only one network"),
-    Unused("n_blocks_local", lambda o: o.n_scales_spatial == 1, "there is no refining network"),
+    Unused("n_blocks_local", lambda o: o.n_scales_spatial == 1 and not o.netG.startswith("local"),
+           "there is no refining network"),
     Unused("vgg_weights", lambda o: is_train(o) and o.no_vgg, "--no_vgg leaves the loss out"),
     Unused("load_pretrain", lambda o: is_train(o) and o.continue_train, "--continue_train goes on where it stood"),
     Unused("load_pretrain", lambda o: not is_train(o), "test.py loads the run itself"),
+    Unused("input_size", lambda o: not is_train(o) and o.input != "-", "only --input - needs it"),
+    Unused("side_by_side", lambda o: not is_train(o) and o.output is None, "it needs --output"),
+    Unused("loop", lambda o: not is_train(o) and o.input == "-", "a pipe cannot be read again"),
+    Unused("phase", lambda o: not is_train(o) and o.input is not None, "--input is not a phase of the data set"),
     Unused("ndf", lambda o: not is_train(o), "synthesis has no discriminators"),
+    Unused("eval_frames", lambda o: is_train(o) and not o.eval_freq, "it needs --eval_freq"),
+    Unused("eval_phase", lambda o: is_train(o) and not o.eval_freq, "it needs --eval_freq"),
     Unused("sparse_D", lambda o: is_train(o) and o.n_scales_temporal == 0, "there is no temporal discriminator"),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,10 +21,34 @@ def synthesis_parser() -> Parser:
     group.add_argument("--start_frame", type=int, default=0, help="first frame of the first sequence")
     group.add_argument("--use_real_img", action="store_true", help="the first pictures are the real ones")
     group.add_argument("--use_ema", action="store_true", help="the averaged generator of a run with --ema")
-    group.add_argument("--fps", type=float, default=25.0, help="of the videos")
+    group.add_argument("--fps", type=float, help="of the videos; default: the --input's, else 25")
     group.add_argument("--aspect_ratio", type=float, default=1.0, help="accepted, without effect")
     group.add_argument("--ntest", type=limit, default=float("inf"), help="accepted, without effect")
+    add_video_flags(parser)
     return parser
+
+
+def add_video_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("from a video, to a video")
+    group.add_argument("--input", metavar="VIDEO", help="a video or a folder of its frames, done as --dataroot was by "
+                                                        "scripts/prepare.py; -: raw rgb24 frames from standard input")
+    group.add_argument("--input_size", type=size, metavar="WxH", help="of the frames of --input -")
+    group.add_argument("--output", metavar="FILE.mp4", help="one video of all frames, at the input's rate and size and "
+                                                            "with its sound; -: raw rgb24 frames to standard output")
+    group.add_argument("--side_by_side", action="store_true", help="in --output the condition beside the generated")
+    group.add_argument("--label_map_edit", type=label_edits, default=(), metavar="FROM=TO,...",
+                       help="turn labels into others: 11=21 makes Cityscapes' buildings trees")
+    group.add_argument("--loop", action="store_true", help="begin the condition again at its end, up to --how_many")
+
+
+def size(text: str) -> tuple[int, int]:
+    width, height = text.lower().split("x")
+    return int(width), int(height)
+
+
+def label_edits(text: str) -> tuple[tuple[int, int], ...]:
+    """`11=21,26=24` as pairs."""
+    return tuple((int(old), int(new)) for old, new in (edit.split("=") for edit in text.split(",")))
 
 
 def parse_test(argv: Sequence[str] | None = None) -> Options:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from util.log import LossLog, NoBoard, open_board
+from util.log import EvaluationLog, LossLog, NoBoard, open_board
 from util.web_page import TrainingPage
 
 
@@ -24,6 +24,11 @@ class Journal:
         """seconds: per clip."""
         self.log.add(epoch, clips_of_epoch, seconds, losses)
         self.board.scalars(clips, losses)
+
+    def figures(self, epoch: int, clips: int, figures: Mapping[str, float]) -> None:
+        """How good the run is on held-out clips: a line in eval_log.txt, and curves."""
+        EvaluationLog(self.log.path.with_name("eval_log.txt")).add(epoch, clips, figures)
+        self.board.scalars(clips, {f"held_out/{name}": value for name, value in figures.items()})
 
     def pictures(self, epoch: int, clips: int, pictures: Mapping[str, np.ndarray]) -> None:
         """(H, W, 3) uint8 by name."""

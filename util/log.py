@@ -19,11 +19,20 @@ def loss_line(epoch: int, iters: int, seconds: float, terms: Mapping[str, float]
     return " ".join([f"(epoch: {epoch}, iters: {iters}, time: {seconds:.3f})", *shown])
 
 
-class LossLog:
-    """Appends to a run's log; each line is on disk when the call returns, so that a killed run keeps its own."""
+class Log:
+    """Appends to a run's file; each line is on disk when the call returns, so that a killed run keeps its own."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    def _append(self, line: str) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+class LossLog(Log):
+    """`loss_log.txt`."""
 
     def start(self) -> None:
         """The line that tells one start of the run from the next."""
@@ -35,10 +44,13 @@ class LossLog:
         self._append(line)
         return line
 
-    def _append(self, line: str) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+
+class EvaluationLog(Log):
+    """`eval_log.txt`: figures of held-out clips."""
+
+    def add(self, epoch: int, clips: int, figures: Mapping[str, float]) -> None:
+        """clips: since the run began."""
+        self._append(" ".join([f"(epoch: {epoch}, clips: {clips})", *(f"{k}: {v:.5g}" for k, v in figures.items())]))
 
 
 class NoBoard(AbstractContextManager["NoBoard"]):

@@ -2,18 +2,66 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
+import cv2
 import numpy as np
 
 from util.pictures import save_picture
-from util.video import VideoWriter
+from util.video import Sound, VideoWriter
 from util.web_page import ResultSequence, ResultStream
 
 TITLES = {"real_A": "condition", "fake_B": "generated", "real_B": "real"}
+
+
+@dataclass
+class OutputVideo:
+    """One video over all sequences: `--output`. path: an mp4; `-` for raw rgb24 frames on standard output; None: nobody
+    asked. size: (w, h) of its frames, None for the pictures' own. side_by_side: all streams, not the generated alone.
+    """
+
+    path: str | None
+    rate: Fraction
+    size: tuple[int, int] | None = None
+    sound: Sound | None = None
+    side_by_side: bool = False
+
+    def __enter__(self) -> OutputVideo:
+        self._stack = ExitStack()
+        self._video: VideoWriter | None = None
+        return self
+
+    def write(self, pictures: dict[str, np.ndarray]) -> None:
+        """pictures: stream -> (H, W, 3) uint8, as `SequenceWriter` takes them."""
+        if self.path is None:
+            return
+        height, width = pictures["fake_B"].shape[:2]
+        shown = list(pictures.values()) if self.side_by_side else [pictures["fake_B"]]
+        frame = np.hstack([_sized(picture, self.size or (width, height)) for picture in shown])
+        if self.path == "-":
+            sys.stdout.buffer.write(frame.tobytes())
+            sys.stdout.buffer.flush()
+            return
+        if self._video is None:
+            self.size = self.size or (width, height)  # of the first sequence: a video has one
+            writer = VideoWriter(Path(self.path), self.rate, (frame.shape[1], frame.shape[0]), self.sound)
+            self._video = self._stack.enter_context(writer)
+        self._video.write(frame)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+
+def _sized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    if picture.shape[1::-1] == size:
+        return picture
+    return cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
 
 
 @dataclass
@@ -24,7 +72,7 @@ class SequenceWriter:
     """
 
     folder: Path
-    fps: float
+    fps: float | Fraction
     suffixes: dict[str, str]
     written: dict[str, list[Path]] = field(default_factory=dict)
 

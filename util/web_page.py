@@ -2,49 +2,24 @@
 
 from __future__ import annotations
 
-import os
+import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from urllib.parse import quote
 
-import dominate
 import numpy as np
 from dominate import tags
 from dominate.util import raw
 
-from util.files import replacing
+from util import html
+from util.charts import Curve, line_chart
 from util.pictures import save_picture
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #1d2129; --faint: #6b7280; --paper: #fafafa; --card: #fff; --line: #e3e5e8 }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e7ea; --faint: #9299a6; --paper: #14161a; --card: #1d2025; --line: #2d3138 }
-}
-body { margin: 0 auto; padding: 2rem 1.5rem 4rem; max-width: 120rem; background: var(--paper); color: var(--ink);
-       font: 15px/1.5 system-ui, sans-serif }
-h1 { font-size: 1.6rem; font-weight: 600; margin: 0 } h2 { font-size: 1.05rem; font-weight: 600; margin: 0 }
-p, .note, summary { color: var(--faint); margin: 0; font-variant-numeric: tabular-nums }
-header { margin-bottom: 1.5rem }
-section { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 1rem 1.25rem 1.25rem;
-          margin-bottom: 1.25rem }
-.title { display: flex; flex-wrap: wrap; align-items: baseline; gap: .25rem 1rem; margin-bottom: .75rem }
-.row { display: flex; flex-wrap: wrap; gap: .75rem 1rem; margin-bottom: 1rem } .row:last-child { margin-bottom: 0 }
-figure { margin: 0; width: min(100%, var(--width)) }
-figcaption { color: var(--faint); font-size: .85rem }
-img, video { display: block; width: 100%; height: auto; border-radius: 4px; background: var(--line) }
-button { font: inherit; color: inherit; background: none; border: 1px solid var(--line); border-radius: 6px;
-         padding: 0 .75rem; cursor: pointer; margin-left: auto }
-summary { cursor: pointer; margin: .75rem 0 } .frames { max-height: 80vh; overflow-y: auto }
-"""
-PLAY_TOGETHER = """
-const videos = [...this.closest('section').querySelectorAll('video')];
-const start = videos.some(video => video.paused);
-videos.forEach(video => { if (start) { video.currentTime = 0; video.play() } else video.pause() });
-"""
 SHOWN_ENTRIES = 200  # newest entries on the training page: it is written anew each time, and must stay quick to load
+CURVE_POINTS = 200
+LOSS = re.compile(r"(\S+): (\S+)")
 PICTURE_NAME = re.compile(r"epoch(\d+)_step(\d+)_(.+)\.jpg")
 PICTURE_ORDER = ("condition", "generated", "raw", "real", "flow", "reference_flow", "confidence", "weight")
 
@@ -71,13 +46,15 @@ class TrainingPage:
     def write(self) -> None:
         """index.html from the files in images."""
         entries = _training_entries(self.folder / "images")
-        document, body = _document(self.title, self.width, f"{len(entries)} entries, newest first")
+        page, body = html.document(self.title, f"{len(entries)} entries, newest first", self.width)
+        if curves := loss_curves(self.folder.parent / "loss_log.txt"):
+            body.add(html.section("Losses", "means of neighbours")).add(tags.div(*map(raw, curves), cls="row"))
         for (epoch, step), paths in entries[:SHOWN_ENTRIES]:
-            section = body.add(_section(f"Epoch {epoch}", f"step {step}"))
-            section.add(_row(_picture(self.folder, path, _title_of(path)) for path in paths))
+            section = body.add(html.section(f"Epoch {epoch}", f"step {step}"))
+            section.add(html.row(html.picture(self.folder, path, _title_of(path)) for path in paths))
         if len(entries) > SHOWN_ENTRIES:
             body.add(tags.p(f"{len(entries) - SHOWN_ENTRIES} older entries are in the folder images."))
-        _write(self.folder / "index.html", document)
+        html.write(self.folder / "index.html", page)
 
 
 @dataclass(frozen=True)
@@ -97,33 +74,91 @@ class ResultSequence:
     streams: Sequence[ResultStream]
     note: str = ""
 
+    @property
+    def length(self) -> int:
+        """Frames of the longest stream."""
+        return max((len(stream.pictures) for stream in self.streams), default=0)
 
-def write_results_page(folder: Path, sequences: Sequence[ResultSequence], title: str, width: int) -> None:
+
+def write_results_page(folder: Path, sequences: Sequence[ResultSequence], title: str, width: int,
+                       notes: Sequence[str] = ()) -> None:
     """`folder`/index.html over a test run's files, which it points to by paths relative to `folder`.
 
-    title: the run's name; width: of a picture on the page, in pixels (`--display_winsize`)."""
-    frames = sum(_length(sequence) for sequence in sequences)
-    document, body = _document(title, width, f"{len(sequences)} sequences, {frames} frames")
+    title: the run's name; width: of a picture on the page, in pixels (`--display_winsize`).
+    notes: shown above the sequences, a line each."""
+    frames = sum(sequence.length for sequence in sequences)
+    page, body = html.document(title, f"{len(sequences)} sequences, {frames} frames", width)
+    if notes:
+        body.add(html.section("Notes")).add(*(tags.p(note) for note in notes))
     for sequence in sequences:
         body.add(_result_section(folder, sequence))
-    _write(folder / "index.html", document)
+    body.add(html.viewer_script())
+    html.write(folder / "index.html", page)
 
 
 def _result_section(folder: Path, sequence: ResultSequence) -> tags.section:
-    section = _section(sequence.name, sequence.note or f"{_length(sequence)} frames")
-    videos = [(stream.title, stream.video) for stream in sequence.streams if stream.video is not None]
+    """Videos, and a viewer (page/viewer.js) that holds one frame of each stream, whatever the sequence's length."""
+    section = html.section(sequence.name, sequence.note or f"{sequence.length} frames")
+    section["data-frames"] = str(sequence.length)
+    section[0].add(tags.div(tags.button("Play / pause", cls="play"), cls="tools"))
+    videos = [_video(folder, stream.video, stream.title) for stream in sequence.streams if stream.video is not None]
     if videos:
-        section[0].add(tags.button("Play / pause all", onclick=PLAY_TOGETHER))
-        section.add(_row(_video(folder, path, caption) for caption, path in videos))
-    frames = section.add(tags.details(tags.summary("Frame by frame"), open=True)).add(tags.div(cls="frames"))
-    for number in range(_length(sequence)):
-        shown = [stream for stream in sequence.streams if number < len(stream.pictures)]
-        frames.add(_row(_picture(folder, s.pictures[number], f"{s.title} · {s.pictures[number].stem}") for s in shown))
+        section.add(html.row(videos))
+    shown = [stream for stream in sequence.streams if stream.pictures]
+    section.add(html.row([*_comparison(shown), *(_frame(number, stream.title) for number, stream in enumerate(shown))]))
+    section.add(tags.div(tags.input_(type="range", cls="frame", min="0", max=str(sequence.length - 1), value="0",
+                                     aria_label="frame"), tags.output(), cls="scrubber"))
+    addresses = [{"title": s.title, "frames": [html.address(folder, path) for path in s.pictures]} for s in shown]
+    section.add(tags.script(raw(json.dumps(addresses)), type="application/json"))  # addresses hold no < : quoted
     return section
 
 
-def _length(sequence: ResultSequence) -> int:
-    return max(len(stream.pictures) for stream in sequence.streams)
+def _frame(number: int, caption: str) -> tags.figure:
+    return tags.figure(_current(number, caption), tags.figcaption(caption))
+
+
+def _current(number: int, caption: str) -> tags.img:
+    """The viewer's own picture of a stream: which file it shows is the script's business."""
+    return tags.img(data_stream=str(number), alt=caption)
+
+
+def _comparison(streams: Sequence[ResultStream]) -> list[tags.figure]:
+    """Generated and real over each other, with a slider between them, where both are there."""
+    numbers = {stream.title: number for number, stream in enumerate(streams)}
+    if not {"generated", "real"} <= set(numbers):
+        return []
+    pictures = tags.div(*(_current(numbers[title], title) for title in ("generated", "real")), cls="compare")
+    slider = tags.input_(type="range", cls="cut", min="0", max="100", value="50", aria_label="generated or real")
+    return [tags.figure(pictures, slider, tags.figcaption("generated | real"))]
+
+
+def _video(folder: Path, path: Path, caption: str) -> tags.figure:
+    video = tags.video(src=html.address(folder, path), controls=True, loop=True, muted=True, playsinline=True,
+                       preload="metadata")
+    return tags.figure(video, tags.figcaption(caption))
+
+
+def loss_curves(log: Path) -> list[str]:
+    """SVG charts of a run's losses so far (`loss_log.txt`): the generator's and the discriminators'."""
+    found: dict[str, tuple[list[int], list[float]]] = {}
+    lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
+    for number, line in enumerate(line for line in lines if line.startswith("(epoch")):
+        for name, value in LOSS.findall(line.split(") ", 1)[1]):
+            x, y = found.setdefault(name, ([], []))
+            x.append(number)
+            y.append(float(value))
+    curves = {name: smooth(*curve) for name, curve in sorted(found.items()) if len(curve[0]) > 1}
+    sides: dict[str, dict[str, Curve]] = {"generator": {}, "discriminators": {}}
+    for name, curve in curves.items():
+        sides["discriminators" if name.startswith("D") else "generator"][name] = curve
+    return [line_chart(side, "lines of loss_log.txt", curves, "log") for side, curves in sides.items() if curves]
+
+
+def smooth(x: Sequence[float], y: Sequence[float]) -> Curve:
+    """At most CURVE_POINTS points: means of neighbours."""
+    parts = min(len(x), CURVE_POINTS)
+    means = [np.array([part.mean() for part in np.array_split(np.asarray(values, float), parts)]) for values in (x, y)]
+    return means[0], means[1]
 
 
 def _training_entries(images: Path) -> list[tuple[tuple[int, int], list[Path]]]:
@@ -142,45 +177,3 @@ def _title_of(path: Path) -> str:
     match = PICTURE_NAME.fullmatch(path.name)
     assert match is not None, path
     return match[3].replace("_", " ")
-
-
-def _document(title: str, width: int, subtitle: str) -> tuple[dominate.document, tags.main]:
-    """An empty page and the element that its sections go to."""
-    document = dominate.document(title=title)
-    with document.head:
-        tags.meta(charset="utf-8")
-        tags.meta(name="viewport", content="width=device-width, initial-scale=1")
-        tags.style(raw(STYLE))
-    body = document.body.add(tags.main(style=f"--width: {width}px"))
-    body.add(tags.header(tags.h1(title), tags.p(subtitle)))
-    return document, body
-
-
-def _section(name: str, note: str) -> tags.section:
-    return tags.section(tags.div(tags.h2(name), tags.span(note, cls="note"), cls="title"))
-
-
-def _row(figures: Iterable[tags.figure]) -> tags.div:
-    return tags.div(*figures, cls="row")
-
-
-def _picture(folder: Path, path: Path, caption: str) -> tags.figure:
-    address = _address(folder, path)
-    picture = tags.a(tags.img(src=address, alt=caption, loading="lazy"), href=address)
-    return tags.figure(picture, tags.figcaption(caption))
-
-
-def _video(folder: Path, path: Path, caption: str) -> tags.figure:
-    video = tags.video(src=_address(folder, path), controls=True, loop=True, muted=True, playsinline=True,
-                       preload="metadata")
-    return tags.figure(video, tags.figcaption(caption))
-
-
-def _address(folder: Path, path: Path) -> str:
-    """The page's own way to a file, so that the folder can be moved or published. Names may hold blanks, `#`, `%`."""
-    return quote(Path(os.path.relpath(path, folder)).as_posix())
-
-
-def _write(path: Path, document: dominate.document) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(document.render(), encoding="utf-8")

@@ -85,6 +85,12 @@ def test_abbreviations_and_unknown_values_are_refused_in_one_line(flags: list[st
 REFUSED = [
     ("train", "--output_nc 1", ["--output_nc 1"]),
     ("train", "--netG global", ["--netG global", "composite"]),
+    ("train", "--model single", ["--model single", "--netG global"]),
+    ("train", "--model single --netG local_with_features", ["--netG", "_with_features", "--label_nc"]),
+    ("train", "--dataset_mode pose --input_nc 6 --label_feat", ["--label_feat", "--label_nc", "--dataset_mode face"]),
+    ("train", "--label_nc 9 --label_feat --eval_freq 10", ["--eval_freq", "--label_feat"]),
+    ("train", "--feat_num 0", ["--feat_num 0", "at least 1"]),
+    ("test", "--model single --netG global --no_first_img", ["--model single", "train.py", "--single_G"]),
     ("train", "--dataset_mode face --input_nc 15 --label_nc 3", ["--label_nc 3", "--dataset_mode face"]),
     ("train", "--dataset_mode pose --input_nc 3 --densepose_only --openpose_only",
      ["--densepose_only", "--openpose_only"]),
@@ -101,11 +107,16 @@ REFUSED = [
     ("train", "--add_face_disc", ["--add_face_disc", "--dataset_mode pose", "temporal"]),
     ("train", "--lr 2", ["--lr 2.0", "at most 1"]),
     ("test", "", ["--use_real_img", "--no_first_img", "--use_single_G"]),
-    ("test", "--use_single_G", ["--use_single_G"]),
+    ("test", "--use_single_G", ["--use_single_G", "--label_nc 35", "--single_G"]),
+    ("test", "--use_single_G --label_nc 35 --loadSize 896", ["--use_single_G", "1024", "896", "--single_G"]),
+    ("test", "--use_single_G --dataroot datasets/bikes", ["--use_single_G", "datasets/bikes", "--single_G"]),
+    ("test", "--use_single_G --dataroot datasets/face --input_nc 1", ["--use_single_G", "--dataset_mode face"]),
     ("train", "--niter 0 --niter_decay 0", ["--niter 0", "--niter_decay 0"]),
     ("train", "--continue_train --which_epoch 3", ["--continue_train", "--which_epoch 3", "--load_pretrain"]),
     ("train", "--n_gpus_gen 2", ["--n_gpus_gen 2", "--gpu_ids"]),
     ("train", "--gpu_ids 0,1 --n_gpus_gen 3", ["--n_gpus_gen 3", "--gpu_ids 0,1"]),
+    ("train", "--fp16 --amp bf16", ["--fp16", "--amp bf16"]),
+    ("train", "--sync_bn --norm instance", ["--sync_bn", "--norm instance"]),
     ("train", "--n_gpus_gen 0", ["--n_gpus_gen 0"]),
     ("train", "--batchSize 0", ["--batchSize 0", "at least 1"]),
     ("train", "--random_drop_prob 1.5", ["--random_drop_prob 1.5", "at most 1"]),
@@ -113,6 +124,10 @@ REFUSED = [
     ("train", "--max_dataset_size 0", ["--max_dataset_size 0", "at least 1"]),
     ("test", "--how_many 0 --use_real_img", ["--how_many 0", "at least 1"]),
     ("test", "--start_frame -1 --use_real_img", ["--start_frame -1"]),
+    ("test", "--use_real_img --input -", ["--input -", "--input_size"]),
+    ("test", "--use_real_img --output film.avi", ["--output film.avi", ".mp4"]),
+    ("test", "--use_real_img --label_nc 35 --label_map_edit 11=35", ["--label_map_edit", "--label_nc 35"]),
+    ("test", "--use_real_img --label_map_edit 11=21", ["--label_map_edit", "--label_nc 0"]),
 ]
 
 
@@ -141,9 +156,22 @@ def test_numbers_that_are_none_are_refused(flag: str, value: str) -> None:
 # what is accepted and said to be without effect: flags, the flag that is named
 
 SAID = [
-    *(("train", f"--{flag}", flag) for flag in ("label_feat", "load_features")),
+    ("train", "--load_features", "load_features"),
+    ("test", "--use_real_img --gpu_ids 0,1 --n_gpus_gen 1", "n_gpus_gen"),
+    ("train", "--gpu_ids cpu,cpu --n_gpus_gen 1 --batchSize 2", "n_gpus_gen"),
     *(("train", f"--{flag} 7", flag) for flag in ("pool_size", "display_id", "local_rank", "feat_num", "nef",
-                                                  "n_downsample_E", "n_local_enhancers", "netE")),
+                                                  "n_downsample_E", "n_local_enhancers")),
+    *(("test", f"--label_nc 9 --label_feat --{flag} 7", flag) for flag in ("nef", "n_downsample_E")),
+    ("test", "--load_features", "load_features"),
+    ("train", "--label_nc 9 --label_feat --load_features", "load_features"),
+    ("train", "--model single --netG global --label_feat --label_nc 9", "label_feat"),
+    *(("train", f"--model single --netG global --{flag}", flag.split()[0]) for flag in (
+        "n_frames_G 2", "n_frames_total 6", "n_frames_D 2", "n_scales_temporal 1", "n_scales_spatial 2",
+        "max_frames_per_gpu 2", "max_frames_backpropagate 2", "max_t_step 2", "niter_step 2", "lambda_T 1",
+        "lambda_F 1", "no_flow", "no_first_img", "fg --label_nc 35", "sparse_D", "flow_net dis", "flow_cache x",
+        "eval_freq 9", "add_face_disc --dataset_mode pose --input_nc 6", "n_gpus_gen 1", "ema 9",
+        "checkpoint_activations")),
+    ("train", "--single_G x", "single_G"), ("test", "--no_first_img --single_G x", "single_G"),
     ("test", "--aspect_ratio 2", "aspect_ratio"), ("test", "--ntest 3", "ntest"),
     ("train", "--label_nc 35 --input_nc 5", "input_nc"),
     ("train", "--dataset_mode face --input_nc 15 --use_instance", "use_instance"),
@@ -158,6 +186,9 @@ SAID = [
     ("train", "--niter_fix_global 3", "niter_fix_global"), ("train", "--n_blocks_local 5", "n_blocks_local"),
     ("train", "--no_vgg --vgg_weights x", "vgg_weights"),
     ("train", "--continue_train --load_pretrain x", "load_pretrain"), ("test", "--load_pretrain x", "load_pretrain"),
+    ("train", "--eval_frames 3", "eval_frames"), ("train", "--eval_phase x", "eval_phase"),
+    ("test", "--input_size 8x8", "input_size"), ("test", "--side_by_side", "side_by_side"),
+    ("test", "--input - --input_size 8x8 --loop", "loop"), ("test", "--input x.mp4 --phase x", "phase"),
     ("test", "--ndf 32", "ndf"), ("train", "--n_scales_temporal 0 --sparse_D", "sparse_D"),
 ]
 
@@ -174,7 +205,11 @@ def test_every_rule_about_ignored_flags_is_tried_above() -> None:
     assert {rule.flag for rule in UNUSED} <= {flag for _, _, flag in SAID}
 
 
-@pytest.mark.parametrize("flags", ["", "--label_nc 35 --use_instance --fg", "--no_vgg --sparse_D --TTUR"])
+@pytest.mark.parametrize("flags", [
+    "", "--label_nc 35 --use_instance --fg", "--no_vgg --sparse_D --TTUR",
+    "--label_nc 9 --label_feat --feat_num 2 --nef 8",
+    "--model single --netG local --n_local_enhancers 2 --n_blocks_local 2",
+    "--model single --netG global_with_features --label_nc 9 --feat_num 2 --nef 8 --n_downsample_E 2"])
 def test_a_run_that_uses_all_it_was_given_says_nothing(flags: str) -> None:
     assert unused(parse_train(flags.split()), training_parser()) == []
 

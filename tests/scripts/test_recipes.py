@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from util.errors import UserError
-
 ROOT = Path(__file__).parents[2]
 
 STREET = "--label_nc 35 --use_instance"
@@ -129,11 +127,7 @@ def test_every_script_is_a_recipe():
     assert scripts == set(RECIPES)
 
 
-NOT_YET = pytest.mark.xfail(raises=UserError, strict=True, reason="single-image networks are still to come")
-
-
-@pytest.mark.parametrize("script", [pytest.param(script, marks=NOT_YET if "--use_single_G" in flags else ())
-                                    for script, flags in RECIPES.items()])
+@pytest.mark.parametrize("script", RECIPES)
 def test_the_program_takes_a_recipe(script):
     train, test = (pytest.importorskip(f"options.{name}") for name in ("train", "test"))
     parse = train.parse_train if "/train" in script else test.parse_test

@@ -1,3 +1,4 @@
+import json
 import os
 import re
 from html.parser import HTMLParser
@@ -8,7 +9,16 @@ import numpy as np
 import pytest
 
 from util.pictures import save_picture
-from util.web_page import SHOWN_ENTRIES, ResultSequence, ResultStream, TrainingPage, write_results_page
+from util.web_page import (
+    CURVE_POINTS,
+    SHOWN_ENTRIES,
+    ResultSequence,
+    ResultStream,
+    TrainingPage,
+    loss_curves,
+    smooth,
+    write_results_page,
+)
 
 GREY = np.full((4, 6, 3), 128, np.uint8)
 
@@ -82,15 +92,32 @@ def results(tmp_path):
     return tmp_path / "results" / "index.html"
 
 
+def frames_of(page):
+    """Every sequence's streams, as the viewer reads them."""
+    blocks = re.findall(r'<script type="application/json">(.*?)</script>', page.read_text(encoding="utf-8"))
+    return [json.loads(block) for block in blocks]
+
+
 def test_results_page_points_to_files_that_are_there_by_relative_paths(results):
-    page = Elements(results)
-    for tag, count in (("img", 12), ("video", 6)):
-        addresses = [attributes["src"] for attributes in page.of(tag)]
-        assert len(addresses) == count
-        for address in addresses:
-            assert not address.startswith(("/", "file:", "http"))
-            assert not re.search(r"[ #<]", address)
-            assert Path(os.path.normpath(results.parent / unquote(address))).is_file()
+    addresses = [video["src"] for video in Elements(results).of("video")]
+    assert len(addresses) == 6
+    for streams in frames_of(results):
+        assert [stream["title"] for stream in streams] == ["condition", "generated", "real"]
+        assert all(len(stream["frames"]) == 2 for stream in streams)
+        addresses += [address for stream in streams for address in stream["frames"]]
+    for address in addresses:
+        assert not address.startswith(("/", "file:", "http"))
+        assert not re.search(r"[ #<]", address)
+        assert Path(os.path.normpath(results.parent / unquote(address))).is_file()
+
+
+def test_results_page_holds_one_frame_of_each_stream_however_long_the_sequence(tmp_path):
+    pictures = [tmp_path / f"s/fake_B_{number:05}.jpg" for number in range(10_000)]
+    streams = [ResultStream("condition", pictures), ResultStream("generated", pictures)]
+    write_results_page(tmp_path, [ResultSequence("s", streams)], "run", 256)
+    page = Elements(tmp_path / "index.html")
+    assert len(page.of("img")) == 2 and not any("src" in image for image in page.of("img"))
+    assert len(frames_of(tmp_path / "index.html")[0][1]["frames"]) == 10_000
 
 
 def test_results_page_works_without_the_network_and_names_what_it_shows(results):
@@ -108,5 +135,21 @@ def test_results_page_of_a_run_without_real_pictures_and_videos(tmp_path):
     streams = [ResultStream("condition", []), ResultStream("generated", [tmp_path / "s/fake.jpg"])]
     write_results_page(tmp_path, [ResultSequence("s", streams)], "run", 256)
     page = Elements(tmp_path / "index.html")
-    assert [image["src"] for image in page.of("img")] == ["s/fake.jpg"]
-    assert not page.of("video") and not page.of("button")
+    assert frames_of(tmp_path / "index.html") == [[{"title": "generated", "frames": ["s/fake.jpg"]}]]
+    assert len(page.of("img")) == 1 and not page.of("video")
+
+
+def test_training_page_draws_the_losses_that_the_log_holds(tmp_path):
+    log = tmp_path / "loss_log.txt"
+    log.write_text("==== started ====\n(epoch: 1, iters: 1, time: 0.1) D_fake: 0.5 G_GAN: 1.0\n")
+    assert loss_curves(log) == [] and loss_curves(tmp_path / "absent.txt") == []
+    with log.open("a") as file:
+        file.write("(epoch: 1, iters: 2, time: 0.1) D_fake: 0.4 D_real: 0.4 G_GAN: 2.0\n")
+    generator, discriminators = loss_curves(log)
+    assert "G_GAN" in generator and "D_fake" not in generator and "currentColor" in generator
+    assert "D_fake" in discriminators
+
+
+def test_a_long_curve_is_drawn_by_means_of_neighbours():
+    x, y = smooth(range(1000), [float(number % 2) for number in range(1000)])
+    assert len(x) == len(y) == CURVE_POINTS and x[0] == 2 and set(y) <= {0.4, 0.6}

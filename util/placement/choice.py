@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from util.errors import UserError
 from util.placement.devices import Group, arrange, described, own_devices
+from util.placement.memory import peak_memory
 from util.placement.precision import Precision, set_arithmetic
 from util.placement.processes import Processes
 from util.placement.stepping import Stepper
@@ -52,6 +53,11 @@ class Placement:
     def steppers(self, optimizers: Mapping[str, Optimizer], max_norm: float | None) -> dict[str, Stepper]:
         """By player. max_norm: longer gradients are shortened to it."""
         return {name: Stepper(optimizer, self.precision.scaler(), max_norm) for name, optimizer in optimizers.items()}
+
+    def peak_memory(self) -> dict[str, float]:
+        """GiB at most so far, of every device in use."""
+        return peak_memory([slot.device for group in self.groups
+                            for slot in (group.home, *group.generators, *group.discriminators)])
 
     @property
     def pin_memory(self) -> bool:

@@ -1,0 +1,86 @@
+"""What test.py turns into video: the sequences of a data set, somebody's video, or a pipe's frames."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import cycle
+from pathlib import Path
+
+from data.clips import SequenceReader
+from data.domain import Domain
+from data.footage import find_footage
+from data.geometry import GeometryConfig
+from data.live import live_clips, raw_frames
+from data.prepare.recipe import FILE, Recipe, prepare_input
+from data.sequences import find_sequences
+from util.clip import Clip
+from util.errors import UserError
+from util.video import Sound, probe
+
+RATE = Fraction(25)  # where nothing tells
+
+
+@dataclass(frozen=True)
+class InputConfig:
+    """video: `--input`, None for the data set's sequences. size: of a pipe's frames. picture: whether real pictures are
+    asked for. start: first frame of the first sequence. count: frames that are wanted. loop: begin again at the end."""
+
+    dataroot: Path
+    phase: str
+    video: str | None = None
+    size: tuple[int, int] | None = None
+    picture: bool = False
+    start: int = 0
+    count: int = 300
+    loop: bool = False
+    max_sequences: float = float("inf")
+
+
+@dataclass(frozen=True)
+class Readers:
+    """By their names: each sequence's clips (B = T = 1), and how many there are (None: a pipe does not say).
+    rate, size, sound: of the video they came from, to give its like back."""
+
+    sequences: Sequence[tuple[str, Iterable[Clip], int | None]]
+    rate: Fraction = RATE
+    size: tuple[int, int] | None = None
+    sound: Sound | None = None
+
+
+def open_input(config: InputConfig, domain: Domain, geometry: GeometryConfig, n_given: int, work: Path) -> Readers:
+    """n_given: frames before the first generated one (tG-1). work: where a video's conditions are written.
+
+    UserError: nothing there, or nothing that this domain can read."""
+    if config.video == "-":
+        assert config.size is not None, "the options' rules ask for it"
+        known = (config.dataroot / FILE).is_file()
+        maker = Recipe.load(config.dataroot).maker if known else None
+        clips = live_clips(raw_frames(sys.stdin.buffer, config.size), domain, maker, geometry)
+        return Readers([("stdin", clips, None)], size=config.size)
+    if config.video is None:
+        return Readers(list(_readers(config.dataroot, config, domain, geometry)))
+    path, recipe = Path(config.video), Recipe.load(config.dataroot)
+    footage = find_footage(path)
+    if len(footage) > 1:
+        raise UserError(f"--input {path} holds {len(footage)} sequences: give one of them, or prepare them all with "
+                        "scripts/prepare.py")
+    root = prepare_input(footage[0], work / footage[0].name, recipe, config.start, config.count + n_given)
+    readers = list(_readers(root, config, domain, geometry))
+    if path.is_dir():
+        return Readers(readers)
+    about = probe(path)
+    sound = Sound(path, float((config.start + n_given) / about.rate)) if about.has_audio and not config.loop else None
+    return Readers(readers, about.rate, about.size, sound)
+
+
+def _readers(root: Path, config: InputConfig, domain: Domain,
+             geometry: GeometryConfig) -> Iterator[tuple[str, Iterable[Clip], int | None]]:
+    prepared = root != config.dataroot  # then the frames before `start` are not there
+    sequences = find_sequences(root, "test" if prepared else config.phase, domain.streams(picture=config.picture))
+    for number, sequence in enumerate(sequences[:int(min(config.max_sequences, len(sequences)))]):
+        start = config.start if number == 0 and not prepared else 0
+        reader = SequenceReader(domain, sequence, geometry, start)
+        yield sequence.name, cycle(reader) if config.loop else reader, None if config.loop else len(reader)

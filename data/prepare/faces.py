@@ -1,0 +1,75 @@
+"""Faces: dlib's 68 landmarks of every frame, steady and without gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.prepare.makers import Contents, NoCondition
+from util.errors import UserError
+
+MODEL = "models/shape_predictor_68_face_landmarks.dat"
+ENOUGH = 0.5  # share of a sequence's frames in which the face must be found
+NEIGHBOURS = np.array([0.25, 0.5, 0.25])  # landmarks jump by a pixel from frame to frame; a face does not
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """The largest face. Its detector was trained for faces of 80 pixels: upsample doubles the picture so many times.
+
+    The landmark model's own training data (iBUG 300-W) excludes commercial use."""
+
+    upsample: int = 1
+    picture_folder: str = "img"
+
+    @property
+    def suffixes(self) -> Mapping[str, str]:
+        return {"keypoints": ".txt"}
+
+    def flags(self) -> str:
+        return "--dataset_mode face --input_nc 15"
+
+    def __call__(self, pictures: Iterable[np.ndarray], start: int) -> Iterator[Contents]:
+        found = [find_landmarks(picture, self.upsample) for picture in pictures]
+        for points in steady(found):
+            yield {"keypoints": "".join(f"{x:g},{y:g}\n" for x, y in points.round(2))}
+
+
+def steady(found: list[np.ndarray | None]) -> np.ndarray:
+    """(T, 68, 2): gaps filled between their neighbours, beyond the first and the last with these; then smoothed."""
+    known = {number: points.ravel() for number, points in enumerate(found) if points is not None}
+    if len(known) < ENOUGH * len(found):
+        raise NoCondition(f"a face was found in {len(known)} of {len(found)} frames only")
+    tracks = np.stack(list(known.values())).T
+    whole = np.stack([np.interp(np.arange(len(found)), list(known), track) for track in tracks], axis=1)
+    padded = np.pad(whole, ((1, 1), (0, 0)), mode="edge")
+    smooth = sum(weight * padded[shift:shift + len(whole)] for shift, weight in enumerate(NEIGHBOURS))
+    return np.asarray(smooth).reshape(len(found), -1, 2)
+
+
+def find_landmarks(picture: np.ndarray, upsample: int) -> np.ndarray | None:
+    """(68, 2) in dlib's order of the largest face, None where there is none."""
+    detector, predictor = _dlib()
+    faces = detector(picture, upsample)
+    if not faces:
+        return None
+    shape = predictor(picture, max(faces, key=lambda face: face.area()))
+    return np.array([(point.x, point.y) for point in shape.parts()], np.float64)
+
+
+@cache
+def _dlib() -> tuple[Any, Any]:
+    try:
+        import dlib
+    except ImportError as problem:
+        raise UserError(f"--mode face needs dlib ({problem}): pip install vid2vid[face]") from problem
+    package = find_spec("face_recognition_models")  # found, not imported: its import needs a setuptools of old
+    if package is None or package.origin is None:
+        raise UserError("--mode face needs the landmark model: pip install vid2vid[face]")
+    return dlib.get_frontal_face_detector(), dlib.shape_predictor(str(Path(package.origin).parent / MODEL))

@@ -1,0 +1,107 @@
+"""What Fréchet distances compare: named features of pictures and of clips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from zipfile import BadZipFile
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from util.errors import UserError
+from util.files import file_digest
+
+SCALES = 4  # of the weight-free statistics, each half the size of the one before
+ORIENTATIONS = 4
+PER_SCALE = 6 + ORIENTATIONS
+
+
+class Features(Protocol):
+    """name: under which its distance is reported. n_frames: of the clip that one vector describes; 1: a picture."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def n_frames(self) -> int: ...
+
+    def __call__(self, clip: Tensor) -> Tensor:
+        """(n_frames, 3, H, W) in [-1, 1] -> (D,)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Colours and edges by size and direction: needs no weights, and is no Inception distance (FID) or I3D one (FVD).
+
+    Of a clip it holds the mean of its frames' statistics, and how much those change from frame to frame."""
+
+    n_frames: int = 1
+
+    @property
+    def name(self) -> str:
+        return "frechet_statistics" if self.n_frames == 1 else "frechet_video_statistics"
+
+    def __call__(self, clip: Tensor) -> Tensor:
+        found = picture_statistics(clip)
+        if self.n_frames == 1:
+            return found[0]
+        return torch.cat([found.mean(0), found.diff(dim=0).abs().mean(0)])
+
+
+def picture_statistics(pictures: Tensor) -> Tensor:
+    """(N, 3, H, W) -> (N, SCALES * PER_SCALE): at each scale the mean and the deviation of grey, red-green and
+    yellow-blue, and the strength of grey's slopes in each direction. H and W: at least 2^SCALES."""
+    red, green, blue = pictures.unbind(1)
+    opponents = torch.stack([(red + green + blue) / 3, red - green, (red + green) / 2 - blue], 1)
+    found = []
+    for _ in range(SCALES):
+        found += [opponents.mean((2, 3)), opponents.std((2, 3)), _slopes(opponents[:, 0])]
+        opponents = F.avg_pool2d(opponents, 2)
+    return torch.cat(found, dim=1)
+
+
+def _slopes(grey: Tensor) -> Tensor:
+    """(N, H, W) -> (N, ORIENTATIONS) mean gradient length by its direction, modulo half a turn."""
+    x, y = grey[:, :-1].diff(dim=2), grey[:, :, :-1].diff(dim=1)
+    sector = (torch.atan2(y, x) / torch.pi * ORIENTATIONS).round().long() % ORIENTATIONS
+    length = torch.hypot(x, y)
+    return torch.stack([(length * (sector == k)).mean((1, 2)) for k in range(ORIENTATIONS)], 1)
+
+
+@dataclass(frozen=True)
+class ExportedFeatures:
+    """A network of the user's, as `torch.export.save` writes it: (1, 3, H, W), or with n_frames > 1 (1, 3, T, H, W),
+    in [-1, 1] -> (1, D). Its distance bears the file's name and digest: whether it is a published one is the user's to
+    know."""
+
+    path: Path
+    n_frames: int
+    network: Callable[[Tensor], Tensor]
+    device: torch.device
+
+    @property
+    def name(self) -> str:
+        kind = "frechet" if self.n_frames == 1 else "frechet_video"
+        return f"{kind}_{self.path.stem}_{file_digest(self.path)[:8]}"
+
+    @torch.no_grad()
+    def __call__(self, clip: Tensor) -> Tensor:
+        batch = clip if self.n_frames == 1 else clip.transpose(0, 1)[None]
+        return self.network(batch.to(self.device)).flatten()
+
+
+def load_features(path: Path | None, n_frames: int, device: torch.device, flag: str) -> Features:
+    """The network at `path`; without one the weight-free statistics. UserError names the flag."""
+    if path is None:
+        return Statistics(n_frames)
+    try:
+        network = torch.export.load(path).module().to(device)
+    except (RuntimeError, ValueError, OSError, BadZipFile) as problem:
+        raise UserError(f"{path}: not an exported network ({str(problem).splitlines()[0]}): write one with "
+                        f"torch.export.save(torch.export.export(...), FILE) ({flag})") from problem
+    return ExportedFeatures(path, n_frames, network, device)

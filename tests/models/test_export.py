@@ -1,0 +1,60 @@
+import warnings
+
+import pytest
+import torch
+
+from models.export import example_inputs, export_onnx, export_program, onnx_error, steps_of, torch_frames
+from models.synthesis import synthesise
+from models.synthesizer import Synthesizer
+from options import configs
+from tests.tiny import street_clip, tiny_networks, tiny_options
+from util.errors import UserError
+
+SIZE = 24, 16
+
+
+def painter(flags=""):
+    options = tiny_options(f"--label_nc 5 --n_scales_spatial 2 --no_first_img {flags}")
+    networks = tiny_networks(options).generator
+    return Synthesizer(networks, configs.synthesis(options))
+
+
+def test_exported_steps_in_a_row_are_the_frames_of_synthesis():
+    own, clip = painter(), street_clip(6, *reversed(SIZE))
+    expected = [made for _, made in synthesise(own.networks, [clip.frames(t, t + 1) for t in range(6)], own.first,
+                                               own.config, torch.device("cpu"))]
+    steps, encoded = steps_of(own), own.config.conditions.encode(clip)
+    conditions = [encoded[:, t:t + 3] for t in range(4)]
+    histories = tuple(torch.zeros_like(past) for past in example_inputs(own, 5, SIZE)[1:])
+    with torch.no_grad():
+        picture, *histories = steps["_first"](conditions[0], *histories)
+    torch.testing.assert_close(picture, expected[0], rtol=0, atol=0)
+    rest = torch_frames(steps[""], conditions[1:], tuple(histories))
+    for one, other in zip(rest, expected[1:], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("batch", ""), ("instance", "_first")])
+def test_onnxruntime_agrees_frame_by_frame(tmp_path, kind, suffix):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    own = painter(f"--norm {kind}")
+    example, module = example_inputs(own, 5, SIZE), steps_of(own)[suffix]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r".isinstance\(treespec", FutureWarning)  # torch's, of itself
+        export_onnx(module, example, tmp_path / "step.onnx")
+    assert onnx_error(module, tmp_path / "step.onnx", own, example) < 1 / 255
+
+
+def test_an_exported_program_computes_the_same(tmp_path):
+    own = painter()
+    example = example_inputs(own, 5, SIZE)
+    export_program(steps_of(own)[""], example, tmp_path / "step.pt2")
+    loaded = torch.export.load(tmp_path / "step.pt2").module()
+    for one, other in zip(loaded(*example), steps_of(own)[""](*example), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_sizes_that_would_be_padded_are_refused():
+    with pytest.raises(UserError, match=r"--size 25x16.*multiples of 8"):
+        example_inputs(painter(), 5, (25, 16))

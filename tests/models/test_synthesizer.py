@@ -1,0 +1,82 @@
+import doctest
+import weakref
+
+import pytest
+import torch
+
+from models import first_frame, synthesizer
+from models.synthesis import synthesise
+from models.synthesizer import Synthesizer
+from options import configs
+from options.loading import load_synthesizer, run_options
+from options.parsing import listing
+from tests.tiny import street_clip, tiny_networks, tiny_options
+from util.checkpoint import save_set
+from util.errors import UserError
+
+CPU = torch.device("cpu")
+
+
+def test_the_docstring_tells_the_truth():
+    found = doctest.testmod(synthesizer)
+    assert found.attempted >= 8 and found.failed == 0
+
+
+@pytest.mark.parametrize("flags", ["", "--no_first_img"])
+def test_steps_are_the_frames_of_synthesis_and_begin_anew_after_a_reset(flags):
+    options = tiny_options(f"--label_nc 5 --use_instance {flags}")
+    networks, clip = tiny_networks(options).generator, street_clip(6, 20, 28)
+    first = first_frame.zeros if flags else first_frame.real_pictures
+    frames = [clip.frames(t, t + 1) for t in range(6)]
+    expected = [made for _, made in synthesise(networks, frames, first, configs.synthesis(options), CPU)]
+    painter = Synthesizer(networks, configs.synthesis(options), first)
+    for _ in range(2):
+        stepped = [painter.step(f.condition[:, 0], f.picture[:, 0], f.instance[:, 0]) for f in frames]
+        assert stepped[:2] == [None, None]
+        for one, other in zip(stepped[2:], expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=0)
+        painter.reset()
+
+
+def test_streams_side_by_side_are_what_each_would_be_alone():
+    options = tiny_options("--label_nc 5 --no_first_img --norm instance")
+    networks, clip = tiny_networks(options).generator, street_clip(5, 16, 24, batch=2)
+    both, alone = (Synthesizer(networks, configs.synthesis(options)) for _ in range(2))
+    for t in range(5):
+        condition = clip.condition[:, t]
+        together, single = both.step(condition), alone.step(condition[1:])
+        if together is not None:
+            torch.testing.assert_close(together[1:], single, rtol=1e-4, atol=1e-5)
+
+
+def test_nothing_is_kept_of_past_frames():
+    options = tiny_options("--label_nc 5 --no_first_img")
+    painter = Synthesizer(tiny_networks(options).generator, configs.synthesis(options))
+    given = []
+    for _ in range(10):
+        condition = street_clip(1, 16, 24).condition[:, 0]
+        given.append(weakref.ref(condition))
+        painter.step(condition)
+        del condition
+    assert sum(reference() is not None for reference in given) <= 3
+
+
+def test_a_run_is_loaded_by_its_folder_alone(tmp_path):
+    options = tiny_options(f"--label_nc 5 --no_first_img --n_frames_G 2 --checkpoints_dir {tmp_path} --name run")
+    networks, clip = tiny_networks(options).generator, street_clip(3, 16, 24)
+    folder = tmp_path / "run"
+    save_set({folder / "latest_net_G0.pth": networks[0].state_dict()})
+    (folder / "opt.txt").write_text(listing(options))
+    loaded = load_synthesizer(run_options(folder, "--gpu_ids", "-1"))
+    assert loaded.config == configs.synthesis(options) and loaded.config.n_frames == 2
+    own = Synthesizer(networks, configs.synthesis(options))
+    for t in range(3):
+        one, other = loaded.step(clip.condition[:, t]), own.step(clip.condition[:, t])
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+    with pytest.raises(UserError, match=r"opt\.txt is not there"):
+        run_options(tmp_path)
+
+
+def test_real_first_pictures_are_asked_for_where_training_had_them(tmp_path):
+    (tmp_path / "opt.txt").write_text(listing(tiny_options("--label_nc 5")))
+    assert run_options(tmp_path, "--gpu_ids", "-1").use_real_img

@@ -1,0 +1,74 @@
+"""Pictures to a browser as they are made: multipart JPEG on localhost."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Condition, Thread
+from types import TracebackType
+
+import numpy as np
+from PIL import Image
+
+BOUNDARY = b"frame"
+
+
+class MjpegServer:
+    """Serves what `show` was given last, at `address`; a slow browser skips pictures, and slows nobody.
+
+    port: 0 for any that is free."""
+
+    def __init__(self, port: int) -> None:
+        self._newest = b""
+        self._number = 0
+        self._changed = Condition()
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
+        self._server.daemon_threads = True
+        self.address = f"http://127.0.0.1:{self._server.server_port}/"
+
+    def __enter__(self) -> MjpegServer:
+        Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def show(self, picture: np.ndarray) -> None:
+        """(H, W, 3) uint8 RGB."""
+        written = io.BytesIO()
+        Image.fromarray(picture).save(written, "JPEG")
+        with self._changed:
+            self._newest, self._number = written.getvalue(), self._number + 1
+            self._changed.notify_all()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _pictures(self) -> Iterator[bytes]:
+        seen = 0
+        while True:
+            with self._changed:
+                while self._number == seen:
+                    self._changed.wait()
+                newest, seen = self._newest, self._number
+            yield newest
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        pictures = self._pictures
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", f"multipart/x-mixed-replace; boundary={BOUNDARY.decode()}")
+                self.end_headers()
+                try:
+                    for jpeg in pictures():
+                        self.wfile.write(b"--%s\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n"
+                                         % (BOUNDARY, len(jpeg), jpeg))
+                except ConnectionError:
+                    self.close_connection = True  # the browser went away
+
+            def log_message(self, format: str, *args: object) -> None:
+                """A line for every request is not wanted."""
+
+        return Handler
