@@ -35,7 +35,8 @@ def main() -> None:
     first, reads_pictures = choose_first_pictures(configs.first_frame(options))
     synthesis = configs.synthesis(options)
     networks = build_generator(configs.generator(options))
-    load_generator(networks, configs.run_folder(options), options.which_epoch, options.use_ema)
+    print(*load_generator(networks, configs.run_folder(options), options.which_epoch, options.allow_partial,
+                          options.use_ema), sep="\n", file=say)
     networks.to(placement.device)
     readers = open_input(configs.source(options, reads_pictures), domain, configs.geometry(options), given,
                          folder / "input")

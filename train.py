@@ -9,9 +9,10 @@ from torch import device
 from tqdm import tqdm
 
 from data.checks import check_frames
-from data.clips import ClipDataset, make_loader, spread_frames
+from data.clips import ClipDataset, spread_frames
 from data.domain import Domain
 from data.inputs import open_input
+from data.loader import Desks, make_loader
 from data.pictures import read_picture
 from data.sampling import ClipPlan, Sampling, check_lengths, plan_epoch
 from data.sequences import find_sequences
@@ -24,7 +25,16 @@ from models.flow.cache import FlowCache
 from models.flow.fill import file_pairs, fill
 from models.networks import Networks, build_optimizers
 from models.perceptual import load_perceptual_loss
-from models.saving import RunState, load_pretrained, resume
+from models.replay import replay
+from models.saving import (
+    RunState,
+    guarding_saves,
+    last_saved,
+    load_pretrained,
+    read_state,
+    resume,
+    set_aside,
+)
 from models.schedule import ScheduleConfig, phase_at
 from models.teams import build_teams
 from models.temporal import PairsOf, flow_distances
@@ -33,6 +43,7 @@ from options.advice import memory_knobs
 from options.methods import METHODS
 from options.parsing import Options, listing, report
 from options.rules import unused
+from options.stored import differing
 from options.train import parse_train, training_parser
 from util.errors import reported
 from util.files import replacing
@@ -40,6 +51,7 @@ from util.journal import open_journal
 from util.placement import Placement, place
 from util.placement.memory import explaining_exhaustion
 from util.seeds import seed_everything
+from util.signals import stop_when_asked
 
 SURVEYED = 2000  # frames at most whose appearances are kept
 
@@ -83,7 +95,9 @@ def main() -> None:
     placement = place(configs.placement(options))
     seed_everything(options.seed)
     domain, folder, method = configs.domain(options), configs.run_folder(options), METHODS[options.model]
-    sequences = find_sequences(options.dataroot, options.phase, domain.streams(picture=True))
+    state = read_state(folder) if options.continue_train else None
+    notes = differing(state["options"], options) if state else []
+    sequences = find_sequences(options.dataroot, options.phase, domain.streams(picture=True), options.allow_links)
     lengths = [len(sequence) for sequence in sequences]
     sampling = configs.sampling(options, placement.n_gpus_gen, placement.processes.count)
     check_lengths([sequence.name for sequence in sequences], lengths, sampling.n_frames_G)
@@ -97,20 +111,27 @@ def main() -> None:
         networks.share_norms()
     optimizers = placement.steppers(build_optimizers(networks, configs.optimizer(options)), options.grad_clip)
     run = RunState(batch_size=sampling.batch_size)
-    fresh = []
-    if options.continue_train:
-        run = resume(folder, networks, optimizers)
+    if state:
+        run = resume(folder, state, networks, optimizers).with_batches_of(sampling.batch_size)
     elif options.load_pretrain:
-        fresh = load_pretrained(networks, options.load_pretrain, options.which_epoch)
+        notes += load_pretrained(networks, options.load_pretrain, options.which_epoch, options.allow_partial)
+    if run.epoch > schedule.last_epoch:
+        notes.append(f"all {schedule.last_epoch} epochs are done: raise --niter or --niter_decay to train on")
+    leads = placement.processes.leads and not options.dry_run
+    if leads and not state and not options.debug_replay:
+        notes += set_aside(folder)
     if placement.processes.leads:
-        announce(options, placement.reason, checked, why, *fresh)
+        announce(options, placement.reason, checked, why, *notes)
     teams = build_teams(placement, networks, perceptual, flow_for(options, reference, placement))
     trainer = method.trainer(
         networks, optimizers, teams, placement,
         config=configs.trainer(options, schedule, steps_per_epoch=len(plan_epoch(lengths, sampling, 1, 1))),
         journal=(open_journal(folder, options.name, options.display_winsize, not options.no_html, options.tf_log)
-                 if placement.processes.leads and not options.dry_run else None),
-        show=domain.show, evaluate=evaluator(options, domain, networks, reference, placement))
+                 if leads else None),
+        show=domain.show, evaluate=evaluator(options, domain, networks, reference, placement), stop=stop_when_asked())
+    if options.debug_replay:
+        print(*replay(trainer, options.debug_replay), sep="\n")
+        return
     if options.flow_cache and not reference.runs_in_workers:  # they will find there what they cannot estimate
         pairs = file_pairs([sequence.files["picture"] for sequence in sequences],
                            flow_distances(options.max_t_step, configs.temporal(options)))
@@ -119,14 +140,20 @@ def main() -> None:
                          options.flow_cache)
     dataset = ClipDataset(domain, sequences, configs.geometry(options), annotate)
     begin = RunState(epoch=schedule.last_epoch) if options.dry_run else run
+    desks = Desks.of(options.nThreads)
     clips = make_loader(dataset, batches(lengths, sampling, schedule, begin, placement), options.nThreads,
-                        pin=placement.pin_memory)
-    with explaining_exhaustion(memory_knobs(options)):
+                        pin=placement.pin_memory, desks=desks)
+    with guarding_saves(folder), desks.naming_the_dead(), explaining_exhaustion(memory_knobs(options)):
         if options.dry_run:
             print(trainer.rehearse(next(clips)))
             return
-        trainer.fit(clips, run)
-    if networks.encoder is not None and placement.processes.leads:
+        run = trainer.fit(clips, run)
+    if not leads:
+        return
+    if run.epoch <= schedule.last_epoch:
+        print(f"stopped as asked; {last_saved(folder)}; go on with the same flags and --continue_train")
+        return
+    if networks.encoder is not None:
         frames = spread_frames(domain, sequences, configs.geometry(options), SURVEYED)
         table = survey(networks.encoder, tqdm(frames, "appearances"), options.dataset_mode == "face", placement.device)
         save_appearances(folder, table, options.seed)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from data.domain import Domain, FrameMaps, Lead
 from data.geometry import Geometry, GeometryConfig, plan_geometry
@@ -44,6 +43,12 @@ class ClipDataset:
         files = tuple(sequence.paths(frame)["picture"] for frame in plan.frames)
         source = Source(files, _shown(geometry, lead, clip), geometry.flip)
         return replace(self.annotate(replace(clip, source=source)), source=None)
+
+    def files(self, plan: ClipPlan) -> str:
+        """First and last file that a clip is read from, in each folder, for people."""
+        sequence = self.sequences[plan.sequence]
+        first, last = sequence.paths(plan.frames[0]), sequence.paths(plan.frames[-1])
+        return ", ".join(f"{first[stream]} to {last[stream].name}" for stream in first)
 
 
 @dataclass(frozen=True)
@@ -80,53 +85,6 @@ def spread_frames(domain: Domain, sequences: Collection[Sequence], geometry: Geo
     count = min(most, len(frames))
     for sequence, frame in (frames[i * len(frames) // count] for i in range(count)):
         yield next(iter(SequenceReader(domain, sequence, geometry, start=frame)))
-
-
-def make_loader(dataset: ClipDataset, batches: Iterable[list[ClipPlan]], workers: int, pin: bool = False,
-                context: str | None = None) -> Iterator[Clip]:
-    """The clips of `batches`, in order, read ahead by `workers` processes that live until the last batch.
-
-    batches: may be endless; taken as they are needed. pin: page-locked memory, for a CUDA device.
-    context: how workers start (`fork`, `spawn`, `forkserver`; None: Python's choice).
-    UserError: of a frame that cannot be read, or of clips of unequal size in a batch.
-    """
-    own_seeds = torch.Generator()  # else the loader draws from the global one, and workers would change the run
-    loader: DataLoader[Clip | UserError] = DataLoader(
-        _Reporting(dataset), batch_sampler=batches, num_workers=workers, collate_fn=_collate, pin_memory=pin,
-        multiprocessing_context=context if workers else None, generator=own_seeds)
-    for clip in loader:
-        if isinstance(clip, UserError):
-            raise clip
-        yield clip
-
-
-@dataclass(frozen=True)
-class _Reporting(Dataset[Clip | UserError]):
-    """The user's faults travel as values: raised in a worker they would arrive wrapped in its traceback."""
-
-    dataset: ClipDataset
-
-    def __getitem__(self, plan: ClipPlan) -> Clip | UserError:
-        try:
-            return self.dataset[plan]
-        except UserError as fault:
-            return fault
-
-
-def _collate(items: list[Clip | UserError]) -> Clip | UserError:
-    for fault in items:
-        if isinstance(fault, UserError):
-            return fault
-    clips = [item for item in items if isinstance(item, Clip)]
-    for clip in clips:
-        if _size(clip) != _size(clips[0]):
-            return UserError(f"one batch holds {clips[0].names[0][0]} of {_size(clips[0])} and {clip.names[0][0]} of "
-                             f"{_size(clip)}: use --batchSize 1, or a --resize_or_crop that makes them equal")
-    return Clip.stack(clips)
-
-
-def _size(clip: Clip) -> str:
-    return f"{clip.condition.shape[-1]}x{clip.condition.shape[-2]}"
 
 
 def _shown(geometry: Geometry, lead: Lead, clip: Clip) -> tuple[float, float, float, float]:

@@ -37,6 +37,7 @@ class InputConfig:
     count: int = 300
     loop: bool = False
     max_sequences: float = float("inf")
+    allow_links: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ def open_input(config: InputConfig, domain: Domain, geometry: GeometryConfig, n_
 def _readers(root: Path, config: InputConfig, domain: Domain,
              geometry: GeometryConfig) -> Iterator[tuple[str, Iterable[Clip], int | None]]:
     prepared = root != config.dataroot  # then the frames before `start` are not there
-    sequences = find_sequences(root, "test" if prepared else config.phase, domain.streams(picture=config.picture))
+    sequences = find_sequences(root, "test" if prepared else config.phase, domain.streams(picture=config.picture),
+                               config.allow_links)
     for number, sequence in enumerate(sequences[:int(min(config.max_sequences, len(sequences)))]):
         start = config.start if number == 0 and not prepared else 0
         reader = SequenceReader(domain, sequence, geometry, start)

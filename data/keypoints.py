@@ -13,6 +13,9 @@ from util.errors import UserError
 
 FAR = 2**14  # px; farther out than any film frame is wide: the file is broken, and its curves would fill the memory
 
+LARGEST = 2**23  # bytes of a frame's keypoints; a person of OpenPose takes about 4000
+MOST_PEOPLE = 256
+
 FACE_POINTS = 68
 BODY_25, COCO_18, HAND, FACE_70 = 25, 18, 21, 70  # OpenPose's numbers of points
 COCO_IN_BODY_25 = (*range(8), *range(9, 19))  # where COCO-18 points stand in BODY_25, which has a middle hip as its 8th
@@ -60,6 +63,8 @@ def read_people(path: Path) -> list[Person]:
     people = found.get("people") if isinstance(found, dict) else None
     if not isinstance(people, list) or not all(isinstance(person, dict) for person in people):
         raise _not_openpose(path, "no list `people` of objects")
+    if len(people) > MOST_PEOPLE:
+        raise _not_openpose(path, f"{len(people)} people, more than {MOST_PEOPLE}")
     return [_person(path, person) for person in people]
 
 
@@ -102,6 +107,8 @@ def _as_body_25(coco: Points) -> Points:
 
 def read_text(path: Path) -> str:
     try:
+        if path.stat().st_size > LARGEST:
+            raise UserError(f"{path}: {path.stat().st_size} bytes, expected the keypoints of one frame: replace it")
         return path.read_text(encoding="utf-8-sig")
     except OSError as fault:
         raise UserError(f"{path}: cannot be read ({fault.strerror}): replace it") from fault

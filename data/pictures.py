@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from PIL import Image
 from torch import Tensor
 
 from util.errors import UserError
+
+FORMATS = ("PNG", "JPEG", "PPM", "BMP", "TIFF")  # what may hide behind those suffixes: no decoder else is tried
+LARGEST = 2**26  # pixels, 8192 x 8192; Pillow itself warns from a third more on
 
 # What Pillow's decoders raise on broken files: truncated data, bad chunks, absurd sizes.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
@@ -31,19 +35,28 @@ def open_picture(path: Path) -> Image.Image:
 
 def open_map(path: Path) -> Image.Image:
     """Decoded, in the mode it is stored in (L, P, I;16, I ...; RGB too: whoever expects ids checks that)."""
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except _BROKEN as fault:
-        raise UserError(f"{path}: not a picture that can be read ({_line(fault)}): replace it") from fault
+    with _opened(path) as image:
+        if image.format == "PNG":  # its checksums, which decoding does not look at
+            image.verify()
+    with _opened(path) as image:
+        image.load()
+        return image
 
 
 def picture_size(path: Path) -> tuple[int, int]:
     """(w, h) from the file's header, without decoding it."""
+    with _opened(path) as image:
+        return image.size
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Read as far as its header, which must promise a size that fits the memory."""
     try:
-        with Image.open(path) as image:
-            return image.size
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > LARGEST:
+                raise ValueError(f"{image.width}x{image.height}, more than {LARGEST} pixels")
+            yield image
     except _BROKEN as fault:
         raise UserError(f"{path}: not a picture that can be read ({_line(fault)}): replace it") from fault
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from data.domain import Stream
 from util.errors import UserError
+from util.text import is_plain_text
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,17 @@ class Sequence:
         return f"{self.name}/{next(iter(self.files.values()))[frame].stem}"
 
 
-def find_sequences(dataroot: Path | str, phase: str, streams: Mapping[str, Stream]) -> tuple[Sequence, ...]:
+def find_sequences(dataroot: Path | str, phase: str, streams: Mapping[str, Stream],
+                   allow_links: bool = False) -> tuple[Sequence, ...]:
     """The sequences under `{dataroot}/{phase}_{folder}` of every stream, matched by their sorted order (SPEC 2).
 
     A sequence is a leaf folder, or the stream's folder itself where that holds the files, and is named by its path in
-    the first stream. UserError: a missing or empty folder, or counts of sequences or frames that differ.
+    the first stream. allow_links: links inside those folders may lead out of the data root. UserError: a missing or
+    empty folder, counts of sequences or frames that differ, or a link or a name that is not to be trusted.
     """
     roots = {stream: Path(dataroot) / f"{phase}_{about.folder}" for stream, about in streams.items()}
-    folders = {stream: list(leaves(roots[stream], about)) for stream, about in streams.items()}
+    bounds = None if allow_links else Path(dataroot).resolve()
+    folders = {stream: list(leaves(roots[stream], about, bounds)) for stream, about in streams.items()}
     first = next(iter(streams))
     for stream, found in folders.items():
         _check_equal("sequence folders", roots[first], len(folders[first]), roots[stream], len(found))
@@ -51,14 +55,17 @@ Leaf = tuple[Path, tuple[Path, ...]]  # a folder and its frames
 def _sequence(root: Path, leaves: Mapping[str, Leaf]) -> Sequence:
     folder, frames = next(iter(leaves.values()))
     for other, files in leaves.values():
-        _check_equal("frames", folder, len(frames), other, len(files))
+        hint = _without_partner(frames, files) if len(files) != len(frames) else ""
+        _check_equal("frames", folder, len(frames), other, len(files), hint)
     name = root.name if folder == root else folder.relative_to(root).as_posix()
     return Sequence(name, {stream: files for stream, (_, files) in leaves.items()})
 
 
-def leaves(folder: Path, stream: Stream) -> Iterator[Leaf]:
+def leaves(folder: Path, stream: Stream, bounds: Path | None = None) -> Iterator[Leaf]:
     """The folder itself, or those of its subfolders, in natural order."""
     entries = _entries(folder)
+    for entry in entries:
+        _check_entry(entry, bounds)
     subfolders = [entry for entry in entries if entry.is_dir()]
     frames = tuple(entry for entry in entries if entry.suffix.lower() in stream.suffixes and not entry.is_dir())
     expected = f"expected frames ({' '.join(stream.suffixes)})"
@@ -74,7 +81,25 @@ def leaves(folder: Path, stream: Stream) -> Iterator[Leaf]:
     if frames:
         yield folder, frames
     for subfolder in subfolders:
-        yield from leaves(subfolder, stream)
+        yield from leaves(subfolder, stream, bounds)
+
+
+def _check_entry(entry: Path, bounds: Path | None) -> None:
+    """What may come from somebody else's archive: names that cannot be printed, links that lead elsewhere or in
+    circles. bounds: the resolved data root that links must not leave; None: they may."""
+    if not is_plain_text(entry.name):
+        raise UserError(f"{str(entry)!r}: its name holds a control character or bytes that are no text (UTF-8): "
+                        "rename it")
+    if entry.is_symlink():
+        try:
+            target = entry.resolve(strict=True)
+        except (OSError, RuntimeError):  # Python before 3.13 tells of circles by a RuntimeError
+            return  # broken: told of as a frame that is no file
+        if target in entry.parent.resolve().parents or target == entry.parent.resolve():
+            raise UserError(f"{entry}: a link to a folder that holds it: remove it")
+        if bounds is not None and not target.is_relative_to(bounds):
+            raise UserError(f"{entry}: a link to {target}, outside the data root {bounds}: give --allow_links if "
+                            "you made it, or put the files there")
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -92,7 +117,21 @@ def _natural(path: Path) -> tuple[list[str | int], str]:
     return [int(piece) if i % 2 else piece for i, piece in enumerate(pieces)], path.name
 
 
-def _check_equal(what: str, folder: Path, count: int, other: Path, other_count: int) -> None:
+def frame_numbers(path: Path) -> list[int]:
+    """The numbers that end the words of a file's name: [3, 294] of `frankfurt_000003_000294_leftImg8bit.png`."""
+    return [int(number) for number in re.findall(r"([0-9]+)(?![0-9A-Za-z])", path.stem)]
+
+
+def _without_partner(frames: tuple[Path, ...], others: tuple[Path, ...]) -> str:
+    """The first frame whose number no other file carries, in words."""
+    known = [{tuple(frame_numbers(path)) for path in files} for files in (frames, others)]
+    alone = [path for files, there in ((frames, known[1]), (others, known[0])) for path in files
+             if tuple(frame_numbers(path)) not in there]
+    return f" (no partner: {alone[0].name})" if alone else ""
+
+
+def _check_equal(what: str, folder: Path, count: int, other: Path, other_count: int,
+                 hint: str = "") -> None:
     if count != other_count:
         raise UserError(f"{folder} holds {count} {what}, {other} holds {other_count}: folders correspond by sorted "
-                        "order and need equal counts, add or remove what is missing")
+                        f"order and need equal counts, add or remove what is missing{hint}")

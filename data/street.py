@@ -25,11 +25,13 @@ class Street:
 
     label_nc: A holds label ids 0..label_nc - 1; 0: A is a colour (input_nc 3) or grey (input_nc 1) picture.
     use_instance: a third folder holds instance ids of 8, 16 or 32 bits.
+    ignore_label: an id beyond those that means unlabelled. Such pixels come as id label_nc, which has no channel.
     """
 
     label_nc: int
     input_nc: int
     use_instance: bool
+    ignore_label: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.label_nc <= 256:
@@ -73,10 +75,18 @@ class Street:
         if stream == "instance":
             return _open_ids(path, "instance ids are stored in one channel of 8, 16 or 32 bits: convert it")
         if stream == "condition" and self.label_nc:
-            return _check_labels(path, _open_ids(
-                path, "a label map is one channel of ids: convert it, or drop --label_nc to use colours as they are"),
-                self.label_nc)
+            return self._labels(path, _open_ids(
+                path, "a label map is one channel of ids: convert it, or drop --label_nc to use colours as they are"))
         return open_picture(path)
+
+    def _labels(self, path: Path, image: Image.Image) -> Image.Image:
+        """Ids 0..label_nc - 1, and label_nc where there is no label."""
+        if self.ignore_label is None:
+            return _check_labels(path, image, self.label_nc)
+        pixels = np.asarray(image).astype(np.int32)
+        unlabelled = pixels == self.ignore_label
+        _check_labels(path, Image.fromarray(np.where(unlabelled, 0, pixels)), self.label_nc)
+        return Image.fromarray(np.where(unlabelled, self.label_nc, pixels).astype(np.uint8))
 
     def condition(self, image: Image.Image, geometry: Geometry) -> Tensor:
         """(1, H, W) uint8 ids, or (input_nc, H, W) in [-1, 1]."""
@@ -104,6 +114,6 @@ def _check_labels(path: Path, image: Image.Image, label_nc: int) -> Image.Image:
     low, high = int(pixels.min()), int(pixels.max())
     if low < 0 or high >= label_nc:
         raise UserError(f"{path}: holds label {low if low < 0 else high}; --label_nc {label_nc} allows "
-                        f"0..{label_nc - 1}: map other ids into that range (255 often means unlabelled), "
-                        "or raise --label_nc")
+                        f"0..{label_nc - 1}: map other ids into that range, raise --label_nc, or give "
+                        f"--ignore_label {high} if that id means unlabelled")
     return image

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,8 +20,9 @@ from models.objectives import (
     motion_terms,
     perceptual_terms,
 )
+from models.rollout import History
 from models.single import Encoder
-from models.temporal import FrameGroups
+from models.temporal import FrameGroups, Memory, SeenFrame
 from util.clip import Clip
 from util.placement import Group, Placement, Slot
 from util.placement.replicas import Replicas, equal_runs
@@ -81,11 +82,41 @@ def _part(start: int, stop: int, device: torch.device) -> Callable[[Tensor], Ten
 
 
 @dataclass(frozen=True)
+class Past:
+    """What a window hands to the next: the generated pictures, and what the temporal discriminators remember."""
+
+    history: History | None
+    memory: Memory
+
+    def part(self, start: int, stop: int, device: torch.device) -> Past:
+        """Of clips start..stop-1 of the batch, on the device."""
+        def take(tensor: Tensor) -> Tensor:
+            return tensor[start:stop].to(device)
+
+        history = None if self.history is None else History(tuple(map(take, self.history.pictures)))
+        frames = {n: SeenFrame(take(f.real), take(f.fake), take(f.flow)) for n, f in self.memory.frames.items()}
+        return Past(history, Memory(self.memory.kept, frames))
+
+    @staticmethod
+    def join(parts: Sequence[Past]) -> Past:
+        """Of the whole batch, on the CPU."""
+        def joined(tensors: Iterable[Tensor]) -> Tensor:
+            return torch.cat([tensor.detach().cpu() for tensor in tensors])
+
+        histories = [part.history.pictures for part in parts if part.history is not None]
+        history = History(tuple(map(joined, zip(*histories, strict=True)))) if histories else None
+        frames = {n: SeenFrame(*(joined(getattr(part.memory.frames[n], name) for part in parts)
+                                 for name in ("real", "fake", "flow"))) for n in parts[0].memory.frames}
+        return Past(history, Memory(parts[0].memory.kept, frames))
+
+
+@dataclass(frozen=True)
 class Share:
-    """A team's clips of a batch, and what share of the batch they are."""
+    """A team's clips of a batch, from number `start` on, and what share of the batch they are."""
 
     team: Team
     clip: Clip
+    start: int
     weight: float
 
 
@@ -99,7 +130,7 @@ class Teams:
     def share(self, batch: Clip) -> list[Share]:
         """Equal runs of clips, the last teams without any where there are too few."""
         count = len(batch.names)
-        return [Share(team, batch.clips(start, stop), (stop - start) / count)
+        return [Share(team, batch.clips(start, stop), start, (stop - start) / count)
                 for team, (start, stop) in zip(self.members, equal_runs(count, len(self.members)), strict=False)]
 
 

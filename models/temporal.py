@@ -120,6 +120,9 @@ class SeenFrame:
     fake: Tensor
     flow: Tensor
 
+    def to(self, device: torch.device) -> SeenFrame:
+        return SeenFrame(self.real.to(device), self.fake.to(device), self.flow.to(device))
+
 
 @dataclass(frozen=True)
 class Memory:

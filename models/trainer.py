@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from tqdm import tqdm
 from models.appearance import encoded
 from models.conditions import ConditionConfig, pad_clip
 from models.flow.reference import reference_flow
+from models.guard import NotFinite, check_gradients, checked_losses
 from models.networks import Networks, player_of, set_learning_rates
 from models.objectives import (
     ObjectiveConfig,
@@ -26,17 +28,17 @@ from models.objectives import (
     sum_of,
     temporal_terms,
 )
+from models.replay import Moment, save_moment
 from models.rollout import History, RolloutConfig, rollout_in_turn
-from models.saving import RunState, save_epoch, save_latest
+from models.saving import RunState, drop_epochs, save_epoch, save_latest
 from models.schedule import Phase, ScheduleConfig, phase_at
-from models.teams import Share, Team, Teams, picture_terms
+from models.teams import Past, Share, Team, Teams, picture_terms
 from models.temporal import FrameGroups, Memory, SeenFrame, TemporalConfig, group_frames, neighbours
 from models.visuals import visuals
 from util.clip import Clip, Flow
 from util.errors import UserError
 from util.journal import Journal
 from util.placement import Placement
-from util.placement.processes import Processes
 from util.placement.stepping import Stepper
 
 Players = dict[str, Terms]  # "D" (single pictures, motion, faces), "D_T0", ...: what was computed beside each
@@ -45,8 +47,8 @@ Players = dict[str, Terms]  # "D" (single pictures, motion, faces), "D_T0", ...:
 @dataclass(frozen=True)
 class TrainerConfig:
     """steps_per_epoch: batches. begin_with_zeros: `no_first_img`, the network paints the first pictures itself.
-    save_latest_freq, print_freq, display_freq: in clips; save_epoch_freq, eval_freq: in epochs. ema: half-life of the
-    averaged generator in steps, None for none."""
+    save_latest_freq, print_freq, display_freq: in clips; save_epoch_freq, eval_freq: in epochs. keep: epochs whose
+    weights stay, None for all. ema: half-life of the averaged generator in steps, None for none."""
 
     conditions: ConditionConfig
     objectives: ObjectiveConfig
@@ -61,16 +63,9 @@ class TrainerConfig:
     display_freq: int = 100
     save_latest_freq: int = 1000
     save_epoch_freq: int = 1
+    keep: int | None = None
     eval_freq: int = 0
     ema: float | None = None
-
-
-@dataclass(frozen=True)
-class Past:
-    """What a window hands to the next: the generated pictures, and what the temporal discriminators remember."""
-
-    history: History | None
-    memory: Memory
 
 
 @dataclass(frozen=True)
@@ -94,7 +89,8 @@ class Trained:
 @dataclass(frozen=True)
 class Trainer:
     """journal: None in processes that do not lead. show: a condition (C, H, W) as a picture. evaluate: figures of the
-    networks as they stand, SSIM among them, by synthesis of held-out clips; None with eval_freq 0."""
+    networks as they stand, SSIM among them, by synthesis of held-out clips; None with eval_freq 0. stop: set by whoever
+    wants the run to save and end after its step."""
 
     networks: Networks
     optimizers: dict[str, Stepper]
@@ -104,28 +100,43 @@ class Trainer:
     journal: Journal | None
     show: Callable[[Tensor], np.ndarray]
     evaluate: Callable[[], Mapping[str, float]] | None = None
+    stop: Event = field(default_factory=Event)
 
     # the run
 
-    def fit(self, clips: Iterator[Clip], run: RunState) -> None:
-        """Trains from `run` to the last epoch. clips: the batches from there on, in order."""
-        while run.epoch <= self.config.schedule.last_epoch:
+    def fit(self, clips: Iterator[Clip], run: RunState) -> RunState:
+        """Trains from `run` to the last epoch, or until `stop`; returns where the run then stands, saved.
+        clips: the batches from there on, in order."""
+        while run.epoch <= self.config.schedule.last_epoch and not self.asked_to_stop():
             phase = phase_at(run.epoch, self.config.schedule)
             set_learning_rates(self.optimizers, phase.lr_factor)
-            done = self.train_epoch(clips, run, phase)
-            if self.evaluate is not None and done.epoch % self.config.eval_freq == 0:
-                done = self.assess(done, self.evaluate())
-            run = replace(done, epoch=done.epoch + 1, step=0)
-            if done.epoch % self.config.save_epoch_freq == 0:
-                self.save(run, str(done.epoch))
+            run = self.train_epoch(clips, run, phase)
+            if run.step >= self.config.steps_per_epoch:
+                run = self.end_epoch(run)
         self.save(run)
+        return run
+
+    def end_epoch(self, run: RunState) -> RunState:
+        """Its figures, weights and state, as far as it is their turn; the start of the next."""
+        if self.evaluate is not None and run.epoch % self.config.eval_freq == 0:
+            run = self.assess(run, self.evaluate())
+        following = replace(run, epoch=run.epoch + 1, step=0)
+        if run.epoch % self.config.save_epoch_freq == 0:
+            self.save(following, str(run.epoch))
+        return following
+
+    def asked_to_stop(self) -> bool:
+        """All processes stop after the same step, whichever was asked."""
+        return self.placement.processes.anywhere(self.stop.is_set(), self.placement.device)
 
     def train_epoch(self, clips: Iterator[Clip], run: RunState, phase: Phase) -> RunState:
-        """The rest of an epoch, batch by batch; returns where the run then stands."""
+        """The rest of an epoch, batch by batch, as far as `stop` lets it; returns where the run then stands."""
         steps = self.config.steps_per_epoch
         with tqdm(total=steps, initial=run.step, desc=f"epoch {run.epoch}/{self.config.schedule.last_epoch}",
                   unit="batch", dynamic_ncols=True, disable=self.journal is None) as bar:
             for step in range(run.step, steps):
+                if self.asked_to_stop():
+                    break
                 began = time.perf_counter()
                 trained = self.train_clip(next(clips), phase)
                 run = replace(run, step=step + 1)
@@ -150,11 +161,16 @@ class Trainer:
 
     def train_clip(self, batch: Clip, phase: Phase) -> Trained:
         """All windows of a batch of clips, each followed by a step; every team keeps the past of its own clips."""
-        shares = self.teams.share(pad_clip(batch, self.config.size_multiple))
+        batch = pad_clip(batch, self.config.size_multiple)
+        shares = self.teams.share(batch)
         pasts = [Past(None, Memory.empty(self.config.temporal)) for _ in shares]
         windows = zip(*(share.clip.windows(self.config.schedule.n_frames_G) for share in shares), strict=True)
         for number, parts in enumerate(windows):
-            trained, pasts = self.train_window(shares, parts, number * batch.load, phase, pasts)
+            start = number * batch.load
+            try:
+                trained, pasts = self.train_window(shares, parts, start, phase, pasts)
+            except NotFinite as fault:
+                raise self.stopped_by(fault, parts, Moment(phase.epoch, start, batch, Past.join(pasts))) from None
         return trained
 
     def train_window(self, shares: Sequence[Share], windows: Sequence[Clip], start: int, phase: Phase,
@@ -166,7 +182,7 @@ class Trainer:
         players = {player: mean_of([(part.players[player], share.weight)
                                     for part, share in zip(seen, shares, strict=True)], self.placement.device)
                    for player in seen[0].players}
-        losses = self.update(players, windows, phase)
+        losses = self.update(players, phase)
         return Trained(losses, windows[0], seen[0].window), [part.past for part in seen]
 
     # a window
@@ -241,12 +257,15 @@ class Trainer:
 
     # a step
 
-    def update(self, players: Players, windows: Sequence[Clip], phase: Phase) -> dict[str, float]:
-        """One step of G, D and every D_T that had groups, on gradients computed before any of them moved."""
-        losses = checked_losses(players, windows, self.placement.processes)
+    def update(self, players: Players, phase: Phase) -> dict[str, float]:
+        """One step of G, D and every D_T that had groups, on gradients computed before any of them moved. NotFinite:
+        no step was made."""
+        losses = checked_losses(players, self.placement.processes)
         self.backward("G", sum_of(t for terms in players.values() for t in terms.generator.values()), phase)
         for player, terms in players.items():
             self.backward(player, sum_of(terms.discriminator.values()) / 2, phase)
+        if not self.placement.precision.scales:
+            check_gradients(self.networks, losses)
         for player in ("G", *players):
             self.optimizers[player].step()
         self.teams.replicas.keep_statistics()
@@ -304,19 +323,16 @@ class Trainer:
             return
         if epoch is not None:
             save_epoch(self.config.folder, epoch, self.networks)
+            if self.config.keep is not None:
+                drop_epochs(self.config.folder, self.config.keep)
         save_latest(self.config.folder, self.networks, self.optimizers, run, self.config.options)
 
-
-def checked_losses(players: Players, windows: Sequence[Clip], processes: Processes) -> dict[str, float]:
-    """All terms as numbers (one transfer from the device), the mean of all processes. UserError
-    names what is not finite, before any step."""
-    named = {name: value for terms in players.values() for side in (terms.generator, terms.discriminator)
-             for name, value in side.items()}
-    values = torch.stack(list(named.values()))
-    processes.average([values])
-    losses = dict(zip(named, values.tolist(), strict=True))
-    if broken := [f"{name} is {value}" for name, value in losses.items() if not math.isfinite(value)]:
-        clips = "; ".join(f"{names[0]} to {names[-1]}" for window in windows for names in window.names)
-        raise UserError(f"training stopped before the step: {', '.join(broken)} on {clips}: resume from the last save "
-                        "with a smaller --lr, or look at these frames")
-    return losses
+    def stopped_by(self, fault: NotFinite, windows: Sequence[Clip], moment: Moment) -> UserError:
+        """What to tell, once everything that the step was computed from is kept."""
+        path = self.config.folder / "not_finite.pth"
+        if self.placement.processes.leads:
+            save_moment(path, moment, self.networks, self.config.options)
+        frames = "; ".join(", ".join(names) for window in windows for names in window.names)
+        return UserError(f"training stopped before the step: {fault}, on {frames}: look at these frames, repeat the "
+                         f"step with the same flags and --debug_replay {path}, or go on from the last save "
+                         "(--continue_train) with a smaller --lr")

@@ -68,6 +68,9 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--max_dataset_size", type=limit, default=float("inf"), metavar="N",
                        help="at most so many clips an epoch (train) or sequences (test)")
     group.add_argument("--label_nc", type=int, default=0, help="number of labels; 0: the condition is a picture")
+    group.add_argument("--allow_links", action="store_true", help="let links in the data lead out of dataroot")
+    group.add_argument("--ignore_label", type=int, metavar="ID",
+                       help="an id beyond label_nc that means unlabelled (often 255): its pixels have no label")
     group.add_argument("--input_nc", type=int, default=3, help="channels of a condition without labels")
     group.add_argument("--output_nc", type=int, default=3, help="channels of the pictures: 3")
     group.add_argument("--use_instance", action="store_true", help="add the edges of instance maps to the condition")
@@ -116,6 +119,8 @@ def add_generator_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--fg_labels", type=int_list, default=(26,), metavar="IDS", help="labels of the foreground")
     group.add_argument("--load_pretrain", type=Path, metavar="DIR",
                        help="start from the weights of another run, or of a coarser stage")
+    group.add_argument("--allow_partial", action="store_true",
+                       help="load what fits of weights of other networks (test, or --load_pretrain), and say how much")
 
 
 def add_first_frame_flags(parser: argparse.ArgumentParser) -> None:

@@ -25,7 +25,7 @@ from models.single import EncoderConfig, SingleConfig
 from models.synthesis import SynthesisConfig
 from models.temporal import TemporalConfig
 from models.trainer import TrainerConfig
-from options.parsing import Options, listing
+from options.parsing import Options, option_texts
 from options.rules import composes, encodes, is_train, trains_single
 from util.placement import PlacementConfig
 
@@ -36,11 +36,6 @@ def run_folder(o: Options) -> Path:
 
 def results_folder(o: Options) -> Path:
     return o.results_dir / o.name / f"{o.phase}_{o.which_epoch}"
-
-
-def option_texts(o: Options) -> dict[str, str]:
-    """As they stand in `opt.txt`."""
-    return dict(line.split(": ", 1) for line in listing(o).splitlines())
 
 
 def placement(o: Options) -> PlacementConfig:
@@ -58,7 +53,8 @@ def domain(o: Options) -> Domain:
     if o.dataset_mode == "pose":
         return Pose(densepose=not o.openpose_only, openpose=not o.densepose_only, basic_points=o.basic_point_only,
                     remove_face_labels=o.remove_face_labels, drop_prob=o.random_drop_prob, people=o.people)
-    return Street(label_nc=o.label_nc, input_nc=o.input_nc, use_instance=o.use_instance)
+    return Street(label_nc=o.label_nc, input_nc=o.input_nc, use_instance=o.use_instance,
+                  ignore_label=o.ignore_label)
 
 
 def geometry(o: Options) -> GeometryConfig:
@@ -70,12 +66,12 @@ def source(o: Options, reads_pictures: bool) -> InputConfig:
     """reads_pictures: whether the first pictures need the real ones."""
     return InputConfig(dataroot=o.dataroot, phase=o.phase, video=o.input, size=o.input_size, picture=reads_pictures,
                        start=o.start_frame, count=o.how_many, loop=o.loop and o.input != "-",
-                       max_sequences=o.max_dataset_size)
+                       max_sequences=o.max_dataset_size, allow_links=o.allow_links)
 
 
 def held_out(o: Options) -> InputConfig:
     """The clips that `--eval_freq` synthesises."""
-    return InputConfig(dataroot=o.dataroot, phase=o.eval_phase, picture=True)
+    return InputConfig(dataroot=o.dataroot, phase=o.eval_phase, picture=True, allow_links=o.allow_links)
 
 
 def sampling(o: Options, n_gpus_gen: int, n_processes: int = 1) -> Sampling:
@@ -165,7 +161,7 @@ def trainer(o: Options, schedule: ScheduleConfig, steps_per_epoch: int) -> Train
         steps_per_epoch=steps_per_epoch, begin_with_zeros=o.no_first_img, size_multiple=size_multiple(o),
         folder=run_folder(o), options=option_texts(o), print_freq=every or o.print_freq,
         display_freq=every or o.display_freq, save_latest_freq=o.save_latest_freq, save_epoch_freq=o.save_epoch_freq,
-        eval_freq=o.eval_freq, ema=None if trains_single(o) else o.ema)
+        eval_freq=o.eval_freq, keep=o.keep, ema=None if trains_single(o) else o.ema)
 
 
 def first_frame(o: Options) -> FirstFrameConfig:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from options.rules import check
 from util.errors import UserError
+from util.text import is_plain_text
 
 
 class Options(argparse.Namespace):
@@ -32,9 +34,21 @@ class Parser(argparse.ArgumentParser):
 
 def parse(parser: Parser, argv: Sequence[str] | None) -> Options:
     """Options that hold together; UserError names the flags that do not."""
+    argv = sys.argv[1:] if argv is None else argv
+    for argument in argv:
+        if not is_plain_text(argument):
+            raise UserError(f"the argument {argument!r} holds bytes that are no text (UTF-8) or a control character: "
+                            "rename the file or correct the flag")
     options = Options(vars(parser.parse_args(argv)))
     check(options)
     return options
+
+
+def given(parser: Parser, argv: Sequence[str]) -> dict[str, Any]:
+    """The flags that stand in `argv`, with their values."""
+    absent = object()
+    blank = argparse.Namespace(**dict.fromkeys(vars(parser.parse_args([])), absent))
+    return {key: value for key, value in vars(parser.parse_args(argv, blank)).items() if value is not absent}
 
 
 def _text(value: object) -> str:
@@ -44,6 +58,11 @@ def _text(value: object) -> str:
 def listing(options: Options) -> str:
     """`key: value` lines, sorted: the `opt.txt` of a run."""
     return "".join(f"{key}: {_text(value)}\n" for key, value in sorted(vars(options).items()))
+
+
+def option_texts(options: Options) -> dict[str, str]:
+    """The same by key."""
+    return {key: _text(value) for key, value in vars(options).items()}
 
 
 def saved_flags(text: str, parser: Parser) -> list[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import operator
 from collections.abc import Callable, Iterator
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from util.errors import UserError
@@ -20,10 +22,15 @@ AT_LEAST = {
     "clips_per_epoch": 1, "num_D": 1, "n_layers_D": 1, "n_frames_D": 2, "n_scales_temporal": 0, "lambda_feat": 0,
     "lambda_F": 0, "lambda_T": 0, "random_drop_prob": 0, "how_many": 1, "start_frame": 0, "fps": 1,
     "display_winsize": 16, "seed": 0, "eval_freq": 0, "eval_frames": 1, "feat_num": 1, "nef": 1, "n_downsample_E": 1,
-    "ema": 1, "grad_clip": 0, "r1": 0,
+    "keep": 1, "ema": 1, "grad_clip": 0, "r1": 0,
 }
-AT_MOST = {"random_drop_prob": 1, "beta1": 0.999, "seed": 2**31 - 1, "lr": 1, "lambda_feat": 1e6, "lambda_F": 1e6,
-           "lambda_T": 1e6, "fps": 1000}
+AT_MOST = {  # beyond these lies a slip of the keyboard, which would fill the memory
+    "random_drop_prob": 1, "beta1": 0.999, "seed": 2**31 - 1, "lr": 1, "lambda_feat": 1e6, "lambda_F": 1e6,
+    "lambda_T": 1e6, "fps": 1000, "ngf": 4096, "ndf": 4096, "n_blocks": 1000, "n_downsample_G": 8,
+    "n_scales_spatial": 8, "n_blocks_local": 1000, "n_frames_G": 128, "n_frames_D": 128, "n_layers_D": 16, "num_D": 16,
+    "n_scales_temporal": 8, "loadSize": 2**14, "fineSize": 2**14, "batchSize": 4096, "nThreads": 1024,
+    "input_nc": 1024, "clips_per_epoch": 10**7, "display_winsize": 2**14, "niter": 10**6, "niter_decay": 10**6,
+}
 
 
 def condition_channels(options: Options) -> int | None:
@@ -89,7 +96,12 @@ def _gpus(o: Options) -> list[str]:
     return (o.gpu_ids or "0").split(",")
 
 
+def _leaves_its_folder(o: Options) -> bool:
+    return not o.name or ".." in PurePath(o.name).parts or PurePath(o.name).is_absolute()
+
+
 REFUSED = (
+    Refusal(_leaves_its_folder, "--name {name}: expected the name of a folder inside --checkpoints_dir"),
     Refusal(lambda o: o.output_nc != 3, "--output_nc {output_nc}: pictures have 3 channels (RGB); leave the flag out"),
     Refusal(lambda o: o.model == "single" and not is_train(o), "--model single is trained with train.py; test.py makes "
             "videos: give it that network with --single_G, to paint the first pictures"),
@@ -111,6 +123,11 @@ REFUSED = (
     Refusal(lambda o: o.dataset_mode in ("temporal", "test") and not o.label_nc and o.input_nc not in (1, 3),
             "--input_nc {input_nc}: conditions that are pictures have 3 channels (RGB) or 1 (grey); label maps need "
             "--label_nc"),
+    Refusal(lambda o: o.ignore_label is not None and 0 <= o.ignore_label < o.label_nc,
+            "--ignore_label {ignore_label} is one of the labels 0 to N-1 of --label_nc {label_nc}: lower that, or "
+            "leave the flag out"),
+    Refusal(lambda o: o.ignore_label is not None and o.label_nc > 255,
+            "--ignore_label needs room in 8 bits: --label_nc {label_nc} must be 255 or less"),
     Refusal(lambda o: o.fg and not o.label_nc, "--fg needs label maps: give --label_nc, or leave out --fg"),
     Refusal(lambda o: o.fg and (not o.fg_labels or max(o.fg_labels) >= o.label_nc or min(o.fg_labels) < 0),
             "--fg_labels {fg_labels} are not all labels 0 to N-1 of --label_nc {label_nc}"),
@@ -161,6 +178,7 @@ def _always(_: Options) -> bool:
 UNUSED = (
     *(Unused(flag, _always, "accepted for old scripts, without effect") for flag in (
         "pool_size", "aspect_ratio", "ntest", "display_id", "local_rank")),
+    Unused("ignore_label", lambda o: not o.label_nc, "only label maps have labels"),
     Unused("feat_num", lambda o: not encodes(o), "it needs --label_feat, or --netG ..._with_features"),
     *(Unused(flag, lambda o: not (is_train(o) and encodes(o)), "it is of the encoder, which only training with "
              "--label_feat or --netG ..._with_features needs") for flag in ("nef", "n_downsample_E")),
@@ -196,6 +214,8 @@ UNUSED = (
     Unused("vgg_weights", lambda o: is_train(o) and o.no_vgg, "--no_vgg leaves the loss out"),
     Unused("load_pretrain", lambda o: is_train(o) and o.continue_train, "--continue_train goes on where it stood"),
     Unused("load_pretrain", lambda o: not is_train(o), "test.py loads the run itself"),
+    Unused("allow_partial", lambda o: is_train(o) and (o.continue_train or not o.load_pretrain),
+           "in training it is for --load_pretrain"),
     Unused("input_size", lambda o: not is_train(o) and o.input != "-", "only --input - needs it"),
     Unused("side_by_side", lambda o: not is_train(o) and o.output is None, "it needs --output"),
     Unused("loop", lambda o: not is_train(o) and o.input == "-", "a pipe cannot be read again"),
@@ -208,10 +228,10 @@ UNUSED = (
 
 
 def out_of_range(options: Options) -> Iterator[str]:
-    for flags, fits, words in ((AT_LEAST, float.__ge__, "at least"), (AT_MOST, float.__le__, "at most")):
+    for flags, fits, words in ((AT_LEAST, operator.ge, "at least"), (AT_MOST, operator.le, "at most")):
         for flag, bound in flags.items():
             value = getattr(options, flag, None)
-            if value is not None and not fits(float(value), float(bound)):
+            if value is not None and not fits(value, bound):
                 yield f"--{flag} {value}: expected {words} {bound}"
 
 

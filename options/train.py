@@ -36,6 +36,7 @@ def add_progress_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--print_freq", type=int, default=100, help="losses to loss_log.txt")
     group.add_argument("--save_latest_freq", type=int, default=1000, help="save the latest state")
     group.add_argument("--save_epoch_freq", type=int, default=1, metavar="EPOCHS", help="save an epoch's weights")
+    group.add_argument("--keep", type=int, metavar="N", help="keep the weights of the last N epochs only; default: all")
     group.add_argument("--eval_freq", type=int, default=0, metavar="EPOCHS",
                        help="after so many, synthesise held-out clips as test.py does, log how good they are, and keep "
                             "the best weights as `best`; 0: never")
@@ -43,6 +44,8 @@ def add_progress_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--eval_frames", type=int, default=30, help="of each held-out sequence, at most")
     group.add_argument("--no_html", action="store_true", help="no page")
     group.add_argument("--continue_train", action="store_true", help="go on where the run's saved state stands")
+    group.add_argument("--debug_replay", type=Path, metavar="FILE",
+                       help="repeat the step at which a run stopped on a number that was not finite, from what it left")
     group.add_argument("--which_epoch", default="latest", help="weights that --load_pretrain takes: latest or an epoch")
 
 

@@ -24,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.flow_cache is None:
         raise UserError("--flow_cache is not given: name the folder to fill, and give it to train.py too")
     device = place(PlacementConfig(options.gpu_ids)).device
-    sequences = find_sequences(options.dataroot, options.phase, configs.domain(options).streams(picture=True))
+    sequences = find_sequences(options.dataroot, options.phase, configs.domain(options).streams(picture=True),
+                               options.allow_links)
     reference, why = choose_flow(configs.flow(options), device)
     print(why)
     pairs = file_pairs([sequence.files["picture"] for sequence in sequences],

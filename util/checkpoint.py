@@ -3,46 +3,93 @@
 from __future__ import annotations
 
 import pickle
+import struct
+import warnings
+import zipfile
+import zlib
 from collections.abc import Mapping
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
 
 from util.errors import UserError
-from util.files import replacing
+from util.files import write_together
+from util.text import is_plain_text
+
+# What torch, its unpickler and zipfile raise on files that are broken or made to break them.
+_BROKEN = (pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, EOFError, ValueError,
+           KeyError, TypeError, AttributeError, IndexError, AssertionError, OverflowError, MemoryError,
+           NotImplementedError, ImportError, OSError)
+_HINT = "give the flags that it was trained with (ngf, n_blocks, n_scales_spatial, norm, ...)"
 
 
-def save_set(files: Mapping[Path, object]) -> None:
-    """Files that belong together: none takes its place before all of them are written."""
-    with ExitStack() as stack:
-        for path, content in files.items():
-            torch.save(content, stack.enter_context(replacing(path)))
+def save_set(folder: Path, files: Mapping[str, object]) -> None:
+    """Files that belong together, all replaced or none (`util.files.write_together`). Text is written as it is,
+    anything else as torch does. OSError: nothing was replaced."""
+    write_together(folder, {name: partial(_write, content) for name, content in files.items()})
+
+
+def _write(content: object, file: BinaryIO) -> None:
+    if isinstance(content, str):
+        file.write(content.encode())
+        return
+    try:
+        torch.save(content, file)
+    except RuntimeError as fault:  # torch's writer, which closes an archive that the disk did not take
+        if isinstance(fault.__context__, OSError):
+            raise fault.__context__ from None
+        raise
 
 
 def read_file(path: Path, flag: str) -> dict[str, Any]:
-    """A saved dict of tensors, numbers and text. Nothing in it is executed. UserError names the flag to mend."""
+    """A saved dict of tensors, numbers and text. Nothing in it is executed, and what it says of its sizes is checked
+    before any memory is given. UserError names the flag to mend."""
     if not path.is_file():
         raise UserError(f"{path} is not there: give an existing file ({flag})")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as problem:
+        _check_archive(path)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")  # which says nothing to whoever reads a file
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except _BROKEN as problem:
         reason = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
-        raise UserError(f"{path} is not a file of weights: {reason} ({flag})") from None
+        raise UserError(f"{path} is not a file of weights, or broken: {reason} ({flag})") from None
     if not isinstance(state, dict):
         raise UserError(f"{path} holds a {type(state).__name__}, expected a dict of weights ({flag})")
     return state
 
 
 def read_weights(path: Path, flag: str) -> dict[str, Tensor]:
-    """A file with one network's state dict. UserError names what is none."""
+    """As `read_file`, and every entry is a plain tensor under a name."""
     state = read_file(path, flag)
     for key, value in state.items():
-        if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise UserError(f"{path} holds {key!r} -> {type(value).__name__}, expected named weights only ({flag})")
+        if not isinstance(key, str) or not is_plain_text(key) or not _is_plain(value):
+            raise UserError(f"{path} holds {key!r}: {type(value).__name__}, expected tensors of numbers by name "
+                            f"({flag})")
     return state
+
+
+def _is_plain(value: object) -> bool:
+    return (isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+            and not value.is_complex() and not value.is_quantized)
+
+
+def _check_archive(path: Path) -> None:
+    """The checksums of torch's zip files, which torch itself does not look at. Its entries lie there uncompressed and
+    apart; others are made to fill the memory. ValueError says what is wrong. Older files have no checksums."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise ValueError("it is compressed, which torch.save never does")
+        if sum(entry.file_size for entry in entries) > path.stat().st_size:
+            raise ValueError("it claims to hold more than it is long")
+        if damaged := archive.testzip():
+            raise ValueError(f"the checksum of {damaged} does not fit: it was damaged on its way")
 
 
 def _listed(title: str, names: list[str]) -> str:
@@ -60,12 +107,22 @@ def differences(network: nn.Module, state: Mapping[str, Tensor]) -> str:
     return "; ".join(filter(None, found))
 
 
-def load_state(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Strictly: UserError lists what is missing, unexpected or of another shape."""
+def load_state(network: nn.Module, state: Mapping[str, Tensor], source: str, hint: str = "") -> None:
+    """Strictly: UserError lists what is missing, unexpected or of another shape. hint: which flags would explain it."""
     if wrong := differences(network, state):
-        raise UserError(f"the weights of {source} are another network's: {wrong}: "
-                        "give the flags that it was trained with (ngf, n_blocks, n_scales_spatial, norm, ...)")
+        raise UserError(f"the weights of {source} are another network's: {wrong}: {hint or _HINT}")
     network.load_state_dict(dict(state))
+
+
+def load_partial(network: nn.Module, state: Mapping[str, Tensor], source: str) -> str:
+    """What fits by name and shape, and the count of that in words. UserError where nothing does."""
+    own = network.state_dict()
+    fitting = {key: state[key] for key, value in own.items() if key in state and state[key].shape == value.shape}
+    if not fitting:
+        raise UserError(f"{source}: none of its {len(state)} weights fits: {_HINT}")
+    network.load_state_dict(own | fitting)
+    return (f"{source}: {len(fitting)} of {len(own)} weights loaded, {len(own) - len(fitting)} start fresh, "
+            f"{len(state) - len(fitting)} of the file unused (--allow_partial)")
 
 
 def load_weights(network: nn.Module, path: Path, flag: str) -> None:

@@ -1,12 +1,18 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, alone or as a set."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+from util.errors import UserError
+
+JOURNAL = ".saved.json"  # names of a set whose files are all written but may still lie under their temporary names
 
 
 @contextmanager
@@ -22,6 +28,69 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_together(folder: Path, files: Mapping[str, Callable[[BinaryIO], None]]) -> None:
+    """Files of one folder that belong together, each by the function that writes it.
+
+    Whatever ends the program, and whenever: `settle` then leaves all of the old files or all of the new ones, for a
+    journal says when the new ones are complete. One process at a time. OSError: nothing was replaced.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    settle(folder)
+    with ExitStack() as failed:
+        for name, write in files.items():
+            failed.callback(_temporary(folder, name).unlink, missing_ok=True)
+            with _temporary(folder, name).open("wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+        with replacing(folder / JOURNAL) as journal:
+            journal.write_text(json.dumps(list(files)))
+        failed.pop_all()  # from here on the new files count
+    settle(folder)
+
+
+def settle(folder: Path) -> None:
+    """Finishes what `write_together` had written whole when it was cut short; to be called before its files are read.
+
+    Does nothing on a folder without a journal. UserError: a journal that names anything outside its folder.
+    """
+    journal = folder / JOURNAL
+    if not journal.is_file():
+        return
+    _sync(folder)
+    for name in _journalled(journal):
+        if _temporary(folder, name).is_file():  # else it took its place before the program ended
+            _temporary(folder, name).replace(folder / name)
+    _sync(folder)
+    journal.unlink()
+    _sync(folder)  # else a power cut brings the journal back, beside the next set's half-written files
+
+
+def _temporary(folder: Path, name: str) -> Path:
+    return folder / f".{name}.new"
+
+
+def _journalled(journal: Path) -> list[str]:
+    try:
+        names = json.loads(journal.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) and Path(name).name == name for name in names):
+        raise UserError(f"{journal} is no journal of a save of this program: remove it")
+    return names
+
+
+def _sync(folder: Path) -> None:
+    """Renames in the folder reach the disk."""
+    if os.name == "nt":  # which cannot open folders
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def file_digest(path: Path) -> str:

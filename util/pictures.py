@@ -27,8 +27,9 @@ def to_uint8(picture: Tensor) -> np.ndarray:
 
 
 def label_picture(ids: Tensor, label_nc: int) -> np.ndarray:
-    """(H, W) integer ids 0..label_nc-1 -> (H, W, 3) in the colours of `label_colours`."""
-    return label_colours(label_nc)[ids.detach().cpu().numpy()]
+    """(H, W) integer ids 0..label_nc-1 -> (H, W, 3) in the colours of `label_colours`; label_nc, no label, is black."""
+    colours = np.vstack([label_colours(label_nc), np.zeros((1, 3), np.uint8)])
+    return colours[ids.detach().cpu().numpy()]
 
 
 def edge_picture(edge: Tensor) -> np.ndarray:

@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from data.clips import ClipDataset, SequenceReader, make_loader
+from data.clips import ClipDataset, SequenceReader
 from data.geometry import GeometryConfig
+from data.loader import make_loader
 from data.sampling import ClipPlan, Sampling, plan_epoch
 from data.sequences import find_sequences
 from data.street import Street

@@ -8,7 +8,16 @@ import torch
 from torch.optim import Optimizer
 
 from models.networks import Networks, build_optimizers
-from models.saving import RunState, load_generator, load_pretrained, resume, save_epoch, save_latest, weight_file
+from models.saving import (
+    RunState,
+    load_generator,
+    load_pretrained,
+    read_state,
+    resume,
+    save_epoch,
+    save_latest,
+    weight_file,
+)
 from models.schedule import phase_at
 from options import configs
 from options.parsing import Options
@@ -59,7 +68,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Networks, d
 
 
 def go_on(folder: Path, networks: Networks, optimizers: dict[str, Optimizer]) -> RunState:
-    return resume(folder, networks, optimizers)
+    return resume(folder, read_state(folder), networks, optimizers)
 
 
 def fresh(options: Options = OPTIONS) -> tuple[Networks, dict[str, Optimizer]]:

@@ -65,7 +65,7 @@ def test_a_run_is_loaded_by_its_folder_alone(tmp_path):
     options = tiny_options(f"--label_nc 5 --no_first_img --n_frames_G 2 --checkpoints_dir {tmp_path} --name run")
     networks, clip = tiny_networks(options).generator, street_clip(3, 16, 24)
     folder = tmp_path / "run"
-    save_set({folder / "latest_net_G0.pth": networks[0].state_dict()})
+    save_set(folder, {"latest_net_G0.pth": networks[0].state_dict()})
     (folder / "opt.txt").write_text(listing(options))
     loaded = load_synthesizer(run_options(folder, "--gpu_ids", "-1"))
     assert loaded.config == configs.synthesis(options) and loaded.config.n_frames == 2

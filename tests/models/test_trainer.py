@@ -1,6 +1,7 @@
 """A clip's steps: who moves, by which gradients, and what is told. Values are held by the golden cases."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -85,8 +86,8 @@ def test_a_player_gets_the_gradient_of_its_own_loss_alone() -> None:
     assert all(torch.equal(p, q) for p, q in zip(*results, strict=True))
 
 
-def test_a_loss_that_is_no_number_stops_before_the_step() -> None:
-    options = tiny_options(STREET)
+def test_a_loss_that_is_no_number_stops_before_the_step(tmp_path: Path) -> None:
+    options = tiny_options(f"{STREET} --checkpoints_dir {tmp_path}")
     networks = tiny_networks(options)
     trainer = tiny_trainer(options, networks)
     clip = street_clip(6, 32, 48, load=2)
@@ -94,6 +95,7 @@ def test_a_loss_that_is_no_number_stops_before_the_step() -> None:
     before = parameters(networks)
     with pytest.raises(UserError, match="nan"):
         trainer.train_clip(clip, phase_at(1, trainer.config.schedule))
+    assert (tmp_path / "experiment_name/not_finite.pth").is_file()
     after = parameters(networks)
     assert all(torch.equal(p, q) for name in before for p, q in zip(before[name], after[name], strict=True))
 

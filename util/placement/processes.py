@@ -123,7 +123,3 @@ class Processes:
         with noticing_the_dead():
             dist.all_gather_object(found, here)
         return found
-
-    def leave(self) -> None:
-        if self.count > 1:
-            dist.destroy_process_group()

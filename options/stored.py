@@ -1,0 +1,90 @@
+"""A run's own options (`opt.txt`): what test.py takes over from them, and what a resumed run may not change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from options.parsing import Options, Parser, given, option_texts
+from util.errors import UserError
+
+GENERATOR = ("label_nc", "input_nc", "output_nc", "dataset_mode", "use_instance", "netG", "ngf", "n_blocks",
+             "n_downsample_G", "n_scales_spatial", "n_blocks_local", "norm", "n_frames_G", "no_flow", "fg", "fg_labels",
+             "no_dist_map", "densepose_only", "openpose_only", "label_feat", "feat_num")
+DISCRIMINATORS = ("ndf", "num_D", "n_layers_D", "n_frames_D", "n_scales_temporal", "add_face_disc", "no_ganFeat")
+DATA = ("dataroot", "loadSize", "fineSize", "no_canny_edge", "basic_point_only", "people", "ignore_label")
+FIRST_PICTURES = ("no_first_img", "use_real_img", "use_single_G", "single_G")
+LARGEST = 2**20  # bytes of an opt.txt
+
+
+def read_texts(path: Path) -> dict[str, str]:
+    """The `key: value` lines of an opt.txt. UserError for a file that has none."""
+    try:
+        if path.stat().st_size > LARGEST:
+            raise UserError(f"{path}: {path.stat().st_size} bytes; expected the options of a run: remove it")
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as fault:
+        raise UserError(f"{path}: cannot be read ({fault}); expected the options of a run: mend or remove it") from None
+    return dict(line.strip().split(": ", 1) for line in lines if ": " in line)
+
+
+def stored_arguments(parser: Parser, argv: Sequence[str]) -> list[str]:
+    """What test.py's command line lacks of its run's: the networks' options, and of the data's those not given.
+
+    [] for a run without opt.txt (published weights). UserError names a given flag that contradicts the networks.
+    """
+    flags = given(parser, argv)
+    defaults = vars(parser.parse_args([]))
+    path = flags.get("checkpoints_dir", defaults["checkpoints_dir"]) / flags.get("name", defaults["name"]) / "opt.txt"
+    if not path.is_file():
+        return []
+    saved = read_texts(path)
+    taken = [key for key in (*GENERATOR, *DATA, "resize_or_crop", "no_first_img") if key in saved]
+    given_first = any(key in flags for key in FIRST_PICTURES)
+    arguments = as_arguments(parser, {key: _for_test(key, saved[key]) for key in taken
+                                      if not (key == "no_first_img" and given_first)})
+    if not flags.get("allow_partial"):
+        _refuse_contradictions(parser, flags, arguments, path)
+    return arguments
+
+
+def _for_test(key: str, text: str) -> str:
+    """Training's random sizes and crops are not test's."""
+    if key != "resize_or_crop":
+        return text
+    scale = text.lower().split("_and_")[0].removeprefix("random")
+    return "none" if "crop" in scale else scale
+
+
+def as_arguments(parser: Parser, texts: Mapping[str, str]) -> list[str]:
+    """`key: value` texts as a command line would give them."""
+    switches = {key for key, default in vars(parser.parse_args([])).items() if isinstance(default, bool)}
+    return [f"--{key}" if key in switches else f"--{key}={text}" for key, text in texts.items()
+            if text != ("False" if key in switches else "None")]
+
+
+def _refuse_contradictions(parser: Parser, flags: Mapping[str, Any], arguments: Sequence[str], path: Path) -> None:
+    try:
+        run = vars(parser.parse_args(arguments))
+    except UserError as fault:
+        raise UserError(f"{path} holds what this program does not take: {fault}: mend or remove the file") from None
+    for key in GENERATOR:
+        if key in flags and _same_mode(flags[key]) != _same_mode(run[key]):
+            raise UserError(f"--{key} {flags[key]} contradicts the run, which was trained with {run[key]} ({path}): "
+                            "leave the flag out")
+
+
+def _same_mode(value: object) -> object:
+    return "temporal" if value == "test" else value
+
+
+def differing(saved: Mapping[str, str], options: Options) -> list[str]:
+    """What a resumed run's options change, a line each. UserError names those that would change its networks."""
+    now = option_texts(options)
+    changed = {key: f"--{key} {text} now, {saved[key]} in the saved run" for key, text in now.items()
+               if key in saved and saved[key] != text and key != "continue_train"}
+    if networks := [line for key, line in changed.items() if key in (*GENERATOR, *DISCRIMINATORS)]:
+        raise UserError(f"{'; '.join(networks)}: that makes other networks: give the saved run's values, or begin a "
+                        "new run with --load_pretrain")
+    return [f"changed: {line}" for line in changed.values()]

@@ -1,0 +1,127 @@
+"""A run that was interrupted ends with the bits of one that was not, through train.py itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event
+
+import pytest
+import torch
+
+import train
+from data.toy import make_toy_data
+from models.saving import STATE
+from models.trainer import Trainer
+from scripts.torture import equal, state_of
+from util.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+DOMAINS = {
+    "street": "--label_nc 35 --use_instance",
+    "face": "--dataset_mode face --input_nc 15",
+    "pose": "--dataset_mode pose --input_nc 6 --resize_or_crop scaleHeight",
+}
+TINY = """--gpu_ids -1 --ngf 4 --ndf 4 --n_downsample_G 1 --n_blocks 2 --num_D 1 --n_layers_D 1 --n_scales_temporal 1
+--no_vgg --flow_net dis --loadSize 64 --fineSize 64 --n_frames_total 2 --no_html --clips_per_epoch 10 --niter 1
+--niter_decay 0 --save_latest_freq 1000"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    for domain in DOMAINS:
+        make_toy_data(domain, folder / domain, sequences=2, frames=5, size=(128, 64), seed=1, phases=("train",))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def own_signals() -> Iterator[None]:
+    """train.py sets handlers, which would outlive it here."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def run(data: Path, work: Path, name: str, domain: str, *more: str, stop_after: int = 10**9) -> None:
+    """train.py, asked to stop during its step number `stop_after`."""
+    stop, steps = Event(), iter(range(1, 10**9))
+    train_clip = Trainer.train_clip
+
+    def counted(*args: object) -> object:
+        if next(steps) == stop_after:
+            stop.set()
+        return train_clip(*args)  # type: ignore[arg-type]
+
+    flags = ["--dataroot", str(data / domain), "--checkpoints_dir", str(work), "--name", name]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "train_clip", counted)
+        patch.setattr(train, "stop_when_asked", lambda: stop)
+        patch.setattr(sys, "argv", ["train.py", *flags, *DOMAINS[domain].split(), *TINY.split(), *more])
+        train.main()
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_ten_steps_are_five_and_five(data: Path, tmp_path: Path, domain: str, workers: str) -> None:
+    run(data, tmp_path, "whole", domain, "--nThreads", workers)
+    run(data, tmp_path, "halves", domain, "--nThreads", workers, stop_after=5)
+    assert state_of(tmp_path / "halves")["run"] == {"epoch": 1, "step": 5, "batch_size": 1}
+    run(data, tmp_path, "halves", domain, "--nThreads", workers, "--continue_train")
+    whole, halves = (state_of(tmp_path / name) for name in ("whole", "halves"))
+    assert all(equal(whole[part], halves[part]) for part in ("run", "random", "networks", "optimizers"))
+    assert whole["run"]["epoch"] == 2
+
+
+def test_other_networks_are_refused_by_name_and_other_options_listed(
+        data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(data, tmp_path, "a", "street", stop_after=1)
+    with pytest.raises(UserError, match="--ngf 8 now, 4 in the saved run"):
+        run(data, tmp_path, "a", "street", "--ngf", "8", "--continue_train")
+    run(data, tmp_path, "a", "street", "--lr", "0.001", "--continue_train", stop_after=1)
+    assert "changed: --lr 0.001 now, 0.0002 in the saved run" in capsys.readouterr().out
+
+
+def test_a_new_run_keeps_the_state_of_the_one_before(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path, "a", "street", stop_after=2)
+    before = (tmp_path / "a" / STATE).read_bytes()
+    run(data, tmp_path, "a", "street", stop_after=1)
+    assert (tmp_path / "a" / "previous_state.pth").read_bytes() == before
+
+
+def test_a_number_that_is_none_stops_the_run_and_can_be_looked_at_again(
+        data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(data, tmp_path, "a", "street", stop_after=2)
+    state = torch.load(tmp_path / "a" / STATE, weights_only=True)
+    state["networks"]["G0"]["model_final_img.1.bias"][:] = float("nan")
+    torch.save(state, tmp_path / "a" / STATE)
+    with pytest.raises(UserError, match=r"G_GAN is nan.*seq0.*--debug_replay"):
+        run(data, tmp_path, "a", "street", "--continue_train")
+    assert torch.load(tmp_path / "a" / STATE, weights_only=True)["run"]["step"] == 2
+    capsys.readouterr()
+    with pytest.warns(UserWarning, match="Anomaly Detection"):
+        run(data, tmp_path, "a", "street", "--debug_replay", str(tmp_path / "a" / "not_finite.pth"))
+    assert "G_GAN is nan" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_of_a_run_saves_and_ends_well(data: Path, tmp_path: Path, number: int) -> None:
+    flags = ["--dataroot", str(data / "street"), "--checkpoints_dir", str(tmp_path), "--name", "a", "--nThreads", "2",
+             *DOMAINS["street"].split(), *TINY.split(), "--niter", "1000", "--save_latest_freq", "1"]
+    process = subprocess.Popen([sys.executable, "train.py", *flags], cwd=ROOT, start_new_session=True, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                               env={**os.environ, "OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "a" / "iter.txt").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, number)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert "stopped as asked; the last save" in said
+    assert "--continue_train" in said
