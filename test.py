@@ -28,15 +28,15 @@ from util.web_page import write_results_page
 def main() -> None:
     options = parse_test()
     say = sys.stderr if options.output == "-" else sys.stdout
-    placement = place(options.gpu_ids)
+    placement = place(configs.placement(options))
     parser = synthesis_parser()
     print(report(options, parser), *unused(options, parser), placement.reason, sep="\n", file=say)
     domain, folder, given = configs.domain(options), configs.results_folder(options), options.n_frames_G - 1
     first, reads_pictures = choose_first_pictures(configs.first_frame(options))
     synthesis = configs.synthesis(options)
     networks = build_generator(configs.generator(options))
-    print(*load_generator(networks, configs.run_folder(options), options.which_epoch, options.allow_partial), sep="\n",
-          file=say)
+    print(*load_generator(networks, configs.run_folder(options), options.which_epoch, options.allow_partial,
+                          options.use_ema), sep="\n", file=say)
     networks.to(placement.device)
     readers = open_input(configs.source(options, reads_pictures), domain, configs.geometry(options), given,
                          folder / "input")

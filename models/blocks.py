@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 NormKind = Literal["batch", "instance"]
 
@@ -73,6 +76,26 @@ def head(channels: int, outputs: int, activation: nn.Module | None) -> nn.Sequen
     """7x7 convolution to the result."""
     layers = [nn.ReflectionPad2d(3), nn.Conv2d(channels, outputs, 7)]
     return nn.Sequential(*layers, activation) if activation else nn.Sequential(*layers)
+
+
+@contextmanager
+def _still(stage: nn.Module) -> Iterator[None]:
+    """Leaves running statistics as they are."""
+    momenta = {part: part.momentum for part in stage.modules() if isinstance(part, BatchNorm | InstanceNorm)}
+    try:
+        for part in momenta:
+            part.momentum = 0.0
+        yield
+    finally:
+        for part, momentum in momenta.items():
+            part.momentum = momentum
+
+
+def recomputed(stage: nn.Module, x: Tensor) -> Tensor:
+    """stage(x), whose inner activations are not kept but computed again on the way back, when norms have counted x
+    already."""
+    return checkpoint(stage, x, use_reentrant=False, preserve_rng_state=False,
+                      context_fn=lambda: (nullcontext(), _still(stage)))
 
 
 def pool(x: Tensor) -> Tensor:

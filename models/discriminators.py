@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from models.blocks import NormKind, init_weights, norm, pyramid
 
@@ -14,13 +15,15 @@ MAX_BASE_WIDTH = 64
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
-    """keep_features: whether the layers' activations come out too (feature matching), which also names the keys."""
+    """keep_features: whether the layers' activations come out too (feature matching), which also names the keys.
+    spectral_norm: bounds every convolution's gain, under other keys than published discriminators have."""
 
     width: int = 64
     n_layers: int = 3
     n_scales: int = 2
     norm: NormKind = "batch"
     keep_features: bool = True
+    spectral_norm: bool = False
 
 
 def patch_layers(channels: int, width: int, config: DiscriminatorConfig) -> list[list[nn.Module]]:
@@ -52,6 +55,9 @@ class MultiScaleDiscriminator(nn.Module):
             for n, layer in enumerate(layers):
                 self.add_module(f"scale{scale}_layer{n}", nn.Sequential(*layer))
         init_weights(self)
+        if config.spectral_norm:
+            for convolution in [part for part in self.modules() if isinstance(part, nn.Conv2d)]:
+                spectral_norm(convolution)
 
     def _patch(self, scale: int, x: Tensor) -> list[Tensor]:
         if not self.config.keep_features:

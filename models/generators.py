@@ -6,14 +6,16 @@ Attribute names are the published state-dict keys.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from models.blocks import NormKind, blocks, down, head, init_weights, stem, up
+from models.blocks import NormKind, blocks, down, head, init_weights, recomputed, stem, up
 from models.warp import warp
+from util.placement.precision import full_precision, widened
 
 FLOW_UNIT = 20.0  # pixels that a flow head's output of 1 stands for, at the coarsest scale
 
@@ -22,7 +24,8 @@ FLOW_UNIT = 20.0  # pixels that a flow head's output of 1 stands for, at the coa
 class GeneratorConfig:
     """condition_channels: of one frame, one-hot labels and instance edge together; n_features: of the feature maps that
     follow them, 0 for none. foreground: the label ids that a separate hourglass paints; empty for none. flow: whether
-    pictures are composed with the warped previous one."""
+    pictures are composed with the warped previous one. checkpoint: whether activations are computed again on the way
+    back instead of being kept."""
 
     condition_channels: int
     picture_channels: int = 3
@@ -36,6 +39,7 @@ class GeneratorConfig:
     flow: bool = True
     foreground: tuple[int, ...] = ()
     n_features: int = 0
+    checkpoint: bool = False
 
     @property
     def size_multiple(self) -> int:
@@ -65,12 +69,26 @@ class Frame:
     flow: Tensor | None
     weight: Tensor | None
 
+    def map(self, change: Callable[[Tensor], Tensor]) -> Frame:
+        """With every tensor changed."""
+        return Frame(change(self.picture), change(self.raw), None if self.flow is None else change(self.flow),
+                     None if self.weight is None else change(self.weight))
+
     @staticmethod
     def stack(frames: list[Frame]) -> Frame:
         """(B, C, H, W) frames in time order to one of (B, T, C, H, W)."""
+        return Frame._join(frames, torch.stack)
+
+    @staticmethod
+    def concatenate(runs: list[Frame]) -> Frame:
+        """(B, T, C, H, W) runs of frames in time order to one."""
+        return runs[0] if len(runs) == 1 else Frame._join(runs, torch.cat)
+
+    @staticmethod
+    def _join(frames: list[Frame], join: Callable[..., Tensor]) -> Frame:
         def joined(name: str) -> Tensor | None:
             parts = [getattr(frame, name) for frame in frames]
-            return None if parts[0] is None else torch.stack(parts, dim=1)
+            return None if parts[0] is None else join(parts, dim=1)
         return Frame(*(joined(name) for name in ("picture", "raw", "flow", "weight")))  # type: ignore[arg-type]
 
 
@@ -84,6 +102,10 @@ class Painter(nn.Module):
         self.config = config
         self.flow_unit = FLOW_UNIT * 2**scale
 
+    def through(self, stage: nn.Sequential, x: Tensor) -> Tensor:
+        """stage(x), of which only x is kept for the way back where `checkpoint` asks for it."""
+        return recomputed(stage, x) if self.config.checkpoint else stage(x)
+
     def add_heads(self, width: int) -> None:
         self.model_final_img = head(width, self.config.picture_channels, nn.Tanh())
 
@@ -93,15 +115,15 @@ class Painter(nn.Module):
 
     def paint(self, features: Features, condition: Tensor, previous: Tensor, raw_only: bool) -> Frame:
         """condition: (B, tG, C, h, w); previous: (B, tG-1, 3, h, w)."""
-        picture = raw = self.model_final_img(features.picture)
+        picture = raw = widened(self.model_final_img(features.picture))
         flow = weight = None
         if features.flow is not None:
-            flow = self.model_final_flow(features.flow) * self.flow_unit
-            weight = self.model_final_w(features.flow)
+            flow = full_precision(self.model_final_flow, features.flow) * self.flow_unit
+            weight = full_precision(self.model_final_w, features.flow)
             if not raw_only:
                 picture = raw * weight + warp(previous[:, -1], flow) * (1 - weight)
         if features.foreground is not None:
-            foreground = self.indv_final(features.foreground)
+            foreground = widened(self.indv_final(features.foreground))
             mask = condition[:, -1, list(self.config.foreground)].sum(1, keepdim=True).clamp(0, 1)
             picture, raw = (foreground * mask + x * (1 - mask) for x in (picture, raw))
         return Frame(picture, raw, flow, weight)
@@ -148,11 +170,13 @@ class CompositeGenerator(Painter):
     def forward(self, condition: Tensor, previous: Tensor, raw_only: bool) -> tuple[Frame, Features]:
         """condition: (B, tG, C, h, w); previous: (B, tG-1, 3, h, w) -> the frame and its features."""
         stacked = _stacked(condition)
-        trunk = self.model_down_seg(stacked) + self.model_down_img(_stacked(previous))
+        trunk = self.through(self.model_down_seg, stacked) + self.through(self.model_down_img, _stacked(previous))
         features = Features(
-            picture=self.model_up_img(self.model_res_img(trunk)),
-            flow=self.model_up_flow(self.model_res_flow(trunk)) if self.config.flow else None,
-            foreground=(self.indv_up(self.indv_res(self.indv_down(stacked))) if self.config.foreground else None))
+            picture=self.through(self.model_up_img, self.through(self.model_res_img, trunk)),
+            flow=(self.through(self.model_up_flow, self.through(self.model_res_flow, trunk))
+                  if self.config.flow else None),
+            foreground=(self.through(self.indv_up, self.through(self.indv_res, self.through(self.indv_down, stacked)))
+                        if self.config.foreground else None))
         return self.paint(features, condition, previous, raw_only), features
 
 
@@ -188,12 +212,12 @@ class CompositeLocalGenerator(Painter):
     def forward(self, condition: Tensor, previous: Tensor, raw_only: bool, coarse: Features) -> tuple[Frame, Features]:
         """condition: (B, tG, C, h, w); previous: (B, tG-1, 3, h, w); coarse: maps of half the size after one down."""
         stacked = _stacked(condition)
-        trunk = self.model_down_seg(stacked) + self.model_down_img(_stacked(previous))
+        trunk = self.through(self.model_down_seg, stacked) + self.through(self.model_down_img, _stacked(previous))
         features = Features(
-            picture=self.model_up_img(trunk + coarse.picture),
-            flow=None if coarse.flow is None else self.model_up_flow(trunk + coarse.flow),
-            foreground=(None if coarse.foreground is None
-                        else self.indv_up(self.indv_down(stacked) + coarse.foreground)))
+            picture=self.through(self.model_up_img, trunk + coarse.picture),
+            flow=None if coarse.flow is None else self.through(self.model_up_flow, trunk + coarse.flow),
+            foreground=(None if coarse.foreground is None else self.through(
+                self.indv_up, self.through(self.indv_down, stacked) + coarse.foreground)))
         return self.paint(features, condition, previous, raw_only), features
 
 

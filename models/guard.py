@@ -9,6 +9,7 @@ import torch
 
 from models.networks import Networks
 from models.objectives import Terms
+from util.placement.processes import Processes
 
 
 class NotFinite(ArithmeticError):
@@ -19,11 +20,14 @@ class NotFinite(ArithmeticError):
         self.losses = losses
 
 
-def checked_losses(players: Mapping[str, Terms]) -> dict[str, float]:
-    """All terms as numbers (one transfer from the device). NotFinite names those that are none."""
+def checked_losses(players: Mapping[str, Terms], processes: Processes) -> dict[str, float]:
+    """All terms as numbers (one transfer from the device), the mean of all processes. NotFinite names
+    those that are none."""
     named = {name: value for terms in players.values() for side in (terms.generator, terms.discriminator)
              for name, value in side.items()}
-    losses = dict(zip(named, torch.stack(list(named.values())).tolist(), strict=True))
+    values = torch.stack(list(named.values()))
+    processes.average([values])
+    losses = dict(zip(named, values.tolist(), strict=True))
     if broken := [f"{name} is {value}" for name, value in losses.items() if not math.isfinite(value)]:
         raise NotFinite(", ".join(broken), losses)
     return losses

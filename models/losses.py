@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from util.placement.precision import widened
+
 GanMode = Literal["ls", "original", "hinge"]
 Scores = Sequence[Sequence[Tensor]]  # per scale the feature maps of a discriminator, its score last
 
@@ -29,16 +31,16 @@ def gan_loss(scores: Scores, real: bool, mode: GanMode, for_discriminator: bool 
     ls: mean squared error to 1 or 0; original: binary cross entropy on logits; hinge: the usual, whose generator side
     (for_discriminator False) is minus the score.
     """
-    return torch.stack([_gan_scale(scale[-1], real, mode, for_discriminator) for scale in scores]).sum()
+    return torch.stack([_gan_scale(widened(scale[-1]), real, mode, for_discriminator) for scale in scores]).sum()
 
 
 def feature_matching_loss(fake: Scores, real: Scores) -> Tensor:
     """L1 between the feature maps of fake and (detached) real, summed over scales and all layers but the last."""
-    terms = [F.l1_loss(f, r.detach()) for fakes, reals in zip(fake, real, strict=True)
+    terms = [F.l1_loss(widened(f), widened(r.detach())) for fakes, reals in zip(fake, real, strict=True)
              for f, r in zip(fakes[:-1], reals[:-1], strict=True)]
-    return torch.stack(terms).sum() if terms else fake[0][-1].new_zeros(())
+    return torch.stack(terms).sum() if terms else widened(fake[0][-1].new_zeros(()))
 
 
 def masked_l1(x: Tensor, y: Tensor | float, confidence: Tensor) -> Tensor:
     """mean |x C - y C|, C broadcast over channels."""
-    return (x * confidence - y * confidence).abs().mean()
+    return (widened(x) * confidence - y * confidence).abs().mean()

@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 from torch.optim import Adam, Optimizer
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from models.discriminators import DiscriminatorConfig, MultiScaleDiscriminator
 from models.generators import GeneratorConfig, build_generator
 from models.single import Encoder, EncoderConfig, SingleConfig, build_single
 from models.temporal import TemporalConfig
+from util.placement.stepping import Stepper
+
+AVERAGED = "_ema"  # what the averaged generator's names end with
 
 
 @dataclass(frozen=True)
 class Networks:
     """generator: the coarsest first. temporal: one discriminator per temporal scale. encoder: of the features that
-    say how regions look, which learns with the generator."""
+    say how regions look, which learns with the generator. averaged: the generator's running average (`--ema`), which
+    learns nothing by itself."""
 
     generator: nn.ModuleList
     image: MultiScaleDiscriminator
     temporal: nn.ModuleList
     face: MultiScaleDiscriminator | None
     encoder: Encoder | None = None
+    averaged: nn.ModuleList | None = None
 
     def named(self) -> dict[str, nn.Module]:
-        """By the names that their files have: G0, G1, ..., D, D_T0, ..., D_f, E."""
+        """By the names that their files have: G0, G1, ..., D, D_T0, ..., D_f, E, G0_ema, ..."""
+        return self.learning() | {f"G{i}{AVERAGED}": network for i, network in enumerate(self.averaged or ())}
+
+    def learning(self) -> dict[str, nn.Module]:
+        """Those that optimisers move."""
         named: dict[str, nn.Module] = {f"G{i}": network for i, network in enumerate(self.generator)}
         named["D"] = self.image
         named |= {f"D_T{s}": network for s, network in enumerate(self.temporal)}
@@ -42,38 +53,59 @@ class Networks:
 
     def players(self) -> dict[str, list[nn.Parameter]]:
         """The weights that each optimiser moves: G (with the encoder's), D (with the face's), D_T0, ..."""
-        painters = [*self.generator, *([self.encoder] if self.encoder else [])]
-        discriminators = [self.image, *([self.face] if self.face else [])]
-        return {"G": [p for network in painters for p in network.parameters()],
-                "D": [p for network in discriminators for p in network.parameters()],
-                **{f"D_T{s}": list(network.parameters()) for s, network in enumerate(self.temporal)}}
+        players: dict[str, list[nn.Parameter]] = {}
+        for name, network in self.learning().items():
+            players.setdefault(player_of(name), []).extend(network.parameters())
+        return players
+
+    def share_norms(self) -> None:
+        """Batch norms share their statistics between processes; not the face's, which some clips have none for."""
+        for name, network in self.learning().items():
+            if name != "D_f":
+                nn.SyncBatchNorm.convert_sync_batchnorm(network)
+
+    @torch.no_grad()
+    def update_average(self, half_life: float) -> None:
+        """One step of the running average, in which a step counts half after `half_life` more."""
+        assert self.averaged is not None
+        follow = get_ema_multi_avg_fn(0.5 ** (1 / half_life))
+        follow(list(self.averaged.parameters()), list(self.generator.parameters()), 0)
+
+
+def player_of(name: str) -> str:
+    """The optimiser that moves the network of this name."""
+    if name.startswith("G") or name == "E":
+        return "G"
+    return "D" if name == "D_f" else name
 
 
 @dataclass(frozen=True)
 class SingleNetworks(Networks):
     """Of a single-image network: `generator` holds it alone, and its file is G."""
 
-    def named(self) -> dict[str, nn.Module]:
-        return {"G" if name == "G0" else name: network for name, network in super().named().items()}
+    def learning(self) -> dict[str, nn.Module]:
+        return {"G" if name == "G0" else name: network for name, network in super().learning().items()}
 
 
 def face_config(config: DiscriminatorConfig) -> DiscriminatorConfig:
     """The face region is small: two scales fewer."""
-    return DiscriminatorConfig(config.width, config.n_layers, max(1, config.n_scales - 2), config.norm,
-                               config.keep_features)
+    return replace(config, n_scales=max(1, config.n_scales - 2))
 
 
 def build_networks(generator: GeneratorConfig, discriminator: DiscriminatorConfig, temporal: TemporalConfig,
-                   face: bool, encoder: EncoderConfig | None = None) -> Networks:
-    """Freshly drawn. Discriminators see the condition without features: those tell what the real picture shows."""
+                   face: bool, encoder: EncoderConfig | None = None, averaged: bool = False) -> Networks:
+    """Freshly drawn. Discriminators see the condition without features: those tell what the real picture shows.
+    averaged: with a running average of the generator."""
     seen = generator.condition_channels + generator.picture_channels
     group = temporal.n_frames * generator.picture_channels + (temporal.n_frames - 1) * 2
+    painting = build_generator(generator)
     return Networks(
-        generator=build_generator(generator),
+        generator=painting,
         image=MultiScaleDiscriminator(seen, discriminator),
         temporal=nn.ModuleList(MultiScaleDiscriminator(group, discriminator) for _ in range(temporal.n_scales)),
         face=MultiScaleDiscriminator(seen, face_config(discriminator)) if face else None,
-        encoder=Encoder(encoder) if encoder else None)
+        encoder=Encoder(encoder) if encoder else None,
+        averaged=deepcopy(painting).requires_grad_(False) if averaged else None)
 
 
 def build_single_networks(single: SingleConfig, discriminator: DiscriminatorConfig,
@@ -108,11 +140,7 @@ def build_optimizers(networks: Networks, config: OptimizerConfig) -> dict[str, O
     return {player: adam(player, parameters) for player, parameters in networks.players().items()}
 
 
-def set_learning_rates(optimizers: dict[str, Optimizer], factor: float) -> None:
-    for group in _groups(optimizers):
-        group["lr"] = group["initial_lr"] * factor
-
-
-def _groups(optimizers: dict[str, Optimizer]) -> Iterator[dict]:
+def set_learning_rates(optimizers: Mapping[str, Optimizer | Stepper], factor: float) -> None:
     for optimizer in optimizers.values():
-        yield from optimizer.param_groups
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor

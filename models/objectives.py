@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -14,6 +14,7 @@ from models.losses import GanMode, Scores, feature_matching_loss, gan_loss, mask
 from models.temporal import FrameGroups
 from models.warp import warp
 from util.clip import Flow
+from util.placement.precision import full_precision
 
 Perceptual = Callable[[Tensor, Tensor], Tensor]
 
@@ -23,7 +24,8 @@ class ObjectiveConfig:
     """n_layers, num_D: of the image discriminator, which weigh feature matching everywhere. n_scales: spatial scales of
     the generator. composed: whether pictures are composed with warped ones (not `no_flow`). penalise_weight: `W`, where
     the first pictures come from the network itself. face_side: pixels of the face discriminator's square. count_raw:
-    whether what single pictures are judged by counts for the raw one too, as published."""
+    whether what single pictures are judged by counts for the raw one too, as published. r1: weight of the penalty on a
+    discriminator's slope at real pictures."""
 
     gan_mode: GanMode = "ls"
     n_layers: int = 3
@@ -36,6 +38,7 @@ class ObjectiveConfig:
     lambda_warp: float = 10.0
     face_side: int = 128
     face_from_pose: bool = False
+    r1: float = 0.0
     count_raw: bool = True
 
     def judged(self, frames: Frame) -> list[Tensor]:
@@ -57,10 +60,28 @@ class Terms:
     def __or__(self, other: Terms) -> Terms:
         return Terms(self.generator | other.generator, self.discriminator | other.discriminator)
 
+    def to(self, device: torch.device) -> Terms:
+        return Terms(*({name: value.to(device) for name, value in side.items()}
+                       for side in (self.generator, self.discriminator)))
+
     def named(self, suffix: object = "") -> Terms:
         """With a suffix to every name."""
         return Terms(*({f"{name}{suffix}": value for name, value in side.items()}
                        for side in (self.generator, self.discriminator)))
+
+
+def mean_of(parts: Sequence[tuple[Terms, float]], device: torch.device) -> Terms:
+    """Of the terms of parts of a batch, each with its share of it, on the device: every term is a mean over frames, so
+    the mean of the parts is the whole's."""
+    if len(parts) == 1:
+        return parts[0][0].to(device)
+
+    def mean(side: str) -> dict[str, Tensor]:
+        weighted = [{name: value.to(device) * share for name, value in getattr(terms, side).items()}
+                    for terms, share in parts]
+        return {name: sum_of(terms[name] for terms in weighted) for name in weighted[0]}
+
+    return Terms(mean("generator"), mean("discriminator"))
 
 
 @dataclass(frozen=True)
@@ -78,6 +99,18 @@ class Window:
     frames: Frame
     fake_before: Tensor
     reference: Flow
+
+    def to(self, device: torch.device) -> Window:
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Window:
+        """With every tensor changed."""
+        reference = Flow(change(self.reference.flow), change(self.reference.confidence))
+        return Window(change(self.condition), change(self.real), change(self.real_before), self.frames.map(change),
+                      change(self.fake_before), reference)
+
+    def __len__(self) -> int:
+        return self.real.shape[1]
 
 
 def flat(x: Tensor) -> Tensor:
@@ -108,15 +141,29 @@ def judge(discriminator: nn.Module, real: Scores, fake: Tensor, config: Objectiv
         features=feature_matching_loss(scores, real) * config.feature_weight)
 
 
+def slope_penalty(discriminator: nn.Module, real: Tensor, name: str, config: ObjectiveConfig) -> Terms:
+    """R1 (Mescheder et al. 2018): how steep the scores are at real inputs (N, C, H, W), so that a discriminator cannot
+    win by being steep. The squared slope of an input's mean score, summed over the pyramid; nothing without `r1`."""
+    if not config.r1:
+        return Terms()
+    inputs = real.detach().requires_grad_()
+    scores = full_precision(discriminator, inputs)
+    height = torch.stack([scale[-1].mean(dim=(1, 2, 3)).sum() for scale in scores]).sum()
+    slope, = torch.autograd.grad(height, inputs, create_graph=True)
+    return Terms({}, {name: slope.square().sum(dim=(1, 2, 3)).mean() * config.r1})
+
+
 def image_terms(discriminator: nn.Module, window: Window, config: ObjectiveConfig) -> Terms:
     """Single pictures with their condition; everything once for the picture and once for the raw one."""
     condition, painted = flat(window.condition), config.judged(window.frames)
-    real = discriminator(torch.cat([condition, flat(window.real)], dim=1))
+    seen = torch.cat([condition, flat(window.real)], dim=1)
+    real = discriminator(seen)
     once = {id(x): judge(discriminator, real, torch.cat([condition, flat(x)], dim=1), config) for x in painted}
     verdicts = [once[id(x)] for x in painted]
     return Terms(
         {"G_GAN": sum_of(v.gan for v in verdicts), "G_GAN_Feat": sum_of(v.features for v in verdicts)},
-        {"D_real": sum_of(v.real for v in verdicts), "D_fake": sum_of(v.fake for v in verdicts)})
+        {"D_real": sum_of(v.real for v in verdicts), "D_fake": sum_of(v.fake for v in verdicts)}
+    ) | slope_penalty(discriminator, seen, "D_R1", config)
 
 
 def perceptual_terms(perceptual: Perceptual, window: Window, config: ObjectiveConfig) -> Terms:
@@ -150,9 +197,11 @@ def temporal_terms(discriminator: nn.Module, groups: FrameGroups, flow: Tensor, 
     def seen(pictures: Tensor) -> Tensor:
         return torch.cat([rearrange(pictures, "b g t c h w -> (b g) (t c) h w"), motion], dim=1)
 
-    verdict = judge(discriminator, discriminator(seen(groups.real)), seen(groups.fake), config)
+    real = seen(groups.real)
+    verdict = judge(discriminator, discriminator(real), seen(groups.fake), config)
     return Terms({"G_T_GAN": verdict.gan, "G_T_GAN_Feat": verdict.features, "G_T_Warp": torch.zeros_like(verdict.gan)},
-                 {"D_T_real": verdict.real, "D_T_fake": verdict.fake})
+                 {"D_T_real": verdict.real, "D_T_fake": verdict.fake}
+                 ) | slope_penalty(discriminator, real, "D_T_R1", config)
 
 
 FACE_PART = 0.9  # the third channel of DensePose from here on is the face: part ids 23 and 24 of 24, in [-1, 1]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from util.checkpoint import load_state, read_weights
 from util.errors import UserError
+from util.placement.precision import widened
 from util.torchvision_models import import_torchvision
 
 # the layers whose activations are compared (torchvision's numbering: relu1_1, 2_1, 3_1, 4_1, 5_1) and their weights
@@ -43,7 +44,7 @@ class PerceptualLoss(nn.Module):
         with torch.no_grad():
             targets = self.activations(real)
         pairs = zip(LAYERS.values(), self.activations(fake), targets, strict=True)
-        return torch.stack([weight * F.l1_loss(x, y) for weight, x, y in pairs]).sum()
+        return torch.stack([weight * F.l1_loss(widened(x), widened(y)) for weight, x, y in pairs]).sum()
 
 
 def _feature_weights(state: Mapping[str, Tensor], network: PerceptualLoss) -> dict[str, Tensor]:

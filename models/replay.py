@@ -14,6 +14,7 @@ from models.networks import Networks
 from models.rollout import History
 from models.saving import load_network
 from models.schedule import phase_at
+from models.teams import Past
 from models.temporal import Memory, SeenFrame
 from util.checkpoint import read_file, save_set
 from util.clip import Clip
@@ -27,21 +28,21 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Moment:
     """What a window's step is computed from, besides the networks. start: the window's first generated frame.
-    history, memory: from the window before."""
+    past: of the window before, of all clips."""
 
     epoch: int
     start: int
     clip: Clip
-    history: History | None
-    memory: Memory
+    past: Past
 
 
 def save_moment(path: Path, moment: Moment, networks: Networks, options: Mapping[str, str]) -> None:
     """With the weights as they are and the random states as they stand."""
+    history, memory = moment.past.history, moment.past.memory
     content = {
         "epoch": moment.epoch, "start": moment.start, "clip": vars(moment.clip), "options": dict(options),
-        "history": moment.history and moment.history.detach().pictures, "kept": moment.memory.kept,
-        "frames": {number: vars(frame) for number, frame in moment.memory.frames.items()}, "random": random_states(),
+        "history": history and history.detach().pictures, "kept": memory.kept,
+        "frames": {number: vars(frame) for number, frame in memory.frames.items()}, "random": random_states(),
         "networks": {name: network.state_dict() for name, network in networks.named().items()}}
     save_set(path.parent, {path.name: content})
 
@@ -61,17 +62,20 @@ def replay(trainer: Trainer, path: Path) -> list[str]:
     for name, network in trainer.networks.named().items():
         load_network(network, saved["networks"].get(name, {}), f"{path} ({name})")
     clip, start = Clip(**saved["clip"]), saved["start"]
-    window = list(clip.windows(trainer.config.schedule.n_frames_G))[start // clip.load]
+    shares = trainer.teams.share(clip)
+    windows = [list(share.clip.windows(trainer.config.schedule.n_frames_G))[start // clip.load] for share in shares]
     phase = phase_at(saved["epoch"], trainer.config.schedule)
-    history = None if saved["history"] is None else History(saved["history"]).to(trainer.device)
-    frames = {number: SeenFrame(**frame).to(trainer.device) for number, frame in saved["frames"].items()}
+    history = None if saved["history"] is None else History(saved["history"])
+    frames = {number: SeenFrame(**frame) for number, frame in saved["frames"].items()}
+    past = Past(history, Memory(saved["kept"], frames))
+    pasts = [past.part(share.start, share.start + len(share.clip.names), share.team.device) for share in shares]
     restore_random_states(saved["random"])
     try:
         with torch.autograd.detect_anomaly():
-            losses = trainer.train_window(clip, window, start, phase, history, Memory(saved["kept"], frames))[0].losses
+            losses = trainer.train_window(shares, windows, start, phase, pasts)[0].losses
         verdict = "finite this time: the step was made"
     except NotFinite as fault:
         losses, verdict = dict(fault.losses), str(fault)
     except RuntimeError as fault:  # what anomaly detection raises, naming the operation
         losses, verdict = {}, str(fault)
-    return [*(f"{name}: {value:g}" for name, value in losses.items()), f"{', '.join(window.names[0])}: {verdict}"]
+    return [*(f"{name}: {value:g}" for name, value in losses.items()), f"{', '.join(windows[0].names[0])}: {verdict}"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from models.blocks import pyramid
 from models.generators import Features, Frame
+from util.placement.replicas import device_of, equal_runs
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,14 @@ class History:
 @dataclass(frozen=True)
 class RolloutConfig:
     """n_frames: tG. backpropagate: frames that a gradient passes back through. train_coarse: whether all networks
-    learn or only the finest. raw_first: how many of the first frames are `raw` alone (with `no_first_img`)."""
+    learn or only the finest. raw_first: how many of the first frames are `raw` alone (with `no_first_img`).
+    start: number, in its window, of the first frame that is to be painted."""
 
     n_frames: int
     backpropagate: int = 1
     train_coarse: bool = True
     raw_first: int = 0
+    start: int = 0
 
 
 def step(networks: nn.ModuleList, conditions: Sequence[Tensor], history: History, *,
@@ -69,18 +72,34 @@ def step(networks: nn.ModuleList, conditions: Sequence[Tensor], history: History
 
 def rollout(networks: nn.ModuleList, condition: Tensor, history: History,
             config: RolloutConfig) -> tuple[Frame, History]:
-    """The frames of one training window.
+    """The frames of one training window, or from `config.start` on.
 
-    condition: (B, load + tG - 1, C, H, W), as encoded. Returns frames (B, load, C, H, W) and the history after them.
+    condition: (B, T + tG - 1, C, H, W), as encoded. Returns frames (B, T, C, H, W) and the history after them.
     """
     levels = pyramid(condition, len(networks))
-    history = history.detach()
+    if config.start == 0:
+        history = history.detach()
     frames = []
-    for t in range(condition.shape[1] - config.n_frames + 1):
-        seen = [level[:, t:t + config.n_frames] for level in levels]
+    for i in range(condition.shape[1] - config.n_frames + 1):
+        seen, t = [level[:, i:i + config.n_frames] for level in levels], config.start + i
         # the cut is of what frame t sees, not of the pictures: a later frame that sees one of them too reaches through
         past = history.detach() if t % config.backpropagate == 0 else history
         frame, pictures = step(networks, seen, past, raw_only=t < config.raw_first, train_coarse=config.train_coarse)
         history = history.push(pictures)
         frames.append(frame)
     return Frame.stack(frames), history
+
+
+def rollout_in_turn(generators: Sequence[nn.ModuleList], condition: Tensor, history: History,
+                    config: RolloutConfig) -> tuple[Frame, History]:
+    """`rollout`, of which each generator, on its own device, paints an equal run of frames and hands the last tG-1
+    pictures to the next. All frames come back to the condition's device."""
+    past, home = config.n_frames - 1, condition.device
+    painted = []
+    runs = equal_runs(condition.shape[1] - past, len(generators))
+    for generator, (start, stop) in zip(generators, runs, strict=False):
+        device = device_of(generator)
+        frames, history = rollout(generator, condition[:, start:stop + past].to(device), history.to(device),
+                                  replace(config, start=start))
+        painted.append(frames.map(lambda tensor: tensor.to(home)))
+    return Frame.concatenate(painted), history.to(home)

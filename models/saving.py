@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from models.fingerprint import explained
-from models.networks import Networks
+from models.networks import AVERAGED, Networks
 from util.checkpoint import load_partial, load_state, read_file, read_weights, save_set
 from util.errors import UserError
 from util.files import settle
+from util.placement.stepping import Stepper
 from util.seeds import random_states, restore_random_states
 
 STATE, SET_ASIDE = "latest_state.pth", "previous_state.pth"
 RESUME = "--continue_train, --name, --checkpoints_dir"
-RUN = "--name, --checkpoints_dir, --which_epoch"
+RUN = "--name, --checkpoints_dir, --which_epoch, --use_ema"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def drop_epochs(folder: Path, keep: int) -> None:
             path.unlink()
 
 
-def save_latest(folder: Path, networks: Networks, optimizers: Mapping[str, Optimizer], run: RunState,
+def save_latest(folder: Path, networks: Networks, optimizers: Mapping[str, Stepper], run: RunState,
                 options: Mapping[str, str]) -> None:
     """The state that `--continue_train` needs, whole in one file, and the weights of `latest` beside it."""
     state = {
@@ -119,7 +119,7 @@ def read_state(folder: Path) -> dict[str, Any]:
 
 
 def resume(folder: Path, state: Mapping[str, Any], networks: Networks,
-           optimizers: Mapping[str, Optimizer]) -> RunState:
+           optimizers: Mapping[str, Stepper]) -> RunState:
     """Puts the state of `read_state` back and says where the run stands."""
     for part, own in (("networks", networks.named()), ("optimizers", optimizers)):
         if set(state[part]) != set(own):
@@ -138,15 +138,18 @@ def load_network(network: nn.Module, weights: Mapping[str, Tensor], source: str)
     load_state(network, weights, source, hint=explained(network.state_dict(), weights))
 
 
-def load_generator(networks: nn.ModuleList, folder: Path, label: str, partial: bool = False) -> list[str]:
-    """All generators of a run, strictly. partial: `--allow_partial`, what fits; returns what that was, a line each."""
+def load_generator(networks: nn.ModuleList, folder: Path, label: str, partial: bool = False,
+                   averaged: bool = False) -> list[str]:
+    """All generators of a run, strictly. partial: `--allow_partial`, what fits; returns what that was, a line each.
+    averaged: their running averages (`--ema`)."""
     settle(folder)
     finer = weight_file(folder, label, f"G{len(networks)}")
     if finer.is_file() and not partial:
         raise UserError(f"{finer} refines what {len(networks)} network(s) paint, which are all that --n_scales_spatial "
                         f"{len(networks)} makes: raise it, or remove the file if it is of another run")
+    kind = AVERAGED if averaged else ""
     return [line for index, network in enumerate(networks)
-            for line in _load_generator(network, weight_file(folder, label, f"G{index}"), RUN, partial)]
+            for line in _load_generator(network, weight_file(folder, label, f"G{index}{kind}"), RUN, partial)]
 
 
 def _load_generator(network: nn.Module, path: Path, flag: str, partial: bool) -> list[str]:
@@ -183,6 +186,8 @@ def load_pretrained(networks: Networks, folder: Path, label: str, partial: bool 
     fresh = []
     for name, network in networks.named().items():
         path = weight_file(folder, label, name)
+        if name.endswith(AVERAGED) and not path.is_file():  # an average begins where its generator does
+            path = weight_file(folder, label, name.removesuffix(AVERAGED))
         if name == "G0" or path.is_file() and name.startswith("G"):
             fresh += _load_generator(network, path, "--load_pretrain", partial)
         elif not path.is_file():

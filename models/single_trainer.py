@@ -12,33 +12,36 @@ from models.generators import Frame
 from models.objectives import Window, image_terms, perceptual_terms
 from models.rollout import History
 from models.schedule import Phase
+from models.teams import Team
 from models.temporal import FrameGroups
 from models.trainer import Players, Trained, Trainer
 from util.clip import Clip
 from util.pictures import to_uint8
+from util.placement.precision import widened
 
 
 @dataclass(frozen=True)
 class SingleTrainer(Trainer):
     """Everything of a run, an epoch and a step is the video trainer's; nothing moves, so nothing is remembered."""
 
-    def generate(self, clip: Clip, window: Clip, start: int, phase: Phase,
+    def generate(self, team: Team, clip: Clip, window: Clip, start: int, phase: Phase,
                  history: History | None) -> tuple[Window, History]:
         """The frame as the network paints it from its condition, and from how its regions really look."""
         assert window.picture is not None
         condition = self.config.conditions.encode(window)
-        features = [encoded(self.networks.encoder, window)[:, 0]] if self.networks.encoder else []
-        picture = self.networks.generator[0](condition[:, 0], *features).unsqueeze(1)
+        features = [encoded(team.encoder, window)[:, 0]] if team.encoder else []
+        picture = widened(team.generators[0][0](condition[:, 0], *features).unsqueeze(1))
         view = Window(condition=condition, real=window.picture, real_before=window.picture,
                       frames=Frame(picture, picture, None, None), fake_before=picture.detach(),
-                      reference=self.flow_between(clip, [(0, 0)], window.picture, window.picture))
+                      reference=self.flow_between(team, clip, [(0, 0)], window.picture, window.picture))
         return view, History(())
 
-    def judge(self, clip: Clip, window: Window, groups: list[FrameGroups | None]) -> Players:
+    def judge(self, team: Team, clip: Clip, window: Window, groups: list[FrameGroups | None]) -> Players:
         """Adversarial loss, feature matching and VGG, once for each picture."""
-        terms = image_terms(self.networks.image, window, self.config.objectives)
-        if self.perceptual is not None:
-            terms |= perceptual_terms(self.perceptual, window, self.config.objectives)
+        judge, = team.judges[:1]
+        terms = image_terms(judge.networks.image, window, self.config.objectives)
+        if judge.perceptual is not None:
+            terms |= perceptual_terms(judge.perceptual, window, self.config.objectives)
         return {"D": terms}
 
     def pictures(self, trained: Trained) -> dict[str, np.ndarray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
@@ -12,36 +12,34 @@ from threading import Event
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 from tqdm import tqdm
 
 from models.appearance import encoded
 from models.conditions import ConditionConfig, pad_clip
-from models.flow import ReferenceFlow
 from models.flow.reference import reference_flow
 from models.guard import NotFinite, check_gradients, checked_losses
-from models.networks import Networks, set_learning_rates
+from models.networks import Networks, player_of, set_learning_rates
 from models.objectives import (
     ObjectiveConfig,
-    Perceptual,
     Terms,
     Window,
     face_terms,
-    image_terms,
-    motion_terms,
-    perceptual_terms,
+    mean_of,
     sum_of,
     temporal_terms,
 )
 from models.replay import Moment, save_moment
-from models.rollout import History, RolloutConfig, rollout
+from models.rollout import History, RolloutConfig, rollout_in_turn
 from models.saving import RunState, drop_epochs, save_epoch, save_latest
 from models.schedule import Phase, ScheduleConfig, phase_at
+from models.teams import Past, Share, Team, Teams, picture_terms
 from models.temporal import FrameGroups, Memory, SeenFrame, TemporalConfig, group_frames, neighbours
 from models.visuals import visuals
 from util.clip import Clip, Flow
 from util.errors import UserError
 from util.journal import Journal
+from util.placement import Placement
+from util.placement.stepping import Stepper
 
 Players = dict[str, Terms]  # "D" (single pictures, motion, faces), "D_T0", ...: what was computed beside each
 
@@ -50,7 +48,7 @@ Players = dict[str, Terms]  # "D" (single pictures, motion, faces), "D_T0", ...:
 class TrainerConfig:
     """steps_per_epoch: batches. begin_with_zeros: `no_first_img`, the network paints the first pictures itself.
     save_latest_freq, print_freq, display_freq: in clips; save_epoch_freq, eval_freq: in epochs. keep: epochs whose
-    weights stay, None for all."""
+    weights stay, None for all. ema: half-life of the averaged generator in steps, None for none."""
 
     conditions: ConditionConfig
     objectives: ObjectiveConfig
@@ -67,11 +65,21 @@ class TrainerConfig:
     save_epoch_freq: int = 1
     keep: int | None = None
     eval_freq: int = 0
+    ema: float | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a team makes of a window: how it looks, its terms before the step, and what the next window needs."""
+
+    window: Window
+    players: Players
+    past: Past
 
 
 @dataclass(frozen=True)
 class Trained:
-    """Of one window: its losses before its step, and what it looked like."""
+    """Of one window: its losses before its step, and what its first clip looked like."""
 
     losses: dict[str, float]
     clip: Clip
@@ -80,17 +88,16 @@ class Trained:
 
 @dataclass(frozen=True)
 class Trainer:
-    """show: a condition (C, H, W) as a picture. evaluate: figures of the networks as they stand, SSIM among them, by
-    synthesis of held-out clips; None with eval_freq 0. stop: set by whoever wants the run to save and end after its
-    step."""
+    """journal: None in processes that do not lead. show: a condition (C, H, W) as a picture. evaluate: figures of the
+    networks as they stand, SSIM among them, by synthesis of held-out clips; None with eval_freq 0. stop: set by whoever
+    wants the run to save and end after its step."""
 
     networks: Networks
-    optimizers: dict[str, Optimizer]
-    reference: ReferenceFlow
-    perceptual: Perceptual | None
+    optimizers: dict[str, Stepper]
+    teams: Teams
+    placement: Placement
     config: TrainerConfig
-    journal: Journal
-    device: torch.device
+    journal: Journal | None
     show: Callable[[Tensor], np.ndarray]
     evaluate: Callable[[], Mapping[str, float]] | None = None
     stop: Event = field(default_factory=Event)
@@ -100,7 +107,7 @@ class Trainer:
     def fit(self, clips: Iterator[Clip], run: RunState) -> RunState:
         """Trains from `run` to the last epoch, or until `stop`; returns where the run then stands, saved.
         clips: the batches from there on, in order."""
-        while run.epoch <= self.config.schedule.last_epoch and not self.stop.is_set():
+        while run.epoch <= self.config.schedule.last_epoch and not self.asked_to_stop():
             phase = phase_at(run.epoch, self.config.schedule)
             set_learning_rates(self.optimizers, phase.lr_factor)
             run = self.train_epoch(clips, run, phase)
@@ -115,19 +122,20 @@ class Trainer:
             run = self.assess(run, self.evaluate())
         following = replace(run, epoch=run.epoch + 1, step=0)
         if run.epoch % self.config.save_epoch_freq == 0:
-            save_epoch(self.config.folder, str(run.epoch), self.networks)
-            if self.config.keep is not None:
-                drop_epochs(self.config.folder, self.config.keep)
-            self.save(following)
+            self.save(following, str(run.epoch))
         return following
+
+    def asked_to_stop(self) -> bool:
+        """All processes stop after the same step, whichever was asked."""
+        return self.placement.processes.anywhere(self.stop.is_set(), self.placement.device)
 
     def train_epoch(self, clips: Iterator[Clip], run: RunState, phase: Phase) -> RunState:
         """The rest of an epoch, batch by batch, as far as `stop` lets it; returns where the run then stands."""
         steps = self.config.steps_per_epoch
         with tqdm(total=steps, initial=run.step, desc=f"epoch {run.epoch}/{self.config.schedule.last_epoch}",
-                  unit="batch", dynamic_ncols=True) as bar:
+                  unit="batch", dynamic_ncols=True, disable=self.journal is None) as bar:
             for step in range(run.step, steps):
-                if self.stop.is_set():
+                if self.asked_to_stop():
                     break
                 began = time.perf_counter()
                 trained = self.train_clip(next(clips), phase)
@@ -139,35 +147,59 @@ class Trainer:
                     self.save(run)
         return run
 
+    def rehearse(self, batch: Clip) -> str:
+        """`--dry_run`: all windows of a batch of the run's longest clips, and what they cost, in words."""
+        began = time.perf_counter()
+        self.train_clip(batch, phase_at(self.config.schedule.last_epoch, self.config.schedule))
+        seconds, windows = time.perf_counter() - began, (len(batch) - self.config.schedule.n_frames_G + 1) // batch.load
+        peaks = ", ".join(f"{device} {gib:.2f} GiB" for device, gib in self.placement.peak_memory().items())
+        height, width = batch.condition.shape[-2:]
+        return (f"dry run: {windows} steps of {batch.load} frames, {len(batch.names)} clips, {width}x{height}: "
+                f"{seconds / windows:.2f} s a step, peak memory {peaks}; nothing was saved")
+
     # a clip
 
-    def train_clip(self, clip: Clip, phase: Phase) -> Trained:
-        """All windows of a batch of clips, each followed by a step; history and memory pass from one to the next."""
-        clip = pad_clip(clip, self.config.size_multiple)
-        history, memory = None, Memory.empty(self.config.temporal)
-        for number, window in enumerate(clip.windows(self.config.schedule.n_frames_G)):
-            start = number * clip.load
+    def train_clip(self, batch: Clip, phase: Phase) -> Trained:
+        """All windows of a batch of clips, each followed by a step; every team keeps the past of its own clips."""
+        batch = pad_clip(batch, self.config.size_multiple)
+        shares = self.teams.share(batch)
+        pasts = [Past(None, Memory.empty(self.config.temporal)) for _ in shares]
+        windows = zip(*(share.clip.windows(self.config.schedule.n_frames_G) for share in shares), strict=True)
+        for number, parts in enumerate(windows):
+            start = number * batch.load
             try:
-                trained, history, memory = self.train_window(clip, window, start, phase, history, memory)
+                trained, pasts = self.train_window(shares, parts, start, phase, pasts)
             except NotFinite as fault:
-                raise self.stopped_by(fault, window, Moment(phase.epoch, start, clip, history, memory)) from None
+                raise self.stopped_by(fault, parts, Moment(phase.epoch, start, batch, Past.join(pasts))) from None
         return trained
 
-    def train_window(self, clip: Clip, window: Clip, start: int, phase: Phase, history: History | None,
-                     memory: Memory) -> tuple[Trained, History, Memory]:
-        """start: number of the window's first generated frame in the clip."""
-        view, history = self.generate(clip, window.to(self.device), start, phase, history)
-        seen = {start + i: SeenFrame(view.real[:, i], view.frames.picture[:, i], view.reference.flow[:, i])
-                for i in range(clip.load)}
-        groups, memory = group_frames(memory, seen, self.config.temporal)
-        losses = self.update(self.judge(clip, view, groups), phase)
-        return Trained(losses, window, view), history, memory
+    def train_window(self, shares: Sequence[Share], windows: Sequence[Clip], start: int, phase: Phase,
+                     pasts: Sequence[Past]) -> tuple[Trained, list[Past]]:
+        """windows: of each share's clips. start: number of the window's first generated frame in the clip."""
+        self.teams.replicas.send_out()
+        seen = [self.see(share, window, start, phase, past)
+                for share, window, past in zip(shares, windows, pasts, strict=True)]
+        players = {player: mean_of([(part.players[player], share.weight)
+                                    for part, share in zip(seen, shares, strict=True)], self.placement.device)
+                   for player in seen[0].players}
+        losses = self.update(players, phase)
+        return Trained(losses, windows[0], seen[0].window), [part.past for part in seen]
 
     # a window
 
-    def generate(self, clip: Clip, window: Clip, start: int, phase: Phase,
+    def see(self, share: Share, window: Clip, start: int, phase: Phase, past: Past) -> Seen:
+        """What a team makes of its clips."""
+        team, clip = share.team, share.clip
+        with self.placement.precision.autocast():
+            view, history = self.generate(team, clip, window.to(team.device), start, phase, past.history)
+            new = {start + i: SeenFrame(view.real[:, i], view.frames.picture[:, i], view.reference.flow[:, i])
+                   for i in range(clip.load)}
+            groups, memory = group_frames(past.memory, new, self.config.temporal)
+            return Seen(view, self.judge(team, clip, view, groups), Past(history, memory))
+
+    def generate(self, team: Team, clip: Clip, window: Clip, start: int, phase: Phase,
                  history: History | None) -> tuple[Window, History]:
-        """The window as the generator paints it, beside the real one and how that moved."""
+        """The window as the generators paint it, beside the real one and how that moved."""
         real, past = window.picture, self.config.schedule.n_frames_G - 1
         assert real is not None
         condition = self.config.conditions.encode(window)
@@ -177,45 +209,50 @@ class Trainer:
             history = History.begin(given, len(self.networks.generator))
         newest = real[:, past - 1] if first else history.pictures[0][:, -1]
         seen = condition
-        if self.networks.encoder is not None:
-            seen = torch.cat([condition, encoded(self.networks.encoder, window)], dim=2)
-        frames, history = rollout(self.networks.generator, seen, history, RolloutConfig(
+        if team.encoder is not None:
+            seen = torch.cat([condition, encoded(team.encoder, window)], dim=2)
+        frames, history = rollout_in_turn(team.generators, seen, history, RolloutConfig(
             n_frames=past + 1, backpropagate=phase.backpropagate, train_coarse=phase.train_coarse,
             raw_first=clip.load if first and self.config.begin_with_zeros else 0))
         view = Window(
             condition=condition[:, past:], real=real[:, past:], real_before=real[:, past - 1:-1], frames=frames,
             fake_before=torch.cat([newest.unsqueeze(1), frames.picture[:, :-1]], dim=1).detach(),
-            reference=self.flow_between(clip, [(n, n - 1) for n in range(start, start + clip.load)],
+            reference=self.flow_between(team, clip, [(n, n - 1) for n in range(start, start + clip.load)],
                                         real[:, past:], real[:, past - 1:-1]))
         return view, history
 
-    def flow_between(self, clip: Clip, pairs: list[tuple[int, int]], current: Tensor, previous: Tensor) -> Flow:
+    def flow_between(self, team: Team, clip: Clip, pairs: list[tuple[int, int]], current: Tensor,
+                     previous: Tensor) -> Flow:
         """Reference flow of (B, P, 3, H, W) pictures, the loader's where it has it. pairs: of generated frames."""
         past = self.config.schedule.n_frames_G - 1
         known = clip.known_flow([(a + past, b + past) for a, b in pairs])
-        return reference_flow(self.reference, current, previous, known)
+        with self.placement.precision.full():
+            return reference_flow(team.reference, current, previous, known)
 
-    def judge(self, clip: Clip, window: Window, groups: list[FrameGroups | None]) -> Players:
+    def judge(self, team: Team, clip: Clip, window: Window, groups: list[FrameGroups | None]) -> Players:
         """All terms of the window, none of them stepped on yet."""
-        config, networks = self.config.objectives, self.networks
-        terms = image_terms(networks.image, window, config) | motion_terms(window, config)
-        if self.perceptual is not None:
-            terms |= perceptual_terms(self.perceptual, window, config)
-        if networks.face is not None:
-            terms |= face_terms(networks.face, window, config)
+        config = self.config.objectives
+        terms = mean_of([(picture_terms(judge, part, config), share)
+                         for judge, part, share in team.share_frames(window)], team.device)
+        if (face := team.judges[0].networks.face) is not None:  # one box for the whole window
+            terms |= face_terms(face, window.to(team.judges[0].device), config).to(team.device)
         found = {scale: group for scale, group in enumerate(groups) if group is not None}
-        return {"D": terms} | {
-            f"D_T{scale}": temporal_terms(networks.temporal[scale], group, self.group_flow(clip, group, scale),
-                                          config).named(scale)
-            for scale, group in found.items()}
+        return {"D": terms} | {f"D_T{scale}": self.judge_groups(team, clip, group, scale).named(scale)
+                               for scale, group in found.items()}
 
-    def group_flow(self, clip: Clip, groups: FrameGroups, scale: int) -> Tensor:
+    def judge_groups(self, team: Team, clip: Clip, groups: FrameGroups, scale: int) -> Terms:
+        """The terms of one temporal scale."""
+        flow = self.group_flow(team, clip, groups, scale)
+        return mean_of([(temporal_terms(judge.networks.temporal[scale], part, motion, self.config.objectives), share)
+                        for judge, part, motion, share in team.share_groups(groups, flow, scale)], team.device)
+
+    def group_flow(self, team: Team, clip: Clip, groups: FrameGroups, scale: int) -> Tensor:
         """Flow inside temporal groups (B, G, tD-1, 2, H, W): each frame's own, or, where dense groups stride, anew."""
         if scale == 0 or self.config.temporal.sparse:
             return groups.flow
         pairs = [pair for group in groups.numbers for pair in neighbours(group)]
         current, previous = (part.flatten(1, 2) for part in (groups.real[:, :, 1:], groups.real[:, :, :-1]))
-        flow = self.flow_between(clip, pairs, current, previous).flow
+        flow = self.flow_between(team, clip, pairs, current, previous).flow
         return flow.unflatten(1, (len(groups.numbers), -1))
 
     # a step
@@ -223,28 +260,38 @@ class Trainer:
     def update(self, players: Players, phase: Phase) -> dict[str, float]:
         """One step of G, D and every D_T that had groups, on gradients computed before any of them moved. NotFinite:
         no step was made."""
-        losses = checked_losses(players)
+        losses = checked_losses(players, self.placement.processes)
         self.backward("G", sum_of(t for terms in players.values() for t in terms.generator.values()), phase)
         for player, terms in players.items():
             self.backward(player, sum_of(terms.discriminator.values()) / 2, phase)
-        check_gradients(self.networks, losses)
+        if not self.placement.precision.scales:
+            check_gradients(self.networks, losses)
         for player in ("G", *players):
             self.optimizers[player].step()
+        self.teams.replicas.keep_statistics()
+        if self.config.ema is not None:
+            self.networks.update_average(self.config.ema)
         return losses
 
     def backward(self, player: str, loss: Tensor, phase: Phase) -> None:
-        """Gradients to the weights of one player alone, though the graph holds them all."""
-        optimizer = self.optimizers[player]
-        optimizer.zero_grad()
-        weights = self.networks.players()[player]
+        """Gradients to the weights of one player alone, though the graph holds them all; home from every replica and
+        process."""
+        optimizer, replicas = self.optimizers[player], self.teams.replicas
+        names = [name for name in self.networks.learning() if player_of(name) == player]
         if player == "G" and not phase.train_coarse:
-            weights = list(self.networks.generator[-1].parameters())
-        loss.backward(inputs=weights, retain_graph=True)
+            names = [f"G{len(self.networks.generator) - 1}"]
+        optimizer.zero_grad()
+        optimizer.backward(loss, [weight for name in names for weight in replicas.weights(name)])
+        replicas.bring_home(names)
+        self.placement.processes.average_gradients([replicas.masters[name] for name in names])
+        optimizer.unscale()
 
     # what people see
 
     def record(self, run: RunState, trained: Trained, seconds: float) -> None:
-        """Losses and pictures, when their turn has come."""
+        """Losses and pictures, when their turn has come; one process tells for all."""
+        if self.journal is None:
+            return
         if self.due(run, self.config.print_freq):
             self.journal.losses(run.epoch, run.clips, self.total_clips(run), seconds, trained.losses)
         if self.due(run, self.config.display_freq):
@@ -255,10 +302,12 @@ class Trainer:
 
     def assess(self, run: RunState, figures: Mapping[str, float]) -> RunState:
         """Tells how good the networks are on held-out clips, and keeps them as `best` where they never were better."""
-        self.journal.figures(run.epoch, self.total_clips(run), figures)
+        if self.journal is not None:
+            self.journal.figures(run.epoch, self.total_clips(run), figures)
         if figures["ssim"] <= run.best:
             return run
-        save_epoch(self.config.folder, "best", self.networks)
+        if self.placement.processes.leads:
+            save_epoch(self.config.folder, "best", self.networks)
         return replace(run, best=figures["ssim"])
 
     def total_clips(self, run: RunState) -> int:
@@ -268,14 +317,22 @@ class Trainer:
     def due(self, run: RunState, every: int) -> bool:
         return self.total_clips(run) % math.lcm(every, run.batch_size) == 0
 
-    def save(self, run: RunState) -> None:
+    def save(self, run: RunState, epoch: str | None = None) -> None:
+        """The state to go on from; the weights under the name of an epoch too."""
+        if not self.placement.processes.leads:
+            return
+        if epoch is not None:
+            save_epoch(self.config.folder, epoch, self.networks)
+            if self.config.keep is not None:
+                drop_epochs(self.config.folder, self.config.keep)
         save_latest(self.config.folder, self.networks, self.optimizers, run, self.config.options)
 
-    def stopped_by(self, fault: NotFinite, window: Clip, moment: Moment) -> UserError:
+    def stopped_by(self, fault: NotFinite, windows: Sequence[Clip], moment: Moment) -> UserError:
         """What to tell, once everything that the step was computed from is kept."""
         path = self.config.folder / "not_finite.pth"
-        save_moment(path, moment, self.networks, self.config.options)
-        frames = "; ".join(", ".join(names) for names in window.names)
+        if self.placement.processes.leads:
+            save_moment(path, moment, self.networks, self.config.options)
+        frames = "; ".join(", ".join(names) for window in windows for names in window.names)
         return UserError(f"training stopped before the step: {fault}, on {frames}: look at these frames, repeat the "
                          f"step with the same flags and --debug_replay {path}, or go on from the last save "
                          "(--continue_train) with a smaller --lr")

@@ -19,6 +19,7 @@ def int_list(text: str) -> tuple[int, ...]:
 
 def add_base_flags(parser: argparse.ArgumentParser) -> None:
     add_run_flags(parser)
+    add_device_flags(parser)
     add_data_flags(parser)
     add_face_flags(parser)
     add_pose_flags(parser)
@@ -33,16 +34,27 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--checkpoints_dir", type=Path, default=Path("./checkpoints"), help="where runs are kept")
     group.add_argument("--model", default="vid2vid", choices=["vid2vid", "single"],
                        help="single: train a network for first pictures, which paints one frame alone")
-    group.add_argument("--gpu_ids", help="the GPU to use; -1 or cpu: the CPU; mps: Apple's; default 0, or the CPU "
-                                         "where there is no GPU")
-    group.add_argument("--n_gpus_gen", type=int, default=-1, help="GPUs for the generator; the others discriminate")
     group.add_argument("--seed", type=int, default=0, help="of everything random; on a CPU a run repeats bit for bit")
-    group.add_argument("--fp16", action="store_true", help="half precision: accepted, without effect yet")
     group.add_argument("--debug", action="store_true", help="show and log every step, one worker, more lines")
     group.add_argument("--display_winsize", type=int, default=512, metavar="PIXELS", help="width of pictures on pages")
     group.add_argument("--tf_log", action="store_true", help="write TensorBoard's logs to checkpoints_dir/NAME/logs")
     group.add_argument("--display_id", type=int, default=0, help="accepted, without effect")
-    group.add_argument("--local_rank", type=int, default=0, help="accepted, without effect")
+    group.add_argument("--local_rank", type=int, default=0, help="accepted, without effect: torchrun tells otherwise")
+
+
+def add_device_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("devices and precision")
+    group.add_argument("--gpu_ids", metavar="IDS", help="a list of GPUs, or cpu (-1), or mps (Apple's); default: GPU "
+                                                        "0, or the CPU where there is none")
+    group.add_argument("--n_gpus_gen", type=int, default=-1, metavar="N",
+                       help="with --batchSize 1: how many, after the first, generate a window's frames in turn; the "
+                            "others discriminate. -1 or all: each does both")
+    group.add_argument("--amp", choices=["off", "bf16", "fp16"], default="off",
+                       help="mixed precision: convolutions in bfloat16 (needs no care) or float16 (older GPUs)")
+    group.add_argument("--fp16", action="store_true", help="the old spelling of --amp fp16")
+    group.add_argument("--tf32", choices=["on", "off"], default="on", help="TensorFloat-32 convolutions on NVIDIA GPUs")
+    group.add_argument("--cudnn", choices=["heuristic", "benchmark", "deterministic"], default="heuristic",
+                       help="how cuDNN picks kernels; benchmark: faster where all clips have one size")
 
 
 def add_data_flags(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from data.domain import Domain
@@ -26,6 +27,7 @@ from models.temporal import TemporalConfig
 from models.trainer import TrainerConfig
 from options.parsing import Options, option_texts
 from options.rules import composes, encodes, is_train, trains_single
+from util.placement import PlacementConfig
 
 
 def run_folder(o: Options) -> Path:
@@ -34,6 +36,14 @@ def run_folder(o: Options) -> Path:
 
 def results_folder(o: Options) -> Path:
     return o.results_dir / o.name / f"{o.phase}_{o.which_epoch}"
+
+
+def placement(o: Options) -> PlacementConfig:
+    shared = PlacementConfig(o.gpu_ids, amp="fp16" if o.fp16 else o.amp, tf32=o.tf32, cudnn=o.cudnn)
+    if not is_train(o):
+        return shared
+    generators = -1 if trains_single(o) else o.n_gpus_gen
+    return replace(shared, n_gpus_gen=generators, batch_size=o.batchSize, sync_bn=o.sync_bn)
 
 
 def domain(o: Options) -> Domain:
@@ -64,14 +74,14 @@ def held_out(o: Options) -> InputConfig:
     return InputConfig(dataroot=o.dataroot, phase=o.eval_phase, picture=True, allow_links=o.allow_links)
 
 
-def sampling(o: Options, n_gpus_gen: int) -> Sampling:
-    """n_gpus_gen: generator GPUs that share a window's frames."""
+def sampling(o: Options, n_gpus_gen: int, n_processes: int = 1) -> Sampling:
+    """n_gpus_gen: generator GPUs that share a window's frames. n_processes: share a step's clips, `batchSize` each."""
     if trains_single(o):  # clips of one frame, as many as there are frames
-        return Sampling(n_frames_G=1, batch_size=o.batchSize, max_clips=o.max_dataset_size,
+        return Sampling(n_frames_G=1, batch_size=o.batchSize * n_processes, max_clips=o.max_dataset_size,
                         clips_per_epoch=o.clips_per_epoch, serial=o.serial_batches, per_start_frame=True, seed=o.seed)
     return Sampling(
         n_frames_G=o.n_frames_G, max_frames_per_gpu=o.max_frames_per_gpu, n_gpus_gen=n_gpus_gen,
-        max_t_step=o.max_t_step, batch_size=o.batchSize, max_clips=o.max_dataset_size,
+        max_t_step=o.max_t_step, batch_size=o.batchSize * n_processes, max_clips=o.max_dataset_size,
         clips_per_epoch=o.clips_per_epoch, serial=o.serial_batches, per_start_frame=o.dataset_mode == "pose",
         seed=o.seed)
 
@@ -99,7 +109,8 @@ def generator(o: Options) -> GeneratorConfig:
         condition_channels=(o.label_nc or o.input_nc) + conditions(o).instance_edges, picture_channels=o.output_nc,
         n_frames=o.n_frames_G, width=o.ngf, n_downsample=o.n_downsample_G, n_blocks=o.n_blocks,
         n_blocks_local=o.n_blocks_local, n_scales=o.n_scales_spatial, norm=o.norm, flow=composes(o),
-        foreground=o.fg_labels if o.fg else (), n_features=o.feat_num if encodes(o) else 0)
+        foreground=o.fg_labels if o.fg else (), n_features=o.feat_num if encodes(o) else 0,
+        checkpoint=is_train(o) and o.checkpoint_activations)
 
 
 def single(o: Options) -> SingleConfig:
@@ -121,7 +132,7 @@ def size_multiple(o: Options) -> int:
 
 def discriminator(o: Options) -> DiscriminatorConfig:
     return DiscriminatorConfig(width=o.ndf, n_layers=o.n_layers_D, n_scales=o.num_D, norm=o.norm,
-                               keep_features=not o.no_ganFeat)
+                               keep_features=not o.no_ganFeat, spectral_norm=o.spectral_norm)
 
 
 def temporal(o: Options) -> TemporalConfig:
@@ -136,7 +147,7 @@ def objectives(o: Options) -> ObjectiveConfig:
     return ObjectiveConfig(
         gan_mode=o.gan_mode, n_layers=o.n_layers_D, num_D=o.num_D, n_scales=o.n_scales_spatial, composed=composes(o),
         penalise_weight=o.no_first_img, lambda_feat=o.lambda_feat, lambda_flow=o.lambda_F, lambda_warp=o.lambda_T,
-        face_side=o.fineSize // 32 * 8, face_from_pose=o.openpose_only, count_raw=not trains_single(o))
+        face_side=o.fineSize // 32 * 8, face_from_pose=o.openpose_only, count_raw=not trains_single(o), r1=o.r1)
 
 
 def flow(o: Options) -> FlowConfig:
@@ -150,7 +161,7 @@ def trainer(o: Options, schedule: ScheduleConfig, steps_per_epoch: int) -> Train
         steps_per_epoch=steps_per_epoch, begin_with_zeros=o.no_first_img, size_multiple=size_multiple(o),
         folder=run_folder(o), options=option_texts(o), print_freq=every or o.print_freq,
         display_freq=every or o.display_freq, save_latest_freq=o.save_latest_freq, save_epoch_freq=o.save_epoch_freq,
-        eval_freq=o.eval_freq, keep=o.keep)
+        eval_freq=o.eval_freq, keep=o.keep, ema=None if trains_single(o) else o.ema)
 
 
 def first_frame(o: Options) -> FirstFrameConfig:

@@ -31,4 +31,4 @@ def load_synthesizer(options: Options) -> Synthesizer:
     networks = build_generator(configs.generator(options))
     load_generator(networks, configs.run_folder(options), options.which_epoch)
     first, _ = choose_first_pictures(configs.first_frame(options))
-    return Synthesizer(networks, configs.synthesis(options), first, place(options.gpu_ids).device)
+    return Synthesizer(networks, configs.synthesis(options), first, place(configs.placement(options)).device)

@@ -20,7 +20,7 @@ class Method:
 
 def _video_networks(o: Options) -> Networks:
     return build_networks(configs.generator(o), configs.discriminator(o), configs.temporal(o), face=o.add_face_disc,
-                          encoder=configs.encoder(o))
+                          encoder=configs.encoder(o), averaged=o.ema is not None)
 
 
 def _single_networks(o: Options) -> Networks:

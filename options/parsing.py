@@ -76,8 +76,12 @@ def report(options: Options, parser: Parser) -> str:
     return "\n".join(line(key, value) for key, value in sorted(vars(options).items()))
 
 
-def announce(options: Options, parser: Parser, folder: Path, lines: Sequence[str]) -> None:
-    """Prints the resolved options, what has no effect, and `lines`; keeps the options in the run's `opt.txt`."""
+def announce(options: Options, parser: Parser, lines: Sequence[str], folder: Path | None, aloud: bool) -> None:
+    """Prints the resolved options, what has no effect, and `lines`; keeps the options in the `opt.txt` of `folder`.
+    aloud: whether this process speaks for all."""
+    if not aloud:
+        return
     print(report(options, parser), *unused(options, parser), *lines, sep="\n")
-    with replacing(folder / "opt.txt") as temporary:
-        temporary.write_text(listing(options), encoding="utf-8")
+    if folder is not None:
+        with replacing(folder / "opt.txt") as temporary:
+            temporary.write_text(listing(options), encoding="utf-8")

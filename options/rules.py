@@ -22,7 +22,7 @@ AT_LEAST = {
     "clips_per_epoch": 1, "num_D": 1, "n_layers_D": 1, "n_frames_D": 2, "n_scales_temporal": 0, "lambda_feat": 0,
     "lambda_F": 0, "lambda_T": 0, "random_drop_prob": 0, "how_many": 1, "start_frame": 0, "fps": 1,
     "display_winsize": 16, "seed": 0, "eval_freq": 0, "eval_frames": 1, "feat_num": 1, "nef": 1, "n_downsample_E": 1,
-    "keep": 1,
+    "keep": 1, "ema": 1, "grad_clip": 0, "r1": 0,
 }
 AT_MOST = {  # beyond these lies a slip of the keyboard, which would fill the memory
     "random_drop_prob": 1, "beta1": 0.999, "seed": 2**31 - 1, "lr": 1, "lambda_feat": 1e6, "lambda_F": 1e6,
@@ -159,6 +159,9 @@ REFUSED = (
     Refusal(lambda o: is_train(o) and o.continue_train and o.which_epoch != "latest",
             "--continue_train goes on from the latest saved state only, found --which_epoch {which_epoch}: to start "
             "anew from an epoch's weights give --load_pretrain DIR --which_epoch {which_epoch}"),
+    Refusal(lambda o: o.fp16 and o.amp == "bf16", "--fp16 is --amp fp16, found --amp {amp} beside it: give one"),
+    Refusal(lambda o: is_train(o) and o.sync_bn and o.norm != "batch",
+            "--sync_bn shares the statistics of batch norms, found --norm {norm}: leave it out"),
     Refusal(lambda o: o.n_gpus_gen != -1 and not 1 <= o.n_gpus_gen <= len(_gpus(o)),
             "--n_gpus_gen {n_gpus_gen} does not fit --gpu_ids {gpu_ids}: give 1 up to their number, or -1 for all"),
 )
@@ -174,7 +177,7 @@ def _always(_: Options) -> bool:
 
 UNUSED = (
     *(Unused(flag, _always, "accepted for old scripts, without effect") for flag in (
-        "pool_size", "aspect_ratio", "ntest", "display_id", "local_rank", "fp16")),
+        "pool_size", "aspect_ratio", "ntest", "display_id", "local_rank")),
     Unused("ignore_label", lambda o: not o.label_nc, "only label maps have labels"),
     Unused("feat_num", lambda o: not encodes(o), "it needs --label_feat, or --netG ..._with_features"),
     *(Unused(flag, lambda o: not (is_train(o) and encodes(o)), "it is of the encoder, which only training with "
@@ -186,7 +189,11 @@ UNUSED = (
     *(Unused(flag, trains_single, "a single-image network knows one frame and no motion") for flag in (
         "n_frames_G", "n_frames_total", "n_frames_D", "n_scales_temporal", "n_scales_spatial", "max_frames_per_gpu",
         "max_frames_backpropagate", "max_t_step", "niter_step", "niter_fix_global", "lambda_T", "lambda_F", "no_flow",
-        "no_first_img", "fg", "sparse_D", "flow_net", "flow_cache", "eval_freq", "add_face_disc", "n_gpus_gen")),
+        "no_first_img", "fg", "sparse_D", "flow_net", "flow_cache", "eval_freq", "add_face_disc", "n_gpus_gen", "ema",
+        "checkpoint_activations")),
+    Unused("n_gpus_gen", lambda o: not is_train(o), "synthesis runs on the first device of --gpu_ids"),
+    Unused("n_gpus_gen", lambda o: is_train(o) and o.batchSize > 1,
+           "with --batchSize above 1 the devices share the clips of a batch, and each does both"),
     Unused("input_nc", lambda o: o.label_nc > 0, "the condition has --label_nc one-hot channels"),
     Unused("use_instance", _mode_is_not("temporal", "test"), "only street data has instance maps"),
     *(Unused(flag, _mode_is_not("face"), "only faces have it") for flag in (

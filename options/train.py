@@ -19,6 +19,8 @@ def training_parser() -> Parser:
     add_discriminator_flags(parser)
     add_loss_flags(parser)
     add_flow_flags(parser)
+    add_stability_flags(parser)
+    add_scaling_flags(parser)
     return parser
 
 
@@ -100,3 +102,24 @@ def add_flow_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--raft_weights", type=Path, metavar="PATH", help="default: torchvision's, if they are cached")
     group.add_argument("--flow_cache", type=Path, metavar="DIR",
                        help="keep the flow of untransformed pictures here, and estimate it once, not every epoch")
+
+
+def add_stability_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("stability (all off by default)")
+    group.add_argument("--ema", type=float, metavar="STEPS",
+                       help="keep a running average of the generator too, with this half-life: *_net_G0_ema.pth, ...")
+    group.add_argument("--grad_clip", type=float, metavar="NORM", help="shorten each player's gradient to this length")
+    group.add_argument("--r1", type=float, default=0.0, metavar="WEIGHT",
+                       help="penalise discriminators that are steep at real inputs; costs a second pass of each")
+    group.add_argument("--spectral_norm", action="store_true",
+                       help="bound the gain of the discriminators' convolutions; their files get other keys")
+
+
+def add_scaling_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("memory and several processes")
+    group.add_argument("--checkpoint_activations", action="store_true",
+                       help="compute the generator's activations again on the way back instead of keeping them")
+    group.add_argument("--sync_bn", action="store_true",
+                       help="with torchrun on GPUs: batch norms share their statistics between processes")
+    group.add_argument("--dry_run", action="store_true",
+                       help="make a few real steps, print their memory and time, and end without saving")

@@ -23,8 +23,8 @@ def main() -> None:
     domain, geometry = configs.domain(options), configs.geometry(options)
     paint, _ = choose_first_pictures(configs.first_frame(options))
     train, test = (find_sequences(options.dataroot, phase, domain.streams(picture=True)) for phase in ("train", "test"))
-    pictures = [to_uint8(clip.picture[0, 0]) for sequence in train for clip in SequenceReader(domain, sequence, geometry)
-                if clip.picture is not None]
+    pictures = [to_uint8(clip.picture[0, 0]) for sequence in train
+                for clip in SequenceReader(domain, sequence, geometry) if clip.picture is not None]
     mean = np.mean(pictures, axis=0).round().astype(np.uint8)
     print(f"{'sequence':>12}{'painted':>12}{'mean picture':>16}")
     for sequence in test:

@@ -27,7 +27,7 @@ from data.toy import make_toy_data
 from models.flow import FlowConfig, ReferenceFlow, choose_flow
 from models.flow.choice import FLOW_NETS
 from util.errors import reported
-from util.placement import place
+from util.placement import PlacementConfig, place
 
 SIZES = ((512, 256), (1024, 512))  # (w, h)
 PHOTOGRAPHS: tuple[Callable[[], np.ndarray], ...] = (photographs.astronaut, photographs.coffee, photographs.chelsea)
@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--raft_weights", type=Path, metavar="PATH")
     parser.add_argument("--gpu_ids", help="as of train.py")
     args = parser.parse_args()
-    device = place(args.gpu_ids).device
+    device = place(PlacementConfig(args.gpu_ids)).device
     head = ("flow", "device", "size", *(f"error, {name}" for name in (*MOVES, "toy street")), "ms", "peak MiB")
     print("|".join(["", *head, ""]), "|".join(["", *["---"] * len(head), ""]), sep="\n")
     for name in args.flow_net:

@@ -16,14 +16,14 @@ from models.temporal import flow_distances
 from options import configs
 from options.train import parse_train
 from util.errors import UserError, reported
-from util.placement import place
+from util.placement import PlacementConfig, place
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     options = parse_train(argv)
     if options.flow_cache is None:
         raise UserError("--flow_cache is not given: name the folder to fill, and give it to train.py too")
-    device = place(options.gpu_ids).device
+    device = place(PlacementConfig(options.gpu_ids)).device
     sequences = find_sequences(options.dataroot, options.phase, configs.domain(options).streams(picture=True),
                                options.allow_links)
     reference, why = choose_flow(configs.flow(options), device)

@@ -6,6 +6,7 @@ import torch
 
 from models.flow.reference import NoFlow
 from models.networks import Networks, build_networks, build_optimizers
+from models.teams import build_teams
 from models.trainer import Trainer
 from options import configs
 from options.parsing import Options
@@ -14,6 +15,7 @@ from tests.parity_weights import draw_weights
 from util.clip import Clip
 from util.journal import Journal
 from util.log import LossLog, NoBoard
+from util.placement import place
 
 SMALL = ("--ngf 8 --ndf 4 --n_downsample_G 2 --n_blocks 2 --n_blocks_local 1 --n_layers_D 2 --no_vgg "
          "--n_scales_temporal 1")
@@ -26,7 +28,7 @@ def tiny_options(flags: str = "") -> Options:
 def tiny_networks(options: Options, seed: int = 0) -> Networks:
     """With weights large enough for frames to depend on each other; of every network its own."""
     networks = build_networks(configs.generator(options), configs.discriminator(options), configs.temporal(options),
-                              options.add_face_disc)
+                              options.add_face_disc, configs.encoder(options), options.ema is not None)
     for name, network in networks.named().items():
         shapes = [(f"{name}.{key}", tuple(value.shape)) for key, value in network.state_dict().items()]
         drawn = draw_weights(shapes, seed)
@@ -36,11 +38,14 @@ def tiny_networks(options: Options, seed: int = 0) -> Networks:
 
 def tiny_trainer(options: Options, networks: Networks) -> Trainer:
     """Without a reference flow, and with nobody to tell."""
+    placement = place(configs.placement(options))
+    optimizers = placement.steppers(build_optimizers(networks, configs.optimizer(options)), options.grad_clip)
+    schedule = configs.schedule(options, longest=100, n_gpus_gen=placement.n_gpus_gen)
     return Trainer(
-        networks, build_optimizers(networks, configs.optimizer(options)), NoFlow(), None,
-        config=configs.trainer(options, configs.schedule(options, longest=100, n_gpus_gen=1), steps_per_epoch=1),
+        networks, optimizers, build_teams(placement, networks, None, lambda _: NoFlow()), placement,
+        config=configs.trainer(options, schedule, steps_per_epoch=1),
         journal=Journal(LossLog(configs.run_folder(options) / "loss_log.txt"), NoBoard(), None),
-        device=torch.device("cpu"), show=configs.domain(options).show)
+        show=configs.domain(options).show)
 
 
 def street_clip(n_frames: int, height: int, width: int, load: int = 1, batch: int = 1, label_nc: int = 5) -> Clip:

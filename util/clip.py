@@ -79,6 +79,10 @@ class Clip:
             return None
         return self.pair_flow[:, [self.pairs.index(pair) for pair in pairs]]
 
+    def clips(self, start: int, stop: int) -> Clip:
+        """Clips start..stop-1 of the batch."""
+        return replace(self.map(lambda tensor: tensor[start:stop]), names=self.names[start:stop])
+
     def windows(self, n_frames_G: int) -> Iterator[Clip]:
         """Pieces of load + tG - 1 frames that advance by load (SPEC 2)."""
         history = n_frames_G - 1

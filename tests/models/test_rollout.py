@@ -28,7 +28,7 @@ def trained_pictures(options: Options, clip: Clip) -> Tensor:
     trainer = tiny_trainer(options, tiny_networks(options))
     phase, history, pictures = phase_at(1, trainer.config.schedule), None, []
     for number, window in enumerate(clip.windows(options.n_frames_G)):
-        view, history = trainer.generate(clip, window, number * clip.load, phase, history)
+        view, history = trainer.generate(trainer.teams.members[0], clip, window, number * clip.load, phase, history)
         pictures.append(view.frames.picture.detach())
     return torch.cat(pictures, dim=1)
 

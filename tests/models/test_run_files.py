@@ -94,7 +94,7 @@ def test_the_next_step_is_the_same_too(stopped: tuple[Path, Networks, dict]) -> 
         networks, optimizers = fresh()
         go_on(stopped[0], networks, optimizers)
         trainer = tiny_trainer(OPTIONS, networks)
-        trainer.optimizers.update(optimizers)
+        trainer.optimizers.update(trainer.placement.steppers(optimizers, None))
         trained = trainer.train_clip(street_clip(6, 32, 48, load=2), phase_at(1, trainer.config.schedule))
         results.append((trained.losses, weights(networks)))
     assert equal(*results)

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 
 from models.conditions import instance_edges, one_hot
-from models.networks import build_optimizers
 from models.schedule import phase_at
 from models.single_trainer import SingleTrainer
 from options import configs
@@ -22,7 +21,7 @@ def trainer_of(netG, flags=""):
     assert method.trainer is SingleTrainer
     networks = method.networks(options)
     base = tiny_trainer(options, networks)
-    return SingleTrainer(**{**vars(base), "optimizers": build_optimizers(networks, configs.optimizer(options))})
+    return SingleTrainer(**vars(base))
 
 
 def mean_square(scores, target):

@@ -118,6 +118,8 @@ REFUSED = [
     ("train", "--continue_train --which_epoch 3", ["--continue_train", "--which_epoch 3", "--load_pretrain"]),
     ("train", "--n_gpus_gen 2", ["--n_gpus_gen 2", "--gpu_ids"]),
     ("train", "--gpu_ids 0,1 --n_gpus_gen 3", ["--n_gpus_gen 3", "--gpu_ids 0,1"]),
+    ("train", "--fp16 --amp bf16", ["--fp16", "--amp bf16"]),
+    ("train", "--sync_bn --norm instance", ["--sync_bn", "--norm instance"]),
     ("train", "--n_gpus_gen 0", ["--n_gpus_gen 0"]),
     ("train", "--name ../elsewhere", ["--name ../elsewhere", "--checkpoints_dir"]),
     ("test", "--name /elsewhere --no_first_img", ["--name /elsewhere"]),
@@ -161,7 +163,9 @@ def test_numbers_that_are_none_are_refused(flag: str, value: str) -> None:
 # what is accepted and said to be without effect: flags, the flag that is named
 
 SAID = [
-    *(("train", f"--{flag}", flag) for flag in ("load_features", "fp16")),
+    ("train", "--load_features", "load_features"),
+    ("test", "--use_real_img --gpu_ids 0,1 --n_gpus_gen 1", "n_gpus_gen"),
+    ("train", "--gpu_ids cpu,cpu --n_gpus_gen 1 --batchSize 2", "n_gpus_gen"),
     *(("train", f"--{flag} 7", flag) for flag in ("pool_size", "display_id", "local_rank", "feat_num", "nef",
                                                   "n_downsample_E", "n_local_enhancers")),
     *(("test", f"--label_nc 9 --label_feat --{flag} 7", flag) for flag in ("nef", "n_downsample_E")),
@@ -172,7 +176,8 @@ SAID = [
         "n_frames_G 2", "n_frames_total 6", "n_frames_D 2", "n_scales_temporal 1", "n_scales_spatial 2",
         "max_frames_per_gpu 2", "max_frames_backpropagate 2", "max_t_step 2", "niter_step 2", "lambda_T 1",
         "lambda_F 1", "no_flow", "no_first_img", "fg --label_nc 35", "sparse_D", "flow_net dis", "flow_cache x",
-        "eval_freq 9", "add_face_disc --dataset_mode pose --input_nc 6", "n_gpus_gen 1")),
+        "eval_freq 9", "add_face_disc --dataset_mode pose --input_nc 6", "n_gpus_gen 1", "ema 9",
+        "checkpoint_activations")),
     ("train", "--single_G x", "single_G"), ("test", "--no_first_img --single_G x", "single_G"),
     ("test", "--aspect_ratio 2", "aspect_ratio"), ("test", "--ntest 3", "ntest"),
     ("train", "--label_nc 35 --input_nc 5", "input_nc"),

@@ -1,0 +1,161 @@
+"""The same training, however its work is shared: losses and weights after 3 steps of the toy street."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch.optim import SGD
+
+from data.clips import ClipDataset
+from data.loader import make_loader
+from data.sampling import plan_epoch
+from data.sequences import find_sequences
+from data.toy import make_toy_data
+from models.flow.dis import Dis
+from models.networks import Networks, build_networks, build_optimizers
+from models.schedule import phase_at
+from models.teams import build_teams
+from models.trainer import Trainer
+from options import configs
+from options.parsing import Options
+from options.train import parse_train
+from tests.tiny import tiny_networks
+from util.clip import Clip
+from util.placement import place
+
+FLAGS = ("--label_nc 35 --norm instance --ngf 4 --ndf 4 --n_downsample_G 2 --n_blocks 2 --n_layers_D 2 --no_vgg "
+         "--loadSize 64 --n_scales_temporal 2 --flow_net dis --gpu_ids cpu")
+
+
+@pytest.fixture(scope="module")
+def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("street")
+    make_toy_data("street", folder, sequences=3, frames=14, size=(64, 32), seed=0, phases=("train",))
+    return folder
+
+
+@pytest.fixture(params=[torch.float32, torch.float64], ids=["float32", "float64"])
+def limit(request: pytest.FixtureRequest) -> Iterator[float]:
+    """What losses and weights may differ by, relative to the largest, in numbers of the type that they then have."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(request.param)
+    yield {torch.float32: 1e-5, torch.float64: 1e-10}[request.param]
+    torch.set_default_dtype(before)
+
+
+def fresh_networks(options: Options) -> Networks:
+    parts = configs.generator(options), configs.discriminator(options), configs.temporal(options)
+    return build_networks(*parts, face=False, averaged=options.ema is not None)
+
+
+def widest(clip: Clip) -> Clip:
+    return clip.map(lambda x: x.to(torch.get_default_dtype()) if x.is_floating_point() else x)
+
+
+def trained(street: Path, flags: str, clips: int = 1,
+            adam: bool | None = None) -> tuple[list[dict], Networks]:
+    """Losses of the last window of so many batches, and the networks after them."""
+    options = parse_train([*FLAGS.split(), "--dataroot", str(street), *flags.split()])
+    placement = place(configs.placement(options))
+    domain = configs.domain(options)
+    sequences = find_sequences(options.dataroot, "train", domain.streams(picture=True))
+    lengths = [len(sequence) for sequence in sequences]
+    exact = torch.get_default_dtype() == torch.float64
+    adam = exact if adam is None else adam  # it makes whole steps of gradients that are 0 but for rounding
+    torch.manual_seed(0)
+    networks = fresh_networks(options) if adam and not exact else tiny_networks(options)
+    for network in networks.named().values():
+        network.to(torch.get_default_dtype())
+    schedule = configs.schedule(options, max(lengths), placement.n_gpus_gen)
+    teams = build_teams(placement, networks, None, lambda _: Dis())
+    optimizers = build_optimizers(networks, configs.optimizer(options))
+    if not adam:
+        optimizers = {player: SGD(weights, lr=2e-7) for player, weights in networks.players().items()}
+    steppers = placement.steppers(optimizers, options.grad_clip)
+    trainer = Trainer(networks, steppers, teams, placement, configs.trainer(options, schedule, 1), None, domain.show)
+    sampling = configs.sampling(options, placement.n_gpus_gen, placement.processes.count)
+    plans = [placement.processes.share(plan_epoch(lengths, sampling, options.n_frames_total, epoch)[0])
+             for epoch in range(1, 1 + clips)]
+    batches = make_loader(ClipDataset(domain, sequences, configs.geometry(options)), plans, workers=0)
+    return [trainer.train_clip(widest(clip), phase_at(2, schedule)).losses for clip in batches], networks
+
+
+def assert_same(one: tuple[list[dict], Networks], other: tuple[list[dict], Networks], limit: float) -> None:
+    for losses, expected in zip(other[0], one[0], strict=True):
+        assert set(losses) == set(expected)
+        for name, value in expected.items():
+            assert math.isclose(losses[name], value, rel_tol=limit, abs_tol=limit / 100), name
+    named = one[1].named()
+    for name, network in other[1].named().items():
+        for (key, weight), expected in zip(network.named_parameters(), named[name].parameters(), strict=True):
+            worst = (weight - expected).abs().max() / expected.abs().max()
+            # before an instance norm a bias has no gradient but rounding, and Adam steps on it
+            assert worst < (1000 * limit if key.endswith("bias") else limit), f"{name}.{key}"
+
+
+def shared(frames: int) -> str:
+    """A clip of three windows of so many frames; through each a gradient passes back."""
+    return f"--n_frames_total {3 * frames} --max_frames_backpropagate {frames} --niter_step 1"
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_groups_compute_what_one_device_computes(street: Path, frames: int, limit: float) -> None:
+    """One holds the weights, two generate `frames` each in turn, one discriminates."""
+    one = trained(street, f"{shared(2 * frames)} --max_frames_per_gpu {2 * frames}")
+    groups = trained(street, f"{shared(2 * frames)} --gpu_ids cpu,cpu,cpu,cpu --n_gpus_gen 2 "
+                             f"--max_frames_per_gpu {frames}")
+    assert_same(one, groups, limit)
+
+
+@pytest.mark.parametrize("gpus", ["cpu,cpu --n_gpus_gen 1", "cpu,cpu,cpu --n_gpus_gen 1", "cpu,cpu"])
+def test_few_devices(street: Path, gpus: str) -> None:
+    """None left for the discriminators, two of them, all do both by frames."""
+    frames = 1 if gpus == "cpu,cpu" else 2
+    one = trained(street, f"{shared(2)} --max_frames_per_gpu 2")
+    assert_same(one, trained(street, f"{shared(2)} --gpu_ids {gpus} --max_frames_per_gpu {frames}"), 1e-5)
+
+
+def test_uneven_batches(street: Path, limit: float) -> None:
+    """Three clips over two devices, and no dummies."""
+    one = trained(street, f"{shared(1)} --batchSize 3")
+    assert_same(one, trained(street, f"{shared(1)} --batchSize 3 --gpu_ids cpu,cpu"), limit)
+
+
+def test_all_kinds_of_networks(street: Path) -> None:
+    """A refining generator, foreground, instances; penalty and clipped gradients; an average of the generator."""
+    flags = (f"{shared(2)} --n_scales_spatial 2 --n_blocks_local 1 --fg --use_instance --r1 0.1 --grad_clip 0.5 "
+             "--ema 2 --spectral_norm")
+    one = trained(street, f"{flags} --max_frames_per_gpu 2")
+    assert_same(one, trained(street, f"{flags} --gpu_ids cpu,cpu,cpu --n_gpus_gen 2"), 1e-5)
+
+
+def test_the_average_counts_a_step_half_after_its_half_life() -> None:
+    networks = fresh_networks(parse_train([*FLAGS.split(), "--ema", "2"]))
+    weights, averaged = ([*network.parameters()] for network in (networks.generator, networks.averaged or ()))
+    before = [weight.clone() for weight in weights]
+    with torch.no_grad():
+        for weight in weights:
+            weight.add_(1)
+    networks.update_average(half_life=2)
+    networks.update_average(half_life=2)
+    for average, start in zip(averaged, before, strict=True):
+        torch.testing.assert_close(average, start + 0.5)
+
+
+def test_checkpointed_activations_change_nothing(street: Path) -> None:
+    flags = f"{shared(2)} --max_frames_per_gpu 2 --n_scales_spatial 2 --n_blocks_local 1 --fg"
+    one, again = trained(street, flags), trained(street, f"{flags} --checkpoint_activations")
+    assert one[0] == again[0]
+    for name, network in one[1].named().items():
+        for key, value in network.state_dict().items():
+            assert torch.equal(value, again[1].named()[name].state_dict()[key]), f"{name}.{key}"
+
+
+def test_bfloat16_follows_float32(street: Path) -> None:
+    exact, half = (trained(street, f"--n_frames_total 3 --max_frames_per_gpu 3 --amp {amp}", 20, adam=True)[0]
+                   for amp in ("off", "bf16"))
+    for name in ("G_GAN", "G_GAN_Feat", "D_real", "D_fake", "F_Flow", "F_Warp", "G_Warp", "G_T_GAN0", "D_T_real0"):
+        a, b = (sum(losses[name] for losses in run) / len(run) for run in (exact, half))
+        assert a != b and abs(a - b) < 0.02 * abs(a), name
