@@ -105,9 +105,10 @@ def main() -> None:
         notes += load_pretrained(networks, options.load_pretrain, options.which_epoch, options.allow_partial)
     if run.epoch > schedule.last_epoch:
         notes.append(f"all {schedule.last_epoch} epochs are done: raise --niter or --niter_decay to train on")
-    if not state and not options.debug_replay:
-        notes += set_aside(folder)
-    announce(options, placement.reason, checked, why, *notes)
+    with guarding_saves(folder):
+        if not state and not options.debug_replay:
+            notes += set_aside(folder)
+        announce(options, placement.reason, checked, why, *notes)
     trainer = method.trainer(
         networks, optimizers, reference, perceptual,
         config=configs.trainer(options, schedule, steps_per_epoch=len(plan_epoch(lengths, sampling, 1, 1))),
