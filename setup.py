@@ -1,4 +1,4 @@
-from setuptools import setup
+from setuptools import find_packages, setup
 
 CORE = [
     "torch>=2.11,<2.15",
@@ -27,7 +27,7 @@ setup(
     description="Video-to-video synthesis: label maps, face edges or body poses to photorealistic video",
     license="MIT",
     python_requires=">=3.11",
-    packages=["data", "data.toy", "models", "models.flow", "options", "util"],
+    packages=find_packages(include=["data*", "models*", "options*", "util*"]),
     package_data={"util": ["page/*"]},
     install_requires=CORE,
     extras_require={"face": FACE, "metrics": ["lpips>=0.1.4"],

@@ -55,13 +55,12 @@ class ClipDataset:
 class SequenceReader:
     """The frames of a test sequence from `start` on, each a clip with B = T = 1, read when it is asked for.
 
-    The geometry is planned once, from the frame at `start`. picture: whether the clips carry the real picture.
+    The geometry is planned once, from the frame at `start`. Clips carry the real picture where its stream is read.
     """
 
     domain: Domain
     sequence: Sequence
     geometry: GeometryConfig
-    picture: bool
     start: int = 0
 
     def __post_init__(self) -> None:
@@ -75,9 +74,8 @@ class SequenceReader:
     def __iter__(self) -> Iterator[Clip]:
         geometry = plan_geometry(self.domain.lead(self.sequence.paths(self.start), train=False), self.geometry, None)
         for frame in range(self.start, len(self.sequence)):
-            clip = clip_of([self.domain.read(self.sequence.paths(frame), geometry, None)],
-                           [self.sequence.frame_name(frame)])
-            yield clip if self.picture else replace(clip, picture=None)
+            yield clip_of([self.domain.read(self.sequence.paths(frame), geometry, None)],
+                          [self.sequence.frame_name(frame)])
 
 
 def spread_frames(domain: Domain, sequences: Collection[Sequence], geometry: GeometryConfig,
@@ -86,7 +84,7 @@ def spread_frames(domain: Domain, sequences: Collection[Sequence], geometry: Geo
     frames = [(sequence, frame) for sequence in sequences for frame in range(len(sequence))]
     count = min(most, len(frames))
     for sequence, frame in (frames[i * len(frames) // count] for i in range(count)):
-        yield next(iter(SequenceReader(domain, sequence, geometry, picture=True, start=frame)))
+        yield next(iter(SequenceReader(domain, sequence, geometry, start=frame)))
 
 
 def _shown(geometry: Geometry, lead: Lead, clip: Clip) -> tuple[float, float, float, float]:

@@ -84,5 +84,5 @@ def _readers(root: Path, config: InputConfig, domain: Domain,
                                config.allow_links)
     for number, sequence in enumerate(sequences[:int(min(config.max_sequences, len(sequences)))]):
         start = config.start if number == 0 and not prepared else 0
-        reader = SequenceReader(domain, sequence, geometry, config.picture, start)
+        reader = SequenceReader(domain, sequence, geometry, start)
         yield sequence.name, cycle(reader) if config.loop else reader, None if config.loop else len(reader)

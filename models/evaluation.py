@@ -107,6 +107,19 @@ class Warping:
         return as_array(warp(picture_before, flow.double()))
 
 
+@dataclass(frozen=True)
+class Segmented:
+    """Whether a segmentation network finds in the generated frame what it finds in the real one: a frame's mean IoU.
+
+    segment: (H, W, 3) uint8 -> (h, w) label ids."""
+
+    segment: Callable[[np.ndarray], np.ndarray]
+
+    def __call__(self, latest: Sequence[Pair]) -> Figures:
+        real, fake = (self.segment(picture) for picture in latest[-1])
+        return {"mean_iou": metrics.mean_iou(metrics.confusion(real, fake, int(max(real.max(), fake.max())) + 1))}
+
+
 def standard_measures(flow: ReferenceFlow, device: torch.device) -> list[Measure]:
     """All that need no weights of their own; without a flow there is no warping error."""
     return [fidelity, flickering, *([] if flow.name == "none" else [Warping(flow, device)])]

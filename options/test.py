@@ -17,7 +17,7 @@ def synthesis_parser() -> Parser:
     add_base_flags(parser)
     group = parser.add_argument_group("synthesis")
     group.add_argument("--phase", default="test", help="prefix of the data's folders")
-    group.add_argument("--which_epoch", default="latest", help="weights: latest or an epoch")
+    group.add_argument("--which_epoch", default="latest", help="weights: latest, an epoch, or best (--eval_freq)")
     group.add_argument("--results_dir", type=Path, default=Path("./results/"), help="where pictures are written")
     group.add_argument("--how_many", type=int, default=300, help="frames of the whole run, over all sequences")
     group.add_argument("--start_frame", type=int, default=0, help="first frame of the first sequence")
@@ -31,8 +31,9 @@ def synthesis_parser() -> Parser:
 
 def add_video_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("from a video, to a video")
-    group.add_argument("--input", metavar="VIDEO", help="a video or a folder of its frames, done as --dataroot was by "
-                                                        "scripts/prepare.py; -: raw rgb24 frames from standard input")
+    group.add_argument("--input", metavar="VIDEO",
+                       help="a video or a folder of its frames, up to --how_many; done as --dataroot was by "
+                            "scripts/prepare.py; -: raw rgb24 frames from standard input")
     group.add_argument("--input_size", type=size, metavar="WxH", help="of the frames of --input -")
     group.add_argument("--output", metavar="FILE.mp4", help="one video of all frames, at the input's rate and size and "
                                                             "with its sound; -: raw rgb24 frames to standard output")

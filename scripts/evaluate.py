@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
 from data.footage import find_footage, match_footage, pairs
-from models.evaluation import score_sequence, standard_measures, summary
+from data.prepare.labels import segment
+from models.evaluation import Segmented, score_sequence, standard_measures, summary
 from models.features import load_features
 from models.flow import FlowConfig, choose_flow
 from models.flow.choice import FLOW_NETS
@@ -34,6 +36,8 @@ def _parser() -> argparse.ArgumentParser:
                         "-> (1, D), for the Fréchet distance of pictures; default: weight-free statistics")
     parser.add_argument("--video_features", type=Path, metavar="FILE",
                         help=f"the same of clips (1, 3, {CLIP}, H, W), for the Fréchet video distance")
+    parser.add_argument("--segmenter", type=Path, metavar="ONNX", help="for the mean IoU of what it finds in generated "
+                        "and real frames; as for scripts/prepare.py --mode labels")
     parser.add_argument("--gpu_ids", help="as in train.py")
     return parser
 
@@ -44,6 +48,8 @@ def main() -> None:
     flow, why = choose_flow(FlowConfig(args.flow_net, args.flownet2_checkpoint, args.raft_weights), device)
     lpips, about_lpips = find_lpips(device)
     measures = standard_measures(flow, device) + ([lpips] if lpips else [])
+    if args.segmenter:
+        measures.append(Segmented(partial(segment, args.segmenter)))
     features = [load_features(args.features, 1, device, "--features"),
                 load_features(args.video_features, CLIP, device, "--video_features")]
 

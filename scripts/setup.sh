@@ -16,7 +16,7 @@ if [ ! -x .venv/bin/python ]; then
     "${PYTHON:-python3}" -m venv .venv
 fi
 echo "installing the locked packages into .venv (about 2 GB, some minutes)"
-.venv/bin/pip install --quiet --upgrade pip
-.venv/bin/pip install --quiet --progress-bar on -r requirements.lock
-.venv/bin/pip install --quiet --no-deps --editable .
+PYTHONWARNINGS=ignore .venv/bin/pip install --quiet --upgrade pip
+PYTHONWARNINGS=ignore .venv/bin/pip install --quiet --progress-bar on -r requirements.lock
+PYTHONWARNINGS=ignore .venv/bin/pip install --quiet --no-deps --editable .
 echo "$wanted" > .venv/installed

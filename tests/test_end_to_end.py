@@ -232,7 +232,7 @@ def test_one_clip_is_learned_by_heart(tmp_path: Path) -> None:
     domain, networks = configs.domain(options), build_generator(configs.generator(options))
     load_generator(networks, tmp_path / "run", "latest")
     sequence, = find_sequences(data, "train", domain.streams(picture=True))
-    frames = list(SequenceReader(domain, sequence, configs.geometry(options), picture=True))
+    frames = list(SequenceReader(domain, sequence, configs.geometry(options)))
     made = [picture for _, picture in synthesise(networks, frames, real_pictures, configs.synthesis(options),
                                                  torch.device("cpu"))]
     real = [frame.picture[0] for frame in frames]

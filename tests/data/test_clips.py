@@ -147,7 +147,7 @@ def test_unequal_sizes_in_a_batch_name_both_clips(root: Path, tmp_path: Path) ->
 
 def test_the_reader_gives_frame_after_frame(root: Path) -> None:
     sequence = find_sequences(root, "train", STREET.streams(picture=True))[0]
-    reader = SequenceReader(STREET, sequence, AS_STORED, picture=True, start=2)
+    reader = SequenceReader(STREET, sequence, AS_STORED, start=2)
     frames = list(reader)
     assert len(frames) == len(reader) == 5
     whole = dataset(root, AS_STORED)[ClipPlan(0, (2, 3, 4, 5, 6), 1, (0,))]
@@ -157,19 +157,14 @@ def test_the_reader_gives_frame_after_frame(root: Path) -> None:
 def test_the_reader_reads_on_demand_and_without_pictures(root: Path) -> None:
     sequence = find_sequences(root, "train", STREET.streams(picture=False))[1]
     gone = replace(sequence, files={s: (*f[:1], Path("gone.png")) for s, f in sequence.files.items()})
-    frames = iter(SequenceReader(STREET, gone, AS_STORED, picture=False))
+    frames = iter(SequenceReader(STREET, gone, AS_STORED))
     assert next(frames).picture is None
     with pytest.raises(UserError, match=r"gone\.png"):
         next(frames)
-
-
-def test_a_picture_that_is_not_asked_for_is_left_out(root: Path) -> None:
-    sequence = find_sequences(root, "train", STREET.streams(picture=True))[0]
-    assert next(iter(SequenceReader(STREET, sequence, AS_STORED, picture=False))).picture is None
 
 
 @pytest.mark.parametrize("start", [-1, 7])
 def test_a_start_outside_the_sequence_is_refused(root: Path, start: int) -> None:
     sequence = find_sequences(root, "train", STREET.streams(picture=True))[0]
     with pytest.raises(UserError, match=f"--start_frame {start}: sequence s1 has frames 0..6"):
-        SequenceReader(STREET, sequence, AS_STORED, picture=False, start=start)
+        SequenceReader(STREET, sequence, AS_STORED, start=start)

@@ -8,7 +8,7 @@ import torch
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from models.evaluation import Warping, fidelity, flickering, means, score_sequence, summary, visible_in_both
+from models.evaluation import Segmented, Warping, fidelity, flickering, means, score_sequence, summary, visible_in_both
 from models.features import Statistics, load_features, picture_statistics
 from models.flow.dis import Dis
 from util.errors import UserError
@@ -59,6 +59,14 @@ def test_figures_are_scikit_images_frame_by_frame():
     assert found.curve("ssim") == pytest.approx(
         [structural_similarity(a, b, channel_axis=2) for a, b in zip(real, fake, strict=True)], abs=1e-6)
     assert math.isnan(found.curve("warping_error")[0]) and math.isnan(found.curve("flicker")[1])
+
+
+def test_a_segmenter_must_find_in_the_generated_what_it_finds_in_the_real():
+    halves = Segmented(lambda picture: (picture[..., 0] > 127).astype(np.uint8))
+    real, fake = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4, 3), np.uint8)
+    real[:2], fake[:1] = 255, 255
+    assert halves([(real, real)])["mean_iou"] == 1
+    assert halves([(real, fake)])["mean_iou"] == pytest.approx((4 / 8 + 8 / 12) / 2)
 
 
 def test_what_leaves_the_picture_is_not_visible_in_both():
