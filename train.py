@@ -31,10 +31,10 @@ def main() -> None:
     networks = method.networks(options).to(placement.device)
     teams = team_up(options, networks, reference, placement)
     optimizers = placement.steppers(build_optimizers(networks, configs.optimizer(options)), options.grad_clip)
-    run, notes = begin(options, state, networks, optimizers, footage, placement)
-    announce(options, training_parser(), [placement.reason, footage.checked, why, *changes, *notes],
-             folder=None if options.dry_run else folder, aloud=placement.processes.leads)
-
+    with guarding_saves(folder):
+        run, notes = begin(options, state, networks, optimizers, footage, placement)
+        announce(options, training_parser(), [placement.reason, footage.checked, why, *changes, *notes],
+                 folder=None if options.dry_run else folder, aloud=placement.processes.leads)
     trainer = method.trainer(
         networks, optimizers, teams, placement,
         config=configs.trainer(options, footage.schedule, steps_per_epoch=len(footage.epoch(1))),

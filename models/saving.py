@@ -95,8 +95,8 @@ def guarding_saves(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as fault:
-        raise UserError(f"training stopped: {fault}; {last_saved(folder)}; mend the disk, then give the same flags and "
-                        "--continue_train") from fault
+        raise UserError(f"{folder} cannot be written: {fault}; {last_saved(folder)}; mend the disk, then give the same "
+                        "flags and --continue_train") from fault
 
 
 def set_aside(folder: Path) -> list[str]:

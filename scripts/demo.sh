@@ -14,8 +14,8 @@ $python scripts/demo_frames.py --out datasets/demo
 $python data/face_landmark_detection.py train --dataroot datasets/demo
 $python data/face_landmark_detection.py test --dataroot datasets/demo
 $python train.py $face --ndf 16 --num_D 2 --n_scales_temporal 2 --n_frames_total 12 --max_frames_per_gpu 3 \
-    --no_vgg --flow_net dis --no_flip --lr 0.0008 --niter 7 --niter_decay 4 --niter_step 1000 --clips_per_epoch 10 \
+    --no_vgg --flow_net dis --no_flip --lr 0.0008 --niter 6 --niter_decay 6 --niter_step 1000 --clips_per_epoch 10 --ema 40 \
     --save_epoch_freq 10 --display_freq 20 --print_freq 10 --seed "${SEED:-0}"
-$python test.py $face --use_real_img --fps 29.97
+$python test.py $face --use_real_img --use_ema --fps 29.97
 $python scripts/demo_figures.py --data datasets/demo --results "results/$name/test_latest/carphone"
 echo "the page: results/$name/test_latest/index.html; the training page: checkpoints/$name/web/index.html"

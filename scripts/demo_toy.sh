@@ -14,12 +14,13 @@ video="--n_frames_total 6 --max_frames_per_gpu 3 --n_scales_temporal 2 --flow_ne
 
 case $mode in
 street)
-    $python scripts/make_toy_data.py --mode street --out $data --phase both --sequences 4 --frames 16
-    labels="--label_nc 35 --use_instance --loadSize 256"
-    $python train.py $run $labels $network $train $video --no_flip --niter 5 --niter_decay 3 --clips_per_epoch 12
-    $python train.py --dataroot $data --name toy_street_single $labels --model single --netG global $network $train \
-        --niter 3 --niter_decay 2 --clips_per_epoch 50
-    $python test.py $run $labels $network --single_G checkpoints/toy_street_single
+    $python scripts/make_toy_data.py --mode street --out $data --phase both --sequences 4 --frames 12 --size 128x64
+    labels="--label_nc 35 --use_instance --loadSize 128"
+    $python train.py $run $labels $network $train $video --no_flip --niter 5 --niter_decay 3 --clips_per_epoch 16
+    $python train.py --dataroot $data --name toy_street_single $labels --model single --netG global --norm instance \
+        $network $train --niter 8 --niter_decay 8
+    $python scripts/first_frame_figures.py $run --single_G checkpoints/toy_street_single
+    $python test.py $run --single_G checkpoints/toy_street_single
     ;;
 pose)
     $python scripts/make_toy_data.py --mode pose --out $data --phase both --sequences 3 --frames 16
