@@ -46,9 +46,10 @@ class Networks:
         return named | ({"E": self.encoder} if self.encoder else {})
 
     def to(self, device: torch.device) -> Networks:
-        """Moves them, in place, to the layout that convolutions are fastest in."""
+        """Moves them, in place. Not to channels_last: a fifth faster on a CPU, but torch's batch norm is less exact in
+        that layout, by a third of what parity allows."""
         for network in self.named().values():
-            network.to(device, memory_format=torch.channels_last)
+            network.to(device)
         return self
 
     def players(self) -> dict[str, list[nn.Parameter]]:
