@@ -14,7 +14,7 @@ from util.clip import Clip
 def one_hot(ids: Tensor, label_nc: int) -> Tensor:
     """(..., 1, H, W) integer ids -> (..., label_nc, H, W) float32. An id of label_nc is no label: all zeros."""
     planes = torch.zeros(*ids.shape[:-3], label_nc, *ids.shape[-2:], device=ids.device)
-    return planes.scatter_(-3, ids.long().clamp(max=label_nc - 1), (ids < label_nc).float())
+    return planes.scatter_(-3, ids.long().clamp(max=label_nc - 1), (ids < label_nc).to(planes.dtype))
 
 
 def instance_edges(ids: Tensor) -> Tensor:

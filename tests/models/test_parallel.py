@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.optim import SGD
 
-from data.clips import ClipDataset, make_loader
+from data.clips import ClipDataset
+from data.loader import make_loader
 from data.sampling import plan_epoch
 from data.sequences import find_sequences
 from data.toy import make_toy_data
