@@ -2,161 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
-
-from torch import device
-from tqdm import tqdm
-
-from data.checks import check_frames
-from data.clips import ClipDataset, spread_frames
-from data.domain import Domain
-from data.inputs import open_input
-from data.loader import Desks, make_loader
-from data.pictures import read_picture
-from data.sampling import ClipPlan, Sampling, check_lengths, plan_epoch
-from data.sequences import find_sequences
-from models import first_frame
-from models.appearance import save_appearances, survey
-from models.evaluation import Figures, evaluate_synthesis, standard_measures
-from models.flow import ReferenceFlow, choose_flow
-from models.flow.annotate import annotator
-from models.flow.cache import FlowCache
-from models.flow.fill import file_pairs, fill
-from models.networks import Networks, build_optimizers
-from models.perceptual import load_perceptual_loss
+from models.flow import choose_flow
+from models.networks import build_optimizers
 from models.replay import replay
-from models.saving import (
-    RunState,
-    guarding_saves,
-    last_saved,
-    load_pretrained,
-    read_state,
-    resume,
-    set_aside,
-)
-from models.schedule import ScheduleConfig, phase_at
-from models.teams import build_teams
-from models.temporal import PairsOf, flow_distances
+from models.saving import guarding_saves, last_saved, read_state
 from options import configs
 from options.advice import memory_knobs
+from options.assembly import begin, build_journal, evaluator, keep_appearances, open_clips, open_footage, team_up
 from options.methods import METHODS
-from options.parsing import Options, listing, report
-from options.rules import unused
+from options.parsing import announce
 from options.stored import differing
 from options.train import parse_train, training_parser
 from util.errors import reported
-from util.files import replacing
-from util.journal import open_journal
-from util.placement import Placement, place
+from util.placement import place
 from util.placement.memory import explaining_exhaustion
 from util.seeds import seed_everything
 from util.signals import stop_when_asked
 
-SURVEYED = 2000  # frames at most whose appearances are kept
-
-
-def batches(lengths: list[int], sampling: Sampling, schedule: ScheduleConfig, run: RunState,
-            placement: Placement) -> Iterator[list[ClipPlan]]:
-    """This process's clips of every batch from where the run stands to its end."""
-    for epoch in range(run.epoch, schedule.last_epoch + 1):
-        plan = plan_epoch(lengths, sampling, phase_at(epoch, schedule).n_frames_total, epoch)
-        yield from map(placement.processes.share, plan[run.step if epoch == run.epoch else 0:])
-
-
-def announce(options: Options, *lines: str) -> None:
-    """The resolved options, what they leave unused, and what was chosen; also to the run's opt.txt."""
-    parser = training_parser()
-    print(report(options, parser), *unused(options, parser), *lines, sep="\n")
-    if not options.dry_run:
-        with replacing(configs.run_folder(options) / "opt.txt") as temporary:
-            temporary.write_text(listing(options))
-
-
-def flow_for(options: Options, reference: ReferenceFlow, placement: Placement) -> Callable[[device], ReferenceFlow]:
-    """The reference flow of each device: home's is loaded already."""
-    return lambda at: reference if at == placement.device else choose_flow(configs.flow(options), at)[0]
-
-
-def evaluator(options: Options, domain: Domain, networks: Networks, reference: ReferenceFlow,
-              placement: Placement) -> Callable[[], Figures] | None:
-    """What `--eval_freq` does every time; held-out data that does not fit is refused before training."""
-    if not options.eval_freq or options.model == "single":
-        return None
-    held_out = open_input(configs.held_out(options), domain, configs.geometry(options), 0, configs.run_folder(options))
-    first = first_frame.zeros if options.no_first_img else first_frame.real_pictures
-    clips = [(name, reader) for name, reader, _ in held_out.sequences]
-    return partial(evaluate_synthesis, networks.generator, clips, first, configs.synthesis(options),
-                   standard_measures(reference, placement.device), options.eval_frames, placement.device)
-
 
 def main() -> None:
     options = parse_train()
-    placement = place(configs.placement(options))
+    method, folder, placement = METHODS[options.model], configs.run_folder(options), place(configs.placement(options))
     seed_everything(options.seed)
-    domain, folder, method = configs.domain(options), configs.run_folder(options), METHODS[options.model]
     state = read_state(folder) if options.continue_train else None
-    notes = differing(state["options"], options) if state else []
-    sequences = find_sequences(options.dataroot, options.phase, domain.streams(picture=True), options.allow_links)
-    lengths = [len(sequence) for sequence in sequences]
-    sampling = configs.sampling(options, placement.n_gpus_gen, placement.processes.count)
-    check_lengths([sequence.name for sequence in sequences], lengths, sampling.n_frames_G)
-    checked = check_frames(domain, sequences)
-    schedule = configs.schedule(options, max(lengths), placement.n_gpus_gen)
-
+    changes = differing(state["options"], options) if state else []
+    footage = open_footage(options, placement)
     reference, why = choose_flow(configs.flow(options), placement.device)
-    perceptual = None if options.no_vgg else load_perceptual_loss(options.vgg_weights).to(placement.device)
     networks = method.networks(options).to(placement.device)
-    if options.sync_bn:
-        networks.share_norms()
+    teams = team_up(options, networks, reference, placement)
     optimizers = placement.steppers(build_optimizers(networks, configs.optimizer(options)), options.grad_clip)
-    run = RunState(batch_size=sampling.batch_size)
-    if state:
-        run = resume(folder, state, networks, optimizers).with_batches_of(sampling.batch_size)
-    elif options.load_pretrain:
-        notes += load_pretrained(networks, options.load_pretrain, options.which_epoch, options.allow_partial)
-    if run.epoch > schedule.last_epoch:
-        notes.append(f"all {schedule.last_epoch} epochs are done: raise --niter or --niter_decay to train on")
-    leads = placement.processes.leads and not options.dry_run
-    if leads and not state and not options.debug_replay:
-        notes += set_aside(folder)
-    if placement.processes.leads:
-        announce(options, placement.reason, checked, why, *notes)
-    teams = build_teams(placement, networks, perceptual, flow_for(options, reference, placement))
+    run, notes = begin(options, state, networks, optimizers, footage, placement)
+    announce(options, training_parser(), [placement.reason, footage.checked, why, *changes, *notes],
+             folder=None if options.dry_run else folder, aloud=placement.processes.leads)
+
     trainer = method.trainer(
         networks, optimizers, teams, placement,
-        config=configs.trainer(options, schedule, steps_per_epoch=len(plan_epoch(lengths, sampling, 1, 1))),
-        journal=(open_journal(folder, options.name, options.display_winsize, not options.no_html, options.tf_log)
-                 if leads else None),
-        show=domain.show, evaluate=evaluator(options, domain, networks, reference, placement), stop=stop_when_asked())
+        config=configs.trainer(options, footage.schedule, steps_per_epoch=len(footage.epoch(1))),
+        journal=build_journal(options, placement), show=footage.domain.show,
+        evaluate=evaluator(options, footage.domain, networks, reference, placement), stop=stop_when_asked())
     if options.debug_replay:
         print(*replay(trainer, options.debug_replay), sep="\n")
         return
-    if options.flow_cache and not reference.runs_in_workers:  # they will find there what they cannot estimate
-        pairs = file_pairs([sequence.files["picture"] for sequence in sequences],
-                           flow_distances(options.max_t_step, configs.temporal(options)))
-        fill(FlowCache.of(options.flow_cache, reference), pairs, reference, read_picture, placement.device)
-    annotate = annotator(reference, PairsOf(options.n_frames_G, configs.temporal(options)), read_picture,
-                         options.flow_cache)
-    dataset = ClipDataset(domain, sequences, configs.geometry(options), annotate)
-    begin = RunState(epoch=schedule.last_epoch) if options.dry_run else run
-    desks = Desks.of(options.nThreads)
-    clips = make_loader(dataset, batches(lengths, sampling, schedule, begin, placement), options.nThreads,
-                        pin=placement.pin_memory, desks=desks)
-    with guarding_saves(folder), desks.naming_the_dead(), explaining_exhaustion(memory_knobs(options)):
+    with (guarding_saves(folder), explaining_exhaustion(memory_knobs(options)),
+          open_clips(options, footage, reference, run, placement) as clips):
         if options.dry_run:
             print(trainer.rehearse(next(clips)))
             return
         run = trainer.fit(clips, run)
-    if not leads:
-        return
-    if run.epoch <= schedule.last_epoch:
+    if placement.processes.leads and run.epoch > footage.schedule.last_epoch:
+        keep_appearances(options, footage, networks, placement)
+    elif placement.processes.leads:
         print(f"stopped as asked; {last_saved(folder)}; go on with the same flags and --continue_train")
-        return
-    if networks.encoder is not None:
-        frames = spread_frames(domain, sequences, configs.geometry(options), SURVEYED)
-        table = survey(networks.encoder, tqdm(frames, "appearances"), options.dataset_mode == "face", placement.device)
-        save_appearances(folder, table, options.seed)
 
 
 if __name__ == "__main__":

@@ -64,9 +64,9 @@ def geometry(o: Options) -> GeometryConfig:
 
 def source(o: Options, reads_pictures: bool) -> InputConfig:
     """reads_pictures: whether the first pictures need the real ones."""
-    return InputConfig(dataroot=o.dataroot, phase=o.phase, video=o.input, size=o.input_size, picture=reads_pictures,
-                       start=o.start_frame, count=o.how_many, loop=o.loop and o.input != "-",
-                       max_sequences=o.max_dataset_size, allow_links=o.allow_links)
+    return InputConfig(dataroot=o.dataroot, phase=o.phase, video=o.input, size=o.input_size,
+                       picture=reads_pictures or o.use_real_img, start=o.start_frame, count=o.how_many,
+                       loop=o.loop and o.input != "-", max_sequences=o.max_dataset_size, allow_links=o.allow_links)
 
 
 def held_out(o: Options) -> InputConfig:

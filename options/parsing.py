@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
-from options.rules import check
+from options.rules import check, unused
 from util.errors import UserError
+from util.files import replacing
 from util.text import is_plain_text
 
 
@@ -65,18 +67,6 @@ def option_texts(options: Options) -> dict[str, str]:
     return {key: _text(value) for key, value in vars(options).items()}
 
 
-def saved_flags(text: str, parser: Parser) -> list[str]:
-    """The command line that an `opt.txt` of train.py stands for, as far as `parser` knows its flags."""
-    saved = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
-    flags: list[str] = []
-    for action in parser._actions:  # argparse offers no public way to its flags
-        value = saved.get(action.dest)
-        if value is None or value == _text(action.default):
-            continue
-        flags += [f"--{action.dest}"] if action.nargs == 0 else [f"--{action.dest}", value]
-    return flags
-
-
 def report(options: Options, parser: Parser) -> str:
     """The same for the eye: what differs from its default says so."""
     def line(key: str, value: object) -> str:
@@ -84,3 +74,14 @@ def report(options: Options, parser: Parser) -> str:
         return f"{key:>24}: {_text(value)}" + ("" if value == default else f"   [default: {_text(default)}]")
 
     return "\n".join(line(key, value) for key, value in sorted(vars(options).items()))
+
+
+def announce(options: Options, parser: Parser, lines: Sequence[str], folder: Path | None, aloud: bool) -> None:
+    """Prints the resolved options, what has no effect, and `lines`; keeps the options in the `opt.txt` of `folder`.
+    aloud: whether this process speaks for all."""
+    if not aloud:
+        return
+    print(report(options, parser), *unused(options, parser), *lines, sep="\n")
+    if folder is not None:
+        with replacing(folder / "opt.txt") as temporary:
+            temporary.write_text(listing(options), encoding="utf-8")

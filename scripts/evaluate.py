@@ -16,7 +16,7 @@ from models.flow import FlowConfig, choose_flow
 from models.flow.choice import FLOW_NETS
 from models.lpips import find_lpips
 from util.errors import reported
-from util.placement import place
+from util.placement import PlacementConfig, place
 from util.report import table, write_report
 
 CLIP = 16  # frames that a video's features describe
@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     args = _parser().parse_args()
-    device = place(args.gpu_ids).device
+    device = place(PlacementConfig(args.gpu_ids)).device
     flow, why = choose_flow(FlowConfig(args.flow_net, args.flownet2_checkpoint, args.raft_weights), device)
     lpips, about_lpips = find_lpips(device)
     measures = standard_measures(flow, device) + ([lpips] if lpips else [])

@@ -72,7 +72,7 @@ def run(data: Path, work: Path, name: str, domain: str, *more: str, stop_after: 
 def test_ten_steps_are_five_and_five(data: Path, tmp_path: Path, domain: str, workers: str) -> None:
     run(data, tmp_path, "whole", domain, "--nThreads", workers)
     run(data, tmp_path, "halves", domain, "--nThreads", workers, stop_after=5)
-    assert state_of(tmp_path / "halves")["run"] == {"epoch": 1, "step": 5, "batch_size": 1}
+    assert state_of(tmp_path / "halves")["run"]["step"] == 5
     run(data, tmp_path, "halves", domain, "--nThreads", workers, "--continue_train")
     whole, halves = (state_of(tmp_path / name) for name in ("whole", "halves"))
     assert all(equal(whole[part], halves[part]) for part in ("run", "random", "networks", "optimizers"))

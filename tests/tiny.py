@@ -28,7 +28,7 @@ def tiny_options(flags: str = "") -> Options:
 def tiny_networks(options: Options, seed: int = 0) -> Networks:
     """With weights large enough for frames to depend on each other; of every network its own."""
     networks = build_networks(configs.generator(options), configs.discriminator(options), configs.temporal(options),
-                              options.add_face_disc, averaged=options.ema is not None)
+                              options.add_face_disc, configs.encoder(options), options.ema is not None)
     for name, network in networks.named().items():
         shapes = [(f"{name}.{key}", tuple(value.shape)) for key, value in network.state_dict().items()]
         drawn = draw_weights(shapes, seed)

@@ -67,7 +67,7 @@ def read_weights(path: Path, flag: str) -> dict[str, Tensor]:
     state = read_file(path, flag)
     for key, value in state.items():
         if not isinstance(key, str) or not is_plain_text(key) or not _is_plain(value):
-            raise UserError(f"{path} holds {key!r}: {type(value).__name__}, expected tensors of numbers by name "
+            raise UserError(f"{path} holds {key!r}: {type(value).__name__}, expected named weights only "
                             f"({flag})")
     return state
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -9,8 +10,6 @@ from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
 
 from models.trainer import Trainer
-from train import main
-from util.errors import reported
 from util.placement.replicas import Replicas
 
 PARTS = {"generator and flow": (Trainer, "generate"), "flow between": (Trainer, "flow_between"),
@@ -36,9 +35,9 @@ def timed(owner: type, method: str, seconds: list[float]) -> Iterator[None]:
 
 if __name__ == "__main__":
     taken: dict[str, list[float]] = {part: [] for part in PARTS}
-    with reported(), ExitStack() as stack:
+    with ExitStack() as stack:
         for part, (owner, method) in PARTS.items():
             stack.enter_context(timed(owner, method, taken[part]))
-        main()
+        runpy.run_path("train.py", run_name="__main__")
     for part, seconds in taken.items():
         print(f"{part:>24}: {1000 * statistics.median(seconds):8.1f} ms (median of {len(seconds)})")

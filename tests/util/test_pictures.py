@@ -62,9 +62,10 @@ def test_voc_colours_by_the_published_loop():
     assert voc_colours(256).tolist() == [list(published(i)) for i in range(256)]
 
 
-def test_label_beyond_the_colours_is_no_colour():
+def test_no_label_is_black_and_a_label_beyond_that_no_colour():
+    assert (label_picture(torch.tensor([[35]]), 35) == 0).all()
     with pytest.raises(IndexError):
-        label_picture(torch.tensor([[35]]), 35)
+        label_picture(torch.tensor([[36]]), 35)
 
 
 @pytest.mark.parametrize("draw", [edge_picture, weight_picture])
