@@ -18,7 +18,7 @@ from options import configs
 from options.parsing import report
 from options.rules import unused
 from options.test import parse_test, synthesis_parser
-from util.errors import reported
+from util.errors import UserError, reported
 from util.pictures import to_uint8
 from util.placement import place
 from util.results import OutputVideo, SequenceWriter
@@ -29,14 +29,18 @@ def main() -> None:
     options = parse_test()
     say = sys.stderr if options.output == "-" else sys.stdout
     placement = place(configs.placement(options))
+    if placement.processes.count > 1:
+        raise UserError(f"test.py was started by torchrun as {placement.processes.count} processes, which would all "
+                        "write the same files: start it as one, python test.py")
     parser = synthesis_parser()
     print(report(options, parser), *unused(options, parser), placement.reason, sep="\n", file=say)
     domain, folder, given = configs.domain(options), configs.results_folder(options), options.n_frames_G - 1
     first, reads_pictures = choose_first_pictures(configs.first_frame(options))
     synthesis = configs.synthesis(options)
     networks = build_generator(configs.generator(options))
-    print(*load_generator(networks, configs.run_folder(options), options.which_epoch, options.allow_partial,
-                          options.use_ema), sep="\n", file=say)
+    for line in load_generator(networks, configs.run_folder(options), options.which_epoch, options.allow_partial,
+                               options.use_ema):
+        print(line, file=say)
     networks.to(placement.device)
     readers = open_input(configs.source(options, reads_pictures), domain, configs.geometry(options), given,
                          folder / "input")
