@@ -15,13 +15,15 @@ from models.conditions import ConditionConfig, pad_clip
 from models.first_frame import FirstPictures
 from models.rollout import History, step
 from util.clip import Clip
+from util.placement.precision import Precision
 
 
 @dataclass(frozen=True)
 class SynthesisConfig:
     """n_frames: tG. size_multiple: what the networks need sides to divide by; others are padded and cropped back.
     begin_with_zeros: `no_first_img`, so a sequence's first frame is `raw` alone. looks: of regions, for networks with
-    features; faces: whether the regions are parts of faces."""
+    features; faces: whether the regions are parts of faces. amp: half precision of the networks' convolutions, as in
+    training (`util.placement.precision`)."""
 
     conditions: ConditionConfig
     n_frames: int
@@ -29,6 +31,7 @@ class SynthesisConfig:
     begin_with_zeros: bool
     looks: Looks | None = None
     faces: bool = False
+    amp: str = "off"
 
     def encode(self, clip: Clip) -> Tensor:
         """(B, T, C, H, W) as the generator sees it."""
@@ -40,6 +43,7 @@ class SynthesisConfig:
 def synthesise(networks: nn.ModuleList, frames: Iterable[Clip], first: FirstPictures, config: SynthesisConfig,
                device: torch.device) -> Iterator[tuple[Clip, Tensor]]:
     """A sequence's frames (B, T=1 each) -> each frame from the tG-th on, with its picture (B, 3, H, W) in [-1, 1]."""
+    precision = Precision(config.amp, device.type)
     given: list[Clip] = []
     seen: deque[tuple[Tensor, ...]] = deque(maxlen=config.n_frames)
     history = None
@@ -52,7 +56,8 @@ def synthesise(networks: nn.ModuleList, frames: Iterable[Clip], first: FirstPict
         begins = history is None
         history = history or History.begin(first(given), len(networks))
         conditions = [torch.cat(level, dim=1) for level in zip(*seen, strict=True)]
-        made, pictures = step(networks, conditions, history, raw_only=begins and config.begin_with_zeros)
+        with precision.autocast():  # not around the yield: it would reign in the caller
+            made, pictures = step(networks, conditions, history, raw_only=begins and config.begin_with_zeros)
         history = history.push(pictures)
         height, width = frame.condition.shape[-2:]
         yield frame, made.picture[..., :height, :width]
