@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from itertools import islice
-from pathlib import Path
 
 from tqdm import tqdm
 
@@ -19,9 +18,9 @@ from options.parsing import report
 from options.rules import unused
 from options.test import parse_test, synthesis_parser
 from util.errors import UserError, reported
-from util.pictures import to_uint8
+from util.pipeline import ahead
 from util.placement import place
-from util.results import OutputVideo, SequenceWriter
+from util.results import OutputVideo, SequenceWriter, write_frames
 from util.web_page import write_results_page
 
 
@@ -50,16 +49,12 @@ def main() -> None:
     left, sections = options.how_many, []
     with OutputVideo(options.output, rate, readers.size, readers.sound, options.side_by_side) as output:
         for name, reader, length in readers.sequences:
-            clips = (edit_labels(clip, dict(options.label_map_edit)) for clip in reader)
+            source = reader if options.input == "-" else ahead(reader)  # a pipe may block, whom Ctrl-C waits for
+            clips = (edit_labels(clip, dict(options.label_map_edit)) for clip in source)
             frames = synthesise(networks, clips, first, synthesis, placement.device)
             count = left if length is None else min(left, length - given)
             with SequenceWriter(folder / name, rate, suffixes) as writer:
-                for clip, picture in islice(tqdm(frames, name, count, unit="frame"), count):
-                    shown = {"real_A": domain.show(clip.condition[0, 0]), "fake_B": to_uint8(picture[0])}
-                    if clip.picture is not None:
-                        shown["real_B"] = to_uint8(clip.picture[0, 0])
-                    output.write(shown)
-                    writer.write(Path(clip.names[0][0]).name, shown)
+                write_frames(islice(tqdm(frames, name, count, unit="frame"), count), domain.show, writer, output)
             sections.append(writer.section(name))
             left -= sections[-1].length
             if left == 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +48,8 @@ def synthesise(networks: nn.ModuleList, frames: Iterable[Clip], first: FirstPict
     seen: deque[tuple[Tensor, ...]] = deque(maxlen=config.n_frames)
     history = None
     for frame in frames:
-        padded = pad_clip(frame, config.size_multiple).to(device)
+        needed = frame if history is None else replace(frame, picture=None)  # real pictures are for first ones
+        padded = pad_clip(needed, config.size_multiple).to(device)
         seen.append(pyramid(config.encode(padded), len(networks)))
         if len(seen) < config.n_frames:
             given.append(padded)
