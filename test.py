@@ -44,6 +44,8 @@ def main() -> None:
     networks.to(placement.device)
     readers = open_input(configs.source(options, reads_pictures), domain, configs.geometry(options), given,
                          folder / "input")
+    for line in readers.notes:
+        print(line, file=say)
     suffixes = {"real_A": ".png" if options.label_nc else ".jpg", "fake_B": ".jpg", "real_B": ".jpg"}
     rate = options.fps or readers.rate
 
@@ -54,7 +56,7 @@ def main() -> None:
             frames = synthesise(networks, clips, first, synthesis, placement.device)
             count = left if length is None else min(left, length - given)
             with SequenceWriter(folder / name, rate, suffixes) as writer:
-                for clip, picture in islice(tqdm(frames, name, count, unit="frame"), count):
+                for clip, picture in islice(tqdm(frames, name, count, unit="frame"), min(count, sys.maxsize)):
                     shown = {"real_A": domain.show(clip.condition[0, 0]), "fake_B": to_uint8(picture[0])}
                     if clip.picture is not None:
                         shown["real_B"] = to_uint8(clip.picture[0, 0])
@@ -65,7 +67,8 @@ def main() -> None:
             if left == 0:
                 break
     write_results_page(folder, sections, options.name, options.display_winsize)
-    print(f"{options.how_many - left} frames of {len(sections)} sequences: {folder / 'index.html'}", file=say)
+    made = sum(section.length for section in sections)
+    print(f"{made} frames of {len(sections)} sequences: {folder / 'index.html'}", file=say)
 
 
 if __name__ == "__main__":
