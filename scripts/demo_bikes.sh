@@ -18,7 +18,8 @@ timed() { # runs a step and says how long it took
 timed $python scripts/prepare.py "$clip" --to datasets/bikes --mode edges --width 128
 timed $python train.py $run --input_nc 1 --resize_or_crop none --no_first_img --clips_per_epoch 40 --niter 6 \
     --niter_decay 6 --niter_step 6 --ngf 16 --n_blocks 4 --n_downsample_G 2 --ndf 16 --n_scales_temporal 1 \
-    --n_frames_total 4 --max_frames_per_gpu 2 --no_vgg --flow_net dis --print_freq 40 --display_freq 80
-timed $python test.py $run --input "$clip" --start_frame 231 --how_many 9 --output results/bikes_out.mp4 --side_by_side
+    --n_frames_total 4 --max_frames_per_gpu 2 --lr 0.0008 --ema 40 --no_vgg --flow_net dis --print_freq 40 \
+    --display_freq 80
+timed $python test.py $run --input "$clip" --start_frame 231 --how_many 9 --use_ema --output results/bikes_out.mp4 --side_by_side
 timed $python scripts/evaluate.py datasets/bikes/test_B/bikes_005 "results/bikes${SEED:+_seed$SEED}/test_latest/bikes"
 echo "the video: results/bikes_out.mp4; the page: results/bikes${SEED:+_seed$SEED}/test_latest/index.html"
