@@ -15,9 +15,9 @@ from tests.videos import encode, moving, write
 from util.video import probe, read_frames
 
 FRAMES, GIVEN = 10, 2  # of the videos; before the first generated frame
-TRAINING = ("--input_nc 1 --no_first_img --resize_or_crop none --ngf 4 --n_downsample_G 1 --n_blocks 2 --ndf 4 --num_D 1 "
-            "--n_layers_D 1 --n_scales_temporal 0 --n_frames_total 2 --niter 1 --niter_decay 0 --no_vgg --flow_net none "
-            "--nThreads 0 --no_html")
+TRAINING = ("--input_nc 1 --no_first_img --resize_or_crop none --ngf 4 --n_downsample_G 1 --n_blocks 2 --ndf 4 "
+            "--num_D 1 --n_layers_D 1 --n_scales_temporal 0 --n_frames_total 2 --niter 1 --niter_decay 0 --no_vgg "
+            "--flow_net none --nThreads 0 --no_html")
 
 
 @pytest.fixture(scope="module")

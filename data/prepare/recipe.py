@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data.footage import Footage
+from data.prepare.bodies import Bodies
 from data.prepare.dataset import Preparation, as_far_as_it_goes, resized, write_piece
 from data.prepare.faces import Landmarks
 from data.prepare.labels import Labels
@@ -17,7 +18,7 @@ from data.prepare.split import Piece
 from util.errors import UserError
 from util.files import replacing
 
-MAKERS: dict[str, type] = {"edges": Edges, "face": Landmarks, "pose": OpenPose, "street": Labels, "labels": Labels}
+MAKERS: dict[str, type] = {"edges": Edges, "face": Landmarks, "pose": Bodies, "street": Labels, "labels": Labels}
 FILE = "prepare.json"
 
 
@@ -50,7 +51,7 @@ def _maker(mode: str, settings: dict[str, Any]) -> Maker:
         settings[key] = Path(settings[key])
     if "things" in settings:
         settings["things"] = tuple(settings["things"])
-    return MAKERS[mode](**settings)
+    return (OpenPose if "folder" in settings else MAKERS[mode])(**settings)
 
 
 def prepare_input(footage: Footage, root: Path, recipe: Recipe, start: int = 0,

@@ -16,12 +16,13 @@ from data.keypoints import read_face_points
 from data.pictures import picture_size
 from data.prepare.cuts import find_cuts
 from data.prepare.dataset import Preparation, prepare_video
-from data.prepare.faces import Landmarks, steady
+from data.prepare.faces import Landmarks
 from data.prepare.labels import Labels, instances
 from data.prepare.makers import Edges, NoCondition, OpenPose, canny_edges, soft_edges
 from data.prepare.page import write_page
 from data.prepare.recipe import Recipe, prepare_input
 from data.prepare.split import split_by_time
+from data.prepare.tracks import steady
 from data.sequences import find_sequences
 from data.street import Street
 from tests.videos import encode, moving, write
@@ -78,13 +79,13 @@ def test_soft_edges_are_where_the_picture_is_steep_and_do_not_depend_on_the_rest
 def test_landmarks_are_smoothed_and_gaps_filled():
     still = np.arange(136, dtype=float).reshape(68, 2)
     line = [still + (4 * t, 0) for t in range(6)]
-    filled = steady([None, line[1], None, line[3], line[4], None])
+    filled = steady([None, line[1], None, line[3], line[4], None], "a face")
     np.testing.assert_allclose(filled[2:4], [line[2], line[3]])
     np.testing.assert_allclose(filled[0], line[1])
     shaken = np.stack([still + (t % 2, 0) for t in range(8)])
-    assert np.ptp(steady(list(shaken))[1:-1], axis=0).max() == 0
-    with pytest.raises(NoCondition, match="1 of 3 frames"):
-        steady([still, None, None])
+    assert np.ptp(steady(list(shaken), "a face")[1:-1], axis=0).max() == 0
+    with pytest.raises(NoCondition, match="a face was found in 1 of 3 frames"):
+        steady([still, None, None], "a face")
 
 
 @needs_clips
