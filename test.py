@@ -8,13 +8,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data.inputs import open_input
 from models.conditions import edit_labels
 from models.first_frame import choose_first_pictures
 from models.generators import build_generator
 from models.saving import load_generator
 from models.synthesis import synthesise
 from options import configs
+from options.assembly import open_conditions
 from options.parsing import report
 from options.rules import unused
 from options.test import parse_test, synthesis_parser
@@ -42,8 +42,7 @@ def main() -> None:
                                options.use_ema):
         print(line, file=say)
     networks.to(placement.device)
-    readers = open_input(configs.source(options, reads_pictures), domain, configs.geometry(options), given,
-                         folder / "input")
+    readers = open_conditions(options, domain, reads_pictures, placement.device, folder / "input")
     suffixes = {"real_A": ".png" if options.label_nc else ".jpg", "fake_B": ".jpg", "real_B": ".jpg"}
     rate = options.fps or readers.rate
 

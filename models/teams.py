@@ -70,6 +70,7 @@ class Team:
 
 def picture_terms(judge: Judge, window: Window, config: ObjectiveConfig) -> Terms:
     """Of single pictures: adversarial, motion, perceptual."""
+    assert judge.networks.image is not None
     terms = image_terms(judge.networks.image, window, config) | motion_terms(window, config)
     if judge.perceptual is not None:
         terms |= perceptual_terms(judge.perceptual, window, config)
@@ -160,7 +161,7 @@ def _team(group: Group, networks: Networks, replicas: Replicas,
 
     def judge(slot: Slot) -> Judge:
         at = at_work(slot)
-        own = replace(networks, generator=nn.ModuleList(), encoder=None, averaged=None, image=at["D"],
+        own = replace(networks, generator=nn.ModuleList(), encoder=None, averaged=None, image=at.get("D"),
                       face=at.get("D_f"), temporal=nn.ModuleList(at[f"D_T{s}"] for s in range(len(networks.temporal))))
         return Judge(slot.device, own, at.get(PERCEPTUAL))
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -42,6 +43,7 @@ from util.placement import Placement
 from util.placement.stepping import Stepper
 
 Players = dict[str, Terms]  # "D" (single pictures, motion, faces), "D_T0", ...: what was computed beside each
+SHOWN = ("G_GAN", "G_GAN_Feat", "D_real", "G_Labels")  # losses beside the progress bar, of those that there are
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Trained:
 @dataclass(frozen=True)
 class Trainer:
     """journal: None in processes that do not lead. show: a condition (C, H, W) as a picture. evaluate: figures of the
-    networks as they stand, SSIM among them, by synthesis of held-out clips; None with eval_freq 0. stop: set by whoever
+    networks as they stand, `best_by` among them, on held-out clips; None with eval_freq 0. stop: set by whoever
     wants the run to save and end after its step."""
 
     networks: Networks
@@ -101,6 +103,7 @@ class Trainer:
     show: Callable[[Tensor], np.ndarray]
     evaluate: Callable[[], Mapping[str, float]] | None = None
     stop: Event = field(default_factory=Event)
+    best_by: ClassVar[str] = "ssim"  # the figure, the higher the better, by which weights are the best so far
 
     # the run
 
@@ -141,7 +144,7 @@ class Trainer:
                 trained = self.train_clip(next(clips), phase)
                 run = replace(run, step=step + 1)
                 self.record(run, trained, (time.perf_counter() - began) / run.batch_size)
-                bar.set_postfix({name: f"{trained.losses[name]:.2f}" for name in ("G_GAN", "G_GAN_Feat", "D_real")})
+                bar.set_postfix({name: f"{trained.losses[name]:.2f}" for name in SHOWN if name in trained.losses})
                 bar.update()
                 if self.due(run, self.config.save_latest_freq):
                     self.save(run)
@@ -262,11 +265,12 @@ class Trainer:
         no step was made."""
         losses = checked_losses(players, self.placement.processes)
         self.backward("G", sum_of(t for terms in players.values() for t in terms.generator.values()), phase)
-        for player, terms in players.items():
-            self.backward(player, sum_of(terms.discriminator.values()) / 2, phase)
+        judges = {player: terms.discriminator for player, terms in players.items() if terms.discriminator}
+        for player, losing in judges.items():
+            self.backward(player, sum_of(losing.values()) / 2, phase)
         if not self.placement.precision.scales:
             check_gradients(self.networks, losses)
-        for player in ("G", *players):
+        for player in ("G", *judges):
             self.optimizers[player].step()
         self.teams.replicas.keep_statistics()
         if self.config.ema is not None:
@@ -304,11 +308,11 @@ class Trainer:
         """Tells how good the networks are on held-out clips, and keeps them as `best` where they never were better."""
         if self.journal is not None:
             self.journal.figures(run.epoch, self.total_clips(run), figures)
-        if figures["ssim"] <= run.best:
+        if figures[self.best_by] <= run.best:
             return run
         if self.placement.processes.leads:
             save_epoch(self.config.folder, "best", self.networks)
-        return replace(run, best=figures["ssim"])
+        return replace(run, best=figures[self.best_by])
 
     def total_clips(self, run: RunState) -> int:
         """Since the run began."""

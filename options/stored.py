@@ -40,7 +40,7 @@ def stored_arguments(parser: Parser, argv: Sequence[str]) -> list[str]:
     if not path.is_file():
         return []
     saved = read_texts(path)
-    taken = [key for key in (*GENERATOR, *DATA, "resize_or_crop", "no_first_img") if key in saved]
+    taken = [key for key in ("model", *GENERATOR, *DATA, "resize_or_crop", "no_first_img") if key in saved]
     given_first = any(key in flags for key in FIRST_PICTURES)
     arguments = as_arguments(parser, {key: _for_test(key, saved[key]) for key in taken
                                       if not (key == "no_first_img" and given_first)})
