@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from models.appearance import encoded
 from models.conditions import ConditionConfig, pad_clip
+from models.distillation import teach
 from models.flow.reference import reference_flow
 from models.guard import NotFinite, check_gradients, checked_losses
 from models.networks import Networks, player_of, set_learning_rates
@@ -194,11 +195,13 @@ class Trainer:
         """What a team makes of its clips."""
         team, clip = share.team, share.clip
         with self.placement.precision.autocast():
-            view, history = self.generate(team, clip, window.to(team.device), start, phase, past.history)
+            window = window.to(team.device)
+            view, history = self.generate(team, clip, window, start, phase, past.history)
+            view, taught = self.teach(team, window, view, past.taught)
             new = {start + i: SeenFrame(view.real[:, i], view.frames.picture[:, i], view.reference.flow[:, i])
                    for i in range(clip.load)}
             groups, memory = group_frames(past.memory, new, self.config.temporal)
-            return Seen(view, self.judge(team, clip, view, groups), Past(history, memory))
+            return Seen(view, self.judge(team, clip, view, groups), Past(history, memory, taught))
 
     def generate(self, team: Team, clip: Clip, window: Clip, start: int, phase: Phase,
                  history: History | None) -> tuple[Window, History]:
@@ -207,9 +210,7 @@ class Trainer:
         assert real is not None
         condition = self.config.conditions.encode(window)
         first = history is None
-        if history is None:
-            given = torch.zeros_like(real[:, :past]) if self.config.begin_with_zeros else real[:, :past]
-            history = History.begin(given, len(self.networks.generator))
+        history = history or self.begin(real, len(self.networks.generator))
         newest = real[:, past - 1] if first else history.pictures[0][:, -1]
         seen = condition
         if team.encoder is not None:
@@ -223,6 +224,22 @@ class Trainer:
             reference=self.flow_between(team, clip, [(n, n - 1) for n in range(start, start + clip.load)],
                                         real[:, past:], real[:, past - 1:-1]))
         return view, history
+
+    def begin(self, real: Tensor, scales: int) -> History:
+        """What comes before a clip's first window, of its real pictures."""
+        first = real[:, :self.config.schedule.n_frames_G - 1]
+        return History.begin(torch.zeros_like(first) if self.config.begin_with_zeros else first, scales)
+
+    def teach(self, team: Team, window: Clip, view: Window, history: History | None) -> tuple[Window, History | None]:
+        """The window with the teacher's pictures, from those that it painted before; without a teacher as it is."""
+        if team.teacher is None:
+            return view, None
+        assert window.picture is not None
+        raw_first = len(view) if history is None and self.config.begin_with_zeros else 0
+        taught, history = teach(team.teacher, self.config.conditions.encode(window),
+                                history or self.begin(window.picture, len(team.teacher)),
+                                RolloutConfig(self.config.schedule.n_frames_G, raw_first=raw_first))
+        return replace(view, taught=taught), history
 
     def flow_between(self, team: Team, clip: Clip, pairs: list[tuple[int, int]], current: Tensor,
                      previous: Tensor) -> Flow:

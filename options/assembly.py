@@ -22,6 +22,7 @@ from data.sampling import ClipPlan, Sampling, check_lengths, plan_epoch
 from data.sequences import Sequence, find_sequences
 from models import first_frame
 from models.appearance import save_appearances, survey
+from models.distillation import load_teacher
 from models.evaluation import Figures, evaluate_synthesis, standard_measures
 from models.flow import ReferenceFlow, choose_flow
 from models.flow.annotate import annotator
@@ -95,7 +96,9 @@ def team_up(options: Options, networks: Networks, reference: ReferenceFlow, plac
     def reference_on(device: torch.device) -> ReferenceFlow:
         return reference if device == placement.device else choose_flow(configs.flow(options), device)[0]
 
-    return build_teams(placement, networks, perceptual, reference_on)
+    config = configs.teacher(options)
+    teacher = None if config is None else load_teacher(config, options.distill_from).to(placement.device)
+    return build_teams(placement, networks, perceptual, reference_on, teacher)
 
 
 def begin(options: Options, state: Mapping[str, Any] | None, networks: Networks, optimizers: Mapping[str, Stepper],

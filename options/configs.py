@@ -28,6 +28,7 @@ from models.temporal import TemporalConfig
 from models.trainer import TrainerConfig
 from options.parsing import Options, option_texts
 from options.rules import composes, encodes, is_train, predicts_labels, trains_beside, trains_single
+from options.stored import teacher_options
 from util.placement import PlacementConfig
 
 
@@ -130,6 +131,12 @@ def future_labels(o: Options) -> FutureLabelConfig:
                              n_blocks=o.n_blocks, norm=o.norm)
 
 
+def teacher(o: Options) -> GeneratorConfig | None:
+    """Of the networks in the run that `--distill_from` names."""
+    taught = teacher_options(o)
+    return None if taught is None else generator(taught)
+
+
 def encoder(o: Options) -> EncoderConfig | None:
     return EncoderConfig(o.feat_num, o.nef, o.n_downsample_E, o.norm) if encodes(o) else None
 
@@ -137,7 +144,7 @@ def encoder(o: Options) -> EncoderConfig | None:
 def size_multiple(o: Options) -> int:
     """What all networks of the run need sides to divide by; each takes a power of two."""
     painter = single(o) if trains_single(o) else future_labels(o) if predicts_labels(o) else generator(o)
-    return max(part.size_multiple for part in (painter, encoder(o)) if part is not None)
+    return max(part.size_multiple for part in (painter, encoder(o), teacher(o)) if part is not None)
 
 
 def discriminator(o: Options) -> DiscriminatorConfig:
@@ -157,7 +164,8 @@ def objectives(o: Options) -> ObjectiveConfig:
     return ObjectiveConfig(
         gan_mode=o.gan_mode, n_layers=o.n_layers_D, num_D=o.num_D, n_scales=o.n_scales_spatial, composed=composes(o),
         penalise_weight=o.no_first_img, lambda_feat=o.lambda_feat, lambda_flow=o.lambda_F, lambda_warp=o.lambda_T,
-        face_side=o.fineSize // 32 * 8, face_from_pose=o.openpose_only, count_raw=not trains_single(o), r1=o.r1)
+        face_side=o.fineSize // 32 * 8, face_from_pose=o.openpose_only, count_raw=not trains_single(o), r1=o.r1,
+        lambda_distill=o.lambda_distill)
 
 
 def flow(o: Options) -> FlowConfig:

@@ -14,9 +14,8 @@ from models.synthesizer import Synthesizer
 from options import configs
 from options.methods import METHODS
 from options.parsing import Options
-from options.stored import DATA, FIRST_PICTURES, GENERATOR, as_arguments, read_texts
+from options.stored import FIRST_PICTURES, read_texts, trained_options
 from options.test import parse_test
-from options.train import parse_train, training_parser
 from util.checkpoint import read_weights
 from util.errors import UserError
 from util.placement import place
@@ -30,19 +29,6 @@ def run_options(folder: Path, *flags: str) -> Options:
     begins = read_texts(path).get("no_first_img") == "True" or any(f"--{key}" in flags for key in FIRST_PICTURES)
     first = [] if begins else ["--use_real_img"]
     return parse_test([*first, "--checkpoints_dir", str(folder.parent), "--name", folder.name, *flags])
-
-
-def trained_options(folder: Path, model: str, flag: str) -> Options:
-    """What a run in `folder` was trained with, as far as its networks and data go. UserError, naming `flag`: it is no
-    run of this --model."""
-    path, parser = folder / "opt.txt", training_parser()
-    if not path.is_file():
-        raise UserError(f"{path} is not there: give {flag} the folder of a run of --model {model}, checkpoints/NAME")
-    texts = read_texts(path)
-    if (found := texts.get("model")) != model:
-        raise UserError(f"{path} is of a run of --model {found}: {flag} needs one of --model {model}")
-    taken = {key: texts[key] for key in ("model", *GENERATOR, *DATA, "resize_or_crop") if key in texts}
-    return parse_train([*as_arguments(parser, taken), "--no_flip"])
 
 
 def load_predictor(folder: Path, label_nc: int, device: torch.device) -> LabelPredictor:

@@ -22,7 +22,7 @@ AT_LEAST = {
     "clips_per_epoch": 1, "num_D": 1, "n_layers_D": 1, "n_frames_D": 2, "n_scales_temporal": 0, "lambda_feat": 0,
     "lambda_F": 0, "lambda_T": 0, "random_drop_prob": 0, "how_many": 1, "start_frame": 0, "fps": 1,
     "display_winsize": 16, "seed": 0, "eval_freq": 0, "eval_frames": 1, "feat_num": 1, "nef": 1, "n_downsample_E": 1,
-    "keep": 1, "ema": 1, "grad_clip": 0, "r1": 0, "future_frames": 1,
+    "keep": 1, "ema": 1, "grad_clip": 0, "r1": 0, "future_frames": 1, "lambda_distill": 0,
 }
 AT_MOST = {  # beyond these lies a slip of the keyboard, which would fill the memory
     "random_drop_prob": 1, "beta1": 0.999, "seed": 2**31 - 1, "lr": 1, "lambda_feat": 1e6, "lambda_F": 1e6,
@@ -30,6 +30,7 @@ AT_MOST = {  # beyond these lies a slip of the keyboard, which would fill the me
     "n_scales_spatial": 8, "n_blocks_local": 1000, "n_frames_G": 128, "n_frames_D": 128, "n_layers_D": 16, "num_D": 16,
     "n_scales_temporal": 8, "loadSize": 2**14, "fineSize": 2**14, "batchSize": 4096, "nThreads": 1024,
     "input_nc": 1024, "clips_per_epoch": 10**7, "display_winsize": 2**14, "niter": 10**6, "niter_decay": 10**6,
+    "lambda_distill": 1e6,
 }
 
 
@@ -126,6 +127,9 @@ REFUSED = (
             "--future_frames {future_frames} needs the run that predicts them: give --future_labels DIR"),
     Refusal(lambda o: not is_train(o) and o.future_labels is not None and o.input == "-",
             "--future_labels goes on from label maps, which --input - does not give: leave one of them out"),
+    Refusal(lambda o: is_train(o) and o.distill_from is not None and o.label_feat and not trains_beside(o),
+            "--distill_from: a teacher's pictures do not tell which look they have, so --label_feat cannot be taught: "
+            "leave one of them out"),
     Refusal(lambda o: o.netG != "composite" and o.model != "single",
             "--netG {netG} is no video network: --netG composite is (others paint single images: --model single)"),
     Refusal(lambda o: o.netG == "composite" and o.model == "single", "--model single needs a single-image network: "
@@ -217,6 +221,8 @@ UNUSED = (
         "num_D", "n_layers_D", "n_frames_D", "n_scales_temporal", "sparse_D", "gan_mode", "no_ganFeat", "lambda_feat",
         "lambda_F", "no_vgg", "vgg_weights", "flow_net", "flow_cache", "n_gpus_gen", "ema", "checkpoint_activations",
         "r1", "spectral_norm")),
+    Unused("distill_from", trains_beside, "only a video network can be taught"),
+    Unused("lambda_distill", lambda o: is_train(o) and o.distill_from is None, "it needs --distill_from"),
     Unused("n_gpus_gen", lambda o: not is_train(o), "synthesis runs on the first device of --gpu_ids"),
     Unused("n_gpus_gen", lambda o: is_train(o) and o.batchSize > 1,
            "with --batchSize above 1 the devices share the clips of a batch, and each does both"),

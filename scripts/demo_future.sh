@@ -12,8 +12,8 @@ often="--display_freq 20 --print_freq 10 --save_epoch_freq 100"
 
 $python scripts/make_toy_data.py --mode street --out $data --phase both --sequences 12 --frames 24 --size 128x64
 $python train.py --model future_labels --name toy_future_labels $street $network $often --n_frames_G 5 --lr 0.0006 \
-    --grad_clip 1 --n_frames_total 6 --max_frames_per_gpu 3 --max_frames_backpropagate 3 --niter_step 1 --niter 1 \
-    --niter_decay 4 --clips_per_epoch 20
+    --grad_clip 1 --n_frames_total 6 --max_frames_per_gpu 3 --niter_step 1000 --niter 2 --niter_decay 3 \
+    --clips_per_epoch 24
 $python scripts/future_figures.py checkpoints/toy_future_labels
 $python train.py --name toy_future $street $network $often --use_instance --ndf 16 --num_D 2 --no_vgg --lr 0.0008 \
     --n_frames_total 6 --max_frames_per_gpu 3 --n_scales_temporal 2 --flow_net dis --niter_step 1000 --niter 4 \

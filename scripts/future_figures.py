@@ -8,7 +8,8 @@ from pathlib import Path
 from data.inputs import InputConfig, open_input
 from models.future_evaluation import Foresight, measure_foresight
 from options import configs
-from options.loading import load_predictor, trained_options
+from options.loading import load_predictor
+from options.stored import trained_options
 from util.errors import reported
 from util.placement import PlacementConfig, place
 
