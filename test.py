@@ -7,13 +7,13 @@ from itertools import islice
 
 from tqdm import tqdm
 
-from data.inputs import open_input
 from models.conditions import edit_labels
 from models.first_frame import choose_first_pictures
 from models.generators import build_generator
 from models.saving import load_generator
 from models.synthesis import synthesise
 from options import configs
+from options.assembly import open_conditions
 from options.parsing import announce
 from options.test import parse_test, synthesis_parser
 from util.errors import UserError, reported
@@ -38,8 +38,7 @@ def main() -> None:
     notes = load_generator(networks, configs.run_folder(options), options.which_epoch, options.allow_partial,
                            options.use_ema)
     networks.to(placement.device)
-    readers = open_input(configs.source(options, reads_pictures), domain, configs.geometry(options), given,
-                         folder / "input")
+    readers = open_conditions(options, domain, reads_pictures, placement.device, folder / "input")
     announce(options, synthesis_parser(), [placement.reason, *notes, *readers.notes], folder=None,
              aloud=processes.leads, to=say)
     suffixes = {"real_A": ".png" if options.label_nc else ".jpg", "fake_B": ".jpg", "real_B": ".jpg"}

@@ -27,8 +27,19 @@ def synthesis_parser() -> Parser:
     group.add_argument("--fps", type=float, help="of the videos; default: the --input's, else 25")
     group.add_argument("--aspect_ratio", type=float, default=1.0, help="accepted, without effect")
     group.add_argument("--ntest", type=limit, default=float("inf"), help="accepted, without effect")
+    add_future_flags(parser)
     add_video_flags(parser)
     return parser
+
+
+def add_future_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("into the future")
+    group.add_argument("--future_labels", type=Path, metavar="DIR",
+                       help="the folder of a run of --model future_labels: of each sequence only the first label maps "
+                            "are taken, and this network predicts those after them; instance edges are then those "
+                            "between labels")
+    group.add_argument("--future_frames", type=int, metavar="N",
+                       help="label maps to predict of each sequence; default: as many as the data set holds")
 
 
 def add_video_flags(parser: argparse.ArgumentParser) -> None:

@@ -268,6 +268,7 @@ class PlainTrainer(Trainer):
     """The trainer with its own window and step; runs, epochs, files and pages are bookkeeping."""
 
     def __post_init__(self) -> None:
+        assert self.networks.image is not None
         discriminator = self.networks.image.config
         if (self.networks.encoder or self.config.ema or self.config.objectives.r1 or discriminator.spectral_norm
                 or not discriminator.keep_features or self.placement.precision.amp != "off"
@@ -320,7 +321,8 @@ class PlainTrainer(Trainer):
                       self.flow_between(team, clip, [(0, -1)], current, previous))
         return view, History(tuple(pictures.detach() for pictures in history))
 
-    def verdict(self, network: MultiScaleDiscriminator, real: Tensor, fake: Tensor) -> Verdict:
+    def verdict(self, network: MultiScaleDiscriminator | None, real: Tensor, fake: Tensor) -> Verdict:
+        assert network is not None
         config = self.config.objectives
         judge = PlainDiscriminator(weights_of(network), network.config)
         of_real, of_detached, of_fake = judge(real), judge(fake.detach()), judge(fake)
