@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from itertools import islice
-from pathlib import Path
 
 from tqdm import tqdm
 
@@ -18,9 +17,9 @@ from options import configs
 from options.parsing import announce
 from options.test import parse_test, synthesis_parser
 from util.errors import UserError, reported
-from util.pictures import to_uint8
+from util.pipeline import ahead
 from util.placement import place
-from util.results import OutputVideo, SequenceWriter
+from util.results import OutputVideo, SequenceWriter, write_frames
 from util.web_page import write_results_page
 
 
@@ -48,15 +47,11 @@ def main() -> None:
     jobs, made = readers.jobs(options.how_many, given), {}
     with OutputVideo(options.output, rate, readers.size, readers.sound, options.side_by_side) as output:
         for job in processes.share_by_load(jobs, [job.count for job in jobs]):
-            clips = (edit_labels(clip, dict(options.label_map_edit)) for clip in job.frames)
+            source = job.frames if options.input == "-" else ahead(job.frames)  # a pipe may block, whom Ctrl-C waits for
+            clips = (edit_labels(clip, dict(options.label_map_edit)) for clip in source)
             frames = islice(synthesise(networks, clips, first, synthesis, placement.device), job.count)
             with SequenceWriter(folder / job.name, rate, suffixes) as writer:
-                for clip, picture in tqdm(frames, job.name, job.count, unit="frame"):
-                    shown = {"real_A": domain.show(clip.condition[0, 0]), "fake_B": to_uint8(picture[0])}
-                    if clip.picture is not None:
-                        shown["real_B"] = to_uint8(clip.picture[0, 0])
-                    output.write(shown)
-                    writer.write(Path(clip.names[0][0]).name, shown)
+                write_frames(tqdm(frames, job.name, job.count, unit="frame"), domain.show, writer, output)
             made[job.name] = writer.section(job.name)
     made = processes.merged(made)
     if processes.leads:

@@ -40,11 +40,15 @@ def results_folder(o: Options) -> Path:
 
 
 def placement(o: Options) -> PlacementConfig:
-    shared = PlacementConfig(o.gpu_ids, amp="fp16" if o.fp16 else o.amp, tf32=o.tf32, cudnn=o.cudnn)
+    shared = PlacementConfig(o.gpu_ids, amp=amp(o), tf32=o.tf32, cudnn=o.cudnn)
     if not is_train(o):  # who has made its videos waits for whoever still makes one
         return replace(shared, patience=timedelta(days=7))
     generators = -1 if trains_single(o) else o.n_gpus_gen
     return replace(shared, n_gpus_gen=generators, batch_size=o.batchSize, sync_bn=o.sync_bn)
+
+
+def amp(o: Options) -> str:
+    return "fp16" if o.fp16 else o.amp
 
 
 def domain(o: Options) -> Domain:
@@ -185,4 +189,4 @@ def looks(o: Options) -> Looks | None:
 
 def synthesis(o: Options) -> SynthesisConfig:
     return SynthesisConfig(conditions(o), o.n_frames_G, generator(o).size_multiple, begin_with_zeros=o.no_first_img,
-                           looks=looks(o), faces=o.dataset_mode == "face")
+                           looks=looks(o), faces=o.dataset_mode == "face", amp=amp(o))
