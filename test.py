@@ -37,17 +37,18 @@ def main() -> None:
     networks = build_generator(configs.generator(options))
     notes = load_generator(networks, configs.run_folder(options), options.which_epoch, options.allow_partial,
                            options.use_ema)
-    announce(options, synthesis_parser(), [placement.reason, *notes], folder=None, aloud=processes.leads, to=say)
     networks.to(placement.device)
     readers = open_input(configs.source(options, reads_pictures), domain, configs.geometry(options), given,
                          folder / "input")
+    announce(options, synthesis_parser(), [placement.reason, *notes, *readers.notes], folder=None,
+             aloud=processes.leads, to=say)
     suffixes = {"real_A": ".png" if options.label_nc else ".jpg", "fake_B": ".jpg", "real_B": ".jpg"}
     rate = options.fps or readers.rate
 
     jobs, made = readers.jobs(options.how_many, given), {}
     with OutputVideo(options.output, rate, readers.size, readers.sound, options.side_by_side) as output:
-        for job in processes.share_by_load(jobs, [job.count for job in jobs]):
-            source = job.frames if options.input == "-" else ahead(job.frames)  # a pipe may block, whom Ctrl-C waits for
+        for job in processes.share_by_load(jobs, [job.count or 0 for job in jobs]):
+            source = job.frames if options.input == "-" else ahead(job.frames)  # Ctrl-C would wait for a silent pipe
             clips = (edit_labels(clip, dict(options.label_map_edit)) for clip in source)
             frames = islice(synthesise(networks, clips, first, synthesis, placement.device), job.count)
             with SequenceWriter(folder / job.name, rate, suffixes) as writer:

@@ -14,6 +14,7 @@ from data.pose import Pose
 from data.sampling import Sampling
 from data.street import Street
 from models.appearance import Looks, load_looks
+from models.blueprint import Blueprint
 from models.conditions import ConditionConfig
 from models.discriminators import DiscriminatorConfig
 from models.first_frame import FirstFrameConfig, FirstSource
@@ -187,6 +188,10 @@ def looks(o: Options) -> Looks | None:
     return load_looks(run_folder(o), o.feat_num, o.load_features, o.seed) if encodes(o) else None
 
 
+def blueprint(o: Options) -> Blueprint:
+    return Blueprint(replace(generator(o), checkpoint=False), conditions(o), begin_with_zeros=o.no_first_img,
+                     faces=o.dataset_mode == "face")
+
+
 def synthesis(o: Options) -> SynthesisConfig:
-    return SynthesisConfig(conditions(o), o.n_frames_G, generator(o).size_multiple, begin_with_zeros=o.no_first_img,
-                           looks=looks(o), faces=o.dataset_mode == "face", amp=amp(o))
+    return blueprint(o).synthesis(looks(o), amp(o))

@@ -6,7 +6,7 @@ The window stands late in a clip, where every temporal scale has a group: the me
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ from models.perceptual import PerceptualLoss
 from models.rollout import History
 from models.schedule import phase_at
 from models.teams import Past, build_teams
-from models.temporal import Memory, SeenFrame, flow_pairs, group_frames
+from models.temporal import Memory, SeenFrame, group_frames
 from models.trainer import Trained, Trainer
 from options import configs
 from options.assembly import open_footage
@@ -105,8 +105,9 @@ def measure_training(options: Options, rounds: int, limits: Limits, teacher: Ref
     steps = {PLAIN: plain, OURS: ours}
     first = {way: executed(step) for way, step in steps.items()}
     taken = in_turn({way: repeated(step) for way, step in steps.items()}, rounds, placement.device)
+    expected = first[PLAIN][0].losses
     return [row_of(way, taken[way], taken[PLAIN], macs, limits.gmacs["off"],
-                   largest_difference(trained.losses, first[PLAIN][0].losses)) for way, (trained, macs) in first.items()]
+                   largest_difference(trained.losses, expected)) for way, (trained, macs) in first.items()]
 
 
 def with_flow(clip: Clip, start: int, options: Options, teacher: ReferenceFlow, placement: Placement) -> Clip:
