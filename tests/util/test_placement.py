@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from options.advice import memory_knobs
-from tests.tiny import tiny_options
+from tests.tiny import tiny_networks, tiny_options
 from util.errors import UserError
 from util.placement import Group, PlacementConfig, Slot, place
 from util.placement.devices import arrange, described, own_devices
 from util.placement.memory import explaining_exhaustion, peak_memory
+from util.placement.precision import Precision
 from util.placement.replicas import equal_runs
 
 CPU = torch.device("cpu")
@@ -105,7 +106,23 @@ def test_uneven_batches_are_cut_without_gaps_or_dummies(clips: int, devices: int
     assert equal_runs(clips, devices) == runs
 
 
-# memory
+# layouts and memory
+
+
+@pytest.mark.parametrize(("device", "amp", "layout"), [
+    ("cpu", "bf16", torch.preserve_format), ("cuda", "off", torch.preserve_format),
+    ("cuda", "bf16", torch.channels_last), ("cuda", "fp16", torch.channels_last)])
+def test_channels_come_last_in_half_precision_on_gpus(device: str, amp: str, layout: torch.memory_format) -> None:
+    assert Precision(amp, device).layout == layout
+
+
+def test_another_layout_is_the_same_network() -> None:
+    networks = tiny_networks(tiny_options("--label_nc 5 --norm instance"))
+    seen = torch.randn(1, 8, 32, 32)
+    before = networks.image(seen)[0][-1]
+    weight = networks.to(CPU, torch.channels_last).image.get_parameter("scale0_layer1.0.weight")
+    assert weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
+    torch.testing.assert_close(networks.image(seen)[0][-1], before, rtol=1e-4, atol=1e-4)
 
 
 def test_out_of_memory_names_what_to_turn_with_the_runs_numbers() -> None:
