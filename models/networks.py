@@ -45,11 +45,10 @@ class Networks:
         named |= {"D_f": self.face} if self.face else {}
         return named | ({"E": self.encoder} if self.encoder else {})
 
-    def to(self, device: torch.device) -> Networks:
-        """Moves them, in place. Not to channels_last: a fifth faster on a CPU, but torch's batch norm is less exact in
-        that layout, by a third of what parity allows."""
+    def to(self, device: torch.device, layout: torch.memory_format = torch.preserve_format) -> Networks:
+        """Moves them, in place. layout: of their convolutions' weights, which pictures take on from them."""
         for network in self.named().values():
-            network.to(device)
+            network.to(device, memory_format=layout)  # type: ignore[call-overload]
         return self
 
     def players(self) -> dict[str, list[nn.Parameter]]:
