@@ -121,3 +121,16 @@ def test_a_loop_goes_on_to_how_many(painter: list[str], tmp_path: Path) -> None:
     assert run("test.py", [*painter, "--input", str(source), "--output", str(tmp_path / "o.mp4"), "--loop",
                            "--how_many", "25"]) == 0
     assert len(list(read_frames(tmp_path / "o.mp4"))) == 25
+
+
+def test_a_live_video_reports_its_speed(painter: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = dict(zip(painter[::2], painter[1::2], strict=True))
+    source = write(tmp_path / "v.mp4", moving(40))
+    live = ["--run", f"{where['--checkpoints_dir']}/run", "--dataroot", where["--dataroot"], "--source", str(source)]
+    assert run("scripts/live.py", [*live, "--port", "0", "--gpu_ids", "-1", "--frames", "30"]) == 0
+    address, *lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"open http://127\.0\.0\.1:\d+/ \(Ctrl-C ends\)", address)
+    assert len(lines) == 2  # 25 frames, and 5
+    assert all(re.fullmatch(r"[\d.]+ frames a second, latency \d+ ms \(largest \d+ ms\)", line) for line in lines)
+    assert run("scripts/live.py", [*live, "--source", str(tmp_path / "no.mp4"), "--gpu_ids", "-1"]) == 1
+    assert "neither a camera that opens nor a video" in capsys.readouterr().err
