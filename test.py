@@ -11,8 +11,8 @@ from tqdm import tqdm
 from models.conditions import edit_labels
 from models.first_frame import choose_first_pictures
 from models.generators import build_generator
+from models.keyframes import choose_synthesis
 from models.saving import load_generator
-from models.synthesis import synthesise
 from options import configs
 from options.assembly import open_conditions
 from options.parsing import report
@@ -36,7 +36,7 @@ def main() -> None:
     print(report(options, parser), *unused(options, parser), placement.reason, sep="\n", file=say)
     domain, folder, given = configs.domain(options), configs.results_folder(options), options.n_frames_G - 1
     first, reads_pictures = choose_first_pictures(configs.first_frame(options))
-    synthesis = configs.synthesis(options)
+    synthesis, paint = configs.synthesis(options), choose_synthesis(options.keyframes)
     networks = build_generator(configs.generator(options))
     for line in load_generator(networks, configs.run_folder(options), options.which_epoch, options.allow_partial,
                                options.use_ema):
@@ -50,7 +50,7 @@ def main() -> None:
     with OutputVideo(options.output, rate, readers.size, readers.sound, options.side_by_side) as output:
         for name, reader, length in readers.sequences:
             clips = (edit_labels(clip, dict(options.label_map_edit)) for clip in reader)
-            frames = synthesise(networks, clips, first, synthesis, placement.device)
+            frames = paint(networks, clips, first, synthesis, placement.device)
             count = left if length is None else min(left, length - given)
             with SequenceWriter(folder / name, rate, suffixes) as writer:
                 for clip, picture in islice(tqdm(frames, name, count, unit="frame"), count):
