@@ -10,8 +10,8 @@ from tqdm import tqdm
 from models.conditions import edit_labels
 from models.first_frame import choose_first_pictures
 from models.generators import build_generator
+from models.keyframes import choose_synthesis
 from models.saving import load_generator
-from models.synthesis import synthesise
 from options import configs
 from options.assembly import open_conditions
 from options.parsing import announce
@@ -33,7 +33,7 @@ def main() -> None:
                         "leave out torchrun, or these flags, to share the sequences of --dataroot")
     domain, folder, given = configs.domain(options), configs.results_folder(options), options.n_frames_G - 1
     first, reads_pictures = choose_first_pictures(configs.first_frame(options))
-    synthesis = configs.synthesis(options)
+    synthesis, paint = configs.synthesis(options), choose_synthesis(options.keyframes)
     networks = build_generator(configs.generator(options))
     notes = load_generator(networks, configs.run_folder(options), options.which_epoch, options.allow_partial,
                            options.use_ema)
@@ -49,7 +49,7 @@ def main() -> None:
         for job in processes.share_by_load(jobs, [job.count or 0 for job in jobs]):
             source = job.frames if options.input == "-" else ahead(job.frames)  # Ctrl-C would wait for a silent pipe
             clips = (edit_labels(clip, dict(options.label_map_edit)) for clip in source)
-            frames = islice(synthesise(networks, clips, first, synthesis, placement.device), job.count)
+            frames = islice(paint(networks, clips, first, synthesis, placement.device), job.count)
             with SequenceWriter(folder / job.name, rate, suffixes) as writer:
                 write_frames(tqdm(frames, job.name, job.count, unit="frame"), domain.show, writer, output)
             made[job.name] = writer.section(job.name)

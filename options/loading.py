@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from models.first_frame import choose_first_pictures
 from models.future_labels import LabelPredictor
@@ -46,9 +47,15 @@ def load_predictor(folder: Path, label_nc: int, device: torch.device) -> LabelPr
     return network.to(device)
 
 
-def load_synthesizer(options: Options) -> Synthesizer:
-    """The trained networks, ready to step. UserError: their weights are not there, or another network's."""
+def load_networks(options: Options) -> nn.ModuleList:
+    """The generators of a run. UserError: their weights are not there, or another network's."""
     networks = build_generator(configs.generator(options))
     load_generator(networks, configs.run_folder(options), options.which_epoch)
+    return networks
+
+
+def load_synthesizer(options: Options) -> Synthesizer:
+    """The trained networks, ready to step. UserError: their weights are not there, or another network's."""
+    networks = load_networks(options)
     first, _ = choose_first_pictures(configs.first_frame(options))
     return Synthesizer(networks, configs.synthesis(options), first, place(configs.placement(options)).device)

@@ -23,6 +23,7 @@ AT_LEAST = {
     "lambda_F": 0, "lambda_T": 0, "random_drop_prob": 0, "how_many": 1, "start_frame": 0, "fps": 1,
     "display_winsize": 16, "seed": 0, "eval_freq": 0, "eval_frames": 1, "feat_num": 1, "nef": 1, "n_downsample_E": 1,
     "keep": 1, "ema": 1, "grad_clip": 0, "r1": 0, "future_frames": 1, "lambda_distill": 0,
+    "keyframes": 1,
 }
 AT_MOST = {  # beyond these lies a slip of the keyboard, which would fill the memory
     "random_drop_prob": 1, "beta1": 0.999, "seed": 2**31 - 1, "lr": 1, "lambda_feat": 1e6, "lambda_F": 1e6,
@@ -30,7 +31,7 @@ AT_MOST = {  # beyond these lies a slip of the keyboard, which would fill the me
     "n_scales_spatial": 8, "n_blocks_local": 1000, "n_frames_G": 128, "n_frames_D": 128, "n_layers_D": 16, "num_D": 16,
     "n_scales_temporal": 8, "loadSize": 2**14, "fineSize": 2**14, "batchSize": 4096, "nThreads": 1024,
     "input_nc": 1024, "clips_per_epoch": 10**7, "display_winsize": 2**14, "niter": 10**6, "niter_decay": 10**6,
-    "lambda_distill": 1e6,
+    "lambda_distill": 1e6, "keyframes": 128,
 }
 
 

@@ -24,6 +24,9 @@ def synthesis_parser() -> Parser:
     group.add_argument("--start_frame", type=int, default=0, help="first frame of the first sequence")
     group.add_argument("--use_real_img", action="store_true", help="the first pictures are the real ones")
     group.add_argument("--use_ema", action="store_true", help="the averaged generator of a run with --ema")
+    group.add_argument("--keyframes", type=int, default=1, metavar="N",
+                       help="let the networks paint only every N-th frame; those between are its neighbours, moved "
+                            "along and blended: faster, N - 1 frames later; default: every frame")
     group.add_argument("--fps", type=float, help="of the videos; default: the --input's, else 25")
     group.add_argument("--aspect_ratio", type=float, default=1.0, help="accepted, without effect")
     group.add_argument("--ntest", type=limit, default=float("inf"), help="accepted, without effect")
