@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -42,6 +43,15 @@ class InputConfig:
 
 
 @dataclass(frozen=True)
+class Job:
+    """A sequence to generate `count` frames of (fewer where a pipe ends before); None: as many as come."""
+
+    name: str
+    frames: Iterable[Clip]
+    count: int | None
+
+
+@dataclass(frozen=True)
 class Readers:
     """By their names: each sequence's clips (B = T = 1), and how many there are (None: a pipe does not say).
     rate, size, sound: of the video they came from, to give its like back. notes: what is to be said about it."""
@@ -51,6 +61,19 @@ class Readers:
     size: tuple[int, int] | None = None
     sound: Sound | None = None
     notes: Sequence[str] = ()
+
+    def jobs(self, how_many: float, n_given: int) -> list[Job]:
+        """The first sequences, with as many frames of each as make `how_many` of them all: fixed before anything is
+        read, so that whoever takes which job, the same frames are made. n_given: frames before a sequence's first
+        generated one."""
+        jobs, left = [], how_many
+        for name, frames, length in self.sequences:
+            if left == 0:
+                break
+            count = left if length is None else min(left, length - n_given)
+            jobs.append(Job(name, frames, None if math.isinf(count) else int(count)))
+            left -= count
+        return jobs
 
 
 def open_input(config: InputConfig, domain: Domain, geometry: GeometryConfig, n_given: int, work: Path) -> Readers:

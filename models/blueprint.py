@@ -25,10 +25,10 @@ class Blueprint:
     begin_with_zeros: bool = False
     faces: bool = False
 
-    def synthesis(self, looks: Looks | None = None) -> SynthesisConfig:
-        """looks: of regions, which only networks with features have."""
+    def synthesis(self, looks: Looks | None = None, amp: str = "off") -> SynthesisConfig:
+        """looks: of regions, which only networks with features have. amp: as in SynthesisConfig."""
         return SynthesisConfig(self.conditions, self.generator.n_frames, self.generator.size_multiple,
-                               self.begin_with_zeros, looks, self.faces)
+                               self.begin_with_zeros, looks, self.faces, amp)
 
     def save(self, folder: Path) -> None:
         with replacing(folder / FILE) as temporary:

@@ -24,11 +24,25 @@ def synthesis_parser() -> Parser:
     group.add_argument("--start_frame", type=int, default=0, help="first frame of the first sequence")
     group.add_argument("--use_real_img", action="store_true", help="the first pictures are the real ones")
     group.add_argument("--use_ema", action="store_true", help="the averaged generator of a run with --ema")
+    group.add_argument("--keyframes", type=int, default=1, metavar="N",
+                       help="let the networks paint only every N-th frame; those between are its neighbours, moved "
+                            "along and blended: faster, N - 1 frames later; default: every frame")
     group.add_argument("--fps", type=float, help="of the videos; default: the --input's, else 25")
     group.add_argument("--aspect_ratio", type=float, default=1.0, help="accepted, without effect")
     group.add_argument("--ntest", type=limit, default=float("inf"), help="accepted, without effect")
+    add_future_flags(parser)
     add_video_flags(parser)
     return parser
+
+
+def add_future_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("into the future")
+    group.add_argument("--future_labels", type=Path, metavar="DIR",
+                       help="the folder of a run of --model future_labels: of each sequence only the first label maps "
+                            "are taken, and this network predicts those after them; instance edges are then those "
+                            "between labels")
+    group.add_argument("--future_frames", type=int, metavar="N",
+                       help="label maps to predict of each sequence; default: as many as the data set holds")
 
 
 def add_video_flags(parser: argparse.ArgumentParser) -> None:
