@@ -49,7 +49,7 @@ def measure(folder: Path, keyframes: int, sequences: Sequences, measures: Sequen
     first = zeros if options.no_first_img else real_pictures
     scores: list[SequenceScores] = []
     seconds = []
-    title = folder.name + (f", every {keyframes}th frame" if keyframes > 1 else "")
+    title = folder.name + (f", --keyframes {keyframes}" if keyframes > 1 else "")
     for name, clips in tqdm(sequences, title, unit="sequence"):
         began = time.perf_counter()
         made = list(choose_synthesis(keyframes)(networks.to(device), clips, first, configs.synthesis(options), device))
