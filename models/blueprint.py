@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import get_args
 
 from models.appearance import Looks
+from models.blocks import NormKind
 from models.conditions import ConditionConfig
 from models.generators import GeneratorConfig
 from models.synthesis import SynthesisConfig
@@ -14,6 +16,8 @@ from util.errors import UserError
 from util.files import replacing
 
 FILE = "networks.json"
+LONGEST = 2**14  # bytes of such a file
+LARGEST = 4096  # of any number in it: beyond lies nothing that was ever trained, but memory for it would be given
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,25 @@ class Blueprint:
             raise UserError(f"{path} is not there: train.py writes it beside a run's weights; for weights from "
                             "elsewhere use options.loading.load_synthesizer with the flags of their networks")
         try:
-            saved = json.loads(path.read_text(encoding="utf-8"))
+            with path.open(encoding="utf-8") as file:
+                saved = json.loads(file.read(LONGEST))
             generator = saved.pop("generator")
             generator["foreground"] = tuple(generator["foreground"])
-            return Blueprint(GeneratorConfig(**generator), ConditionConfig(**saved.pop("conditions")), **saved)
-        except (ValueError, KeyError, TypeError, AttributeError) as fault:
+            conditions = ConditionConfig(**saved.pop("conditions"))
+            return _checked(Blueprint(GeneratorConfig(**generator), conditions, **saved))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as fault:
             raise UserError(f"{path} does not describe networks ({fault!r}): go on with its run (--continue_train) to "
                             "have it written anew") from fault
+
+
+def _checked(blueprint: Blueprint) -> Blueprint:
+    """ValueError for a value of another kind than such files hold, or too large."""
+    example = Blueprint(GeneratorConfig(condition_channels=1), ConditionConfig(label_nc=0, instance_edges=False))
+    parts = ((blueprint, example), (blueprint.generator, example.generator), (blueprint.conditions, example.conditions))
+    values = [(key, getattr(part, key), known) for part, usual in parts for key, known in vars(usual).items()]
+    for key, value, known in [*values, *(("foreground", label, 0) for label in blueprint.generator.foreground)]:
+        if type(value) is not type(known) or isinstance(value, int) and not 0 <= value <= LARGEST:
+            raise ValueError(f"{key} is {value!r}")
+    if blueprint.generator.norm not in get_args(NormKind):
+        raise ValueError(f"norm is {blueprint.generator.norm!r}")
+    return blueprint

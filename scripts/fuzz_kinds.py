@@ -22,7 +22,10 @@ from torch import nn
 from data.keypoints import FAR, read_face_points, read_people
 from data.pictures import open_map, open_picture, picture_size
 from data.street import Street
+from models.blueprint import FILE as NETWORKS
+from models.blueprint import LARGEST, Blueprint
 from models.saving import STATE, read_state
+from options.configs import blueprint
 from options.parsing import option_texts
 from options.stored import as_arguments
 from options.test import parse_test
@@ -199,6 +202,20 @@ def read_options_file(path: Path) -> bool:
     return once == again and once["name"] == "run"
 
 
+def networks_file() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        blueprint(parse_train(["--name", "run", "--label_nc", "35", "--ngf", "8", "--fg"])).save(Path(folder))
+        return (Path(folder) / NETWORKS).read_bytes()
+
+
+def read_networks_file(path: Path) -> bool:
+    """What it describes can be built, and says the same when it is written down and read."""
+    path.replace(path.parent / NETWORKS)
+    found = Blueprint.load(path.parent)
+    found.save(path.parent)
+    return Blueprint.load(path.parent) == found and found.generator.width <= LARGEST
+
+
 def state() -> bytes:
     return saved({"run": {"epoch": 2, "step": 3}, "random": {"torch": torch.get_rng_state()}, "optimizers": {},
                   "options": {"ngf": "8"}, "networks": {"G0": dict(network().state_dict())}})
@@ -301,6 +318,8 @@ def kinds() -> list[Kind]:
                  b"--n_frames_G 1000000", b"--lambda_F inf"]
     options_files = [b"", b"ngf: 9" + b"9" * 400, b"ngf: nan\n", b"x" * 2**21, b"\xff: \xfe\n", b"dataroot: a\0b\n",
                      b"name: ../../x\nngf: 8\n", b"ngf: 8\n" * 10**4]
+    networks_files = [b"", b"[]", b"[" * 10**5, b"{" * 10**6, networks_file().replace(b'"batch"', b"NaN"),
+                      networks_file().replace(b'"width": 8', b'"width": 8' + b"0" * 9)]
     return [
         Kind("face keypoints", ".txt", face_text(), lines, read_face),
         Kind("OpenPose JSON", ".json", openpose(), deep, read_pose),
@@ -311,6 +330,7 @@ def kinds() -> list[Kind]:
         Kind("old checkpoint", ".pth", checkpoint(zipped=False), hostile_checkpoints(), read_old_checkpoint),
         Kind("training state", ".pth", state(), hostile_checkpoints(), read_saved_state),
         Kind("opt.txt", ".txt", options_file(), options_files, read_options_file),
+        Kind("networks.json", ".json", networks_file(), networks_files, read_networks_file),
         Kind("label map", ".png", label_map(), hostile_pictures(), read_label_map),
         Kind("instance map", ".tiff", instance_map(), hostile_pictures(), read_instance_map),
         Kind("zip", ".zip", archive("zip", "a/b", "c"), hostile_archives(), read_archive),
