@@ -71,7 +71,7 @@ def show(frames: Iterable[np.ndarray], capture: Capture, screen: MjpegServer | W
         screen.show(frame)
         latencies.append(time.perf_counter() - capture.read_at)
         if len(latencies) == EVERY:
-            print(speed(latencies, time.perf_counter() - since))
+            print(speed(latencies, time.perf_counter() - since), flush=True)
             latencies, since = [], time.perf_counter()
         if screen.closed:
             break

@@ -134,3 +134,14 @@ def test_a_live_video_reports_its_speed(painter: list[str], tmp_path: Path, caps
     assert all(re.fullmatch(r"[\d.]+ frames a second, latency \d+ ms \(largest \d+ ms\)", line) for line in lines)
     assert run("scripts/live.py", [*live, "--source", str(tmp_path / "no.mp4"), "--gpu_ids", "-1"]) == 1
     assert "neither a camera that opens nor a video" in capsys.readouterr().err
+
+
+def test_videos_are_prepared_side_by_side_and_a_broken_one_does_not_stop_the_others(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = [write(tmp_path / f"{name}.mp4", moving(12)) for name in ("a", "b")]
+    (tmp_path / "broken.mp4").write_text("no video")
+    flags = [*map(str, [good[0], tmp_path / "broken.mp4", good[1]]), "--to", str(tmp_path / "data"), "--mode", "edges"]
+    assert run("scripts/prepare.py", [*flags, "--workers", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "broken.mp4: not a video" in said and "python train.py --name data" in said
+    assert sorted(path.name for path in (tmp_path / "data/train_A").iterdir()) == ["a_001", "b_001"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -44,14 +43,14 @@ def count_work(options: Options, height: int, width: int) -> Work:
     with FakeTensorMode():
         networks = build_networks(configs.generator(options), configs.discriminator(options), configs.temporal(options),
                                   face=False)
+        assert (image := networks.image) is not None
         seen = configs.generator(options).condition_channels
         condition = torch.empty(1, options.n_frames_G, seen, height, width)
         past = torch.empty(1, options.n_frames_G - 1, 3, height, width)
         pictures = torch.empty(1, seen + 3, height, width)
         group = torch.empty(1, options.n_frames_D * 3 + (options.n_frames_D - 1) * 2, height, width)
         generator = counted(lambda: networks.generator[0](condition, past, False))
-        assert networks.image is not None
-        judging = 3 * counted(partial(networks.image, pictures)) + sum(  # the real one, the picture, the raw one
+        judging = 3 * counted(lambda: image(pictures)) + sum(  # the real one, the picture, the raw one
             2 * counted(lambda judge=judge: judge(group)) for judge in networks.temporal)  # type: ignore[misc]
         looked_at = 0.0 if options.no_vgg else counted(lambda: PerceptualLoss()(pictures[:, :3], pictures[:, :3])) / 2
     weights = sum(weight.numel() for network in networks.learning().values() for weight in network.parameters())
