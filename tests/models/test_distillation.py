@@ -11,7 +11,8 @@ from models.flow.reference import NoFlow
 from models.rollout import History, RolloutConfig, rollout
 from models.saving import save_epoch
 from models.schedule import phase_at
-from models.teams import build_teams
+from models.teams import Past, build_teams
+from models.temporal import Memory
 from options import configs
 from options.assembly import team_up
 from options.parsing import listing
@@ -41,10 +42,13 @@ def student_of(folder, flags=""):
 
 
 def losses_by_window(trainer, clip):
-    found = []
-    original = trainer.update
-    object.__setattr__(trainer, "update", lambda players, phase: found.append(original(players, phase)) or found[-1])
-    trainer.train_clip(clip, phase_at(1, trainer.config.schedule))
+    """Of all windows of a clip, by what its trainer would do."""
+    phase, past, found = phase_at(1, trainer.config.schedule), trainer.config.schedule.n_frames_G - 1, []
+    shares = trainer.teams.share(clip)
+    pasts = [Past(None, Memory.empty(trainer.config.temporal)) for _ in shares]
+    for number, parts in enumerate(zip(*(share.clip.windows(past + 1) for share in shares), strict=True)):
+        trained, pasts = trainer.train_window(shares, parts, number * clip.load, phase, pasts)
+        found.append(trained.losses)
     return found
 
 
