@@ -54,8 +54,13 @@ def transforms(dtype: torch.dtype, device: torch.device, mirrored: bool = False)
 
 
 def _twice(by: Tensor, x: Tensor) -> Tensor:
-    """by: (m, n), applied to lines and columns of x: (n * n, ...) -> (m * m, the rest)."""
-    lines = (by @ x.reshape(by.shape[1], -1)).view(*by.shape, -1)
+    """by: (m, n), applied to lines and columns of x: (n * n, ...) -> (m * m, the rest). What makes x smaller
+    begins with columns, for the smaller half of the work."""
+    after, before = by.shape
+    if after < before:
+        columns = torch.matmul(by, x.reshape(before, before, -1))
+        return (by @ columns.view(before, -1)).view(after * after, -1)
+    lines = (by @ x.reshape(before, -1)).view(after, before, -1)
     return torch.matmul(by, lines).flatten(0, 1)
 
 
@@ -100,50 +105,52 @@ def _weight_gradient(x: Tensor, grad: Tensor, through: Transforms) -> Tensor:
     height, width = (-(-side // TILE) * TILE for side in grad.shape[1:3])
     whole = F.pad(grad, (0, 0, 0, width - grad.shape[2], 0, height - grad.shape[1]))
     tiles = whole.unflatten(1, (-1, TILE)).unflatten(3, (-1, TILE))
-    total = x.new_zeros(PATCH * PATCH, grad.shape[3], x.shape[3])
+    total: Tensor | None = None
     for n, rows, numbers in _patches(x, through.patches):
-        values = _twice(through.results.T, tiles[n, rows].permute(1, 3, 0, 2, 4).reshape(TILE * TILE, -1))
-        total.baddbmm_(values.view(PATCH * PATCH, -1, grad.shape[3]).mT, numbers)
+        results = _twice(through.results.T, tiles[n, rows].permute(1, 3, 0, 2, 4).reshape(TILE * TILE, -1))
+        values = results.view(PATCH * PATCH, -1, grad.shape[3]).mT
+        total = torch.bmm(values, numbers) if total is None else total.baddbmm_(values, numbers)
+    assert total is not None
+    sums = _twice(through.kernels.T, total.flatten(1)).view(KERNEL, KERNEL, *total.shape[1:])
+    return sums.permute(2, 3, 0, 1).contiguous()
+
+
+def _transformed(weight: Tensor, through: Transforms) -> Tensor:
+    """(O, C, 3, 3) -> (36, O, C). Made anew each time: kept ones would take four times the weights' memory, which is
+    slower to read than this is to compute."""
     both = torch.kron(through.kernels, through.kernels)
-    return (total.flatten(1).T @ both).view(grad.shape[3], x.shape[3], KERNEL, KERNEL)
+    return (both @ weight.flatten(2).flatten(0, 1).T).view(-1, *weight.shape[:2])
 
 
-def transformed(weight: Tensor) -> Tensor:
-    """(O, C, 3, 3) -> (36, C, O)."""
-    kernels = transforms(weight.dtype, weight.device).kernels
-    return (torch.kron(kernels, kernels) @ weight.flatten(2).flatten(0, 1).T).view(-1, *weight.shape[:2]).mT
-
-
-def winograd(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int = 0, kernels: Tensor | None = None) -> Tensor:
-    """F.conv2d(x, weight, bias, padding=padding) of a 3x3 kernel, channels last; padding: 0, 1 or 2. Differentiable
-    once. kernels: `transformed(weight)`, where it is at hand."""
-    return _Winograd.apply(x, weight, bias, padding, kernels)
+def winograd(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int = 0) -> Tensor:
+    """F.conv2d(x, weight, bias, padding=padding) of a 3x3 kernel; the result's channels lie last. padding: 0, 1 or 2.
+    Differentiable once."""
+    return _Winograd.apply(x, weight, bias, padding)
 
 
 class _Winograd(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, padding: int,
-                kernels: Tensor | None) -> Tensor:
-        kernels = transformed(weight) if kernels is None else kernels
-        ctx.save_for_backward(x, kernels)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
+        ctx.save_for_backward(x, weight)
         ctx.padding = padding
-        padded = _padded(x, padding)
-        return _convolved(padded, kernels, transforms(x.dtype, x.device), bias).permute(0, 3, 1, 2)
+        through = transforms(x.dtype, x.device)
+        return _convolved(_padded(x, padding), _transformed(weight, through).mT, through, bias).permute(0, 3, 1, 2)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, kernels = ctx.saved_tensors
+        x, weight = ctx.saved_tensors
+        through, back = (transforms(x.dtype, x.device, mirrored) for mirrored in (False, True))
         to_x = to_weight = to_bias = None
         if ctx.needs_input_grad[0]:
-            back = transforms(x.dtype, x.device, mirrored=True)
-            to_x = _convolved(_padded(grad, KERNEL - 1 - ctx.padding), kernels.mT, back).permute(0, 3, 1, 2)
+            around = _padded(grad, KERNEL - 1 - ctx.padding)
+            to_x = _convolved(around, _transformed(weight, through), back).permute(0, 3, 1, 2)
         rows = _padded(grad, 0)
         if ctx.needs_input_grad[1]:
-            to_weight = _weight_gradient(_padded(x, ctx.padding), rows, transforms(x.dtype, x.device))
+            to_weight = _weight_gradient(_padded(x, ctx.padding), rows, through)
         if ctx.needs_input_grad[2]:
             to_bias = rows.sum((0, 1, 2))
-        return to_x, to_weight, to_bias, None, None
+        return to_x, to_weight, to_bias, None
 
 
 def _padded(x: Tensor, padding: int) -> Tensor:
