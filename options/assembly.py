@@ -101,8 +101,10 @@ def begin(options: Options, state: Mapping[str, Any] | None, networks: Networks,
         run = resume(folder, state, networks, optimizers).with_batches_of(batch_size)
     elif options.load_pretrain:
         notes += load_pretrained(networks, options.load_pretrain, options.which_epoch, options.allow_partial)
-    if not state and not options.debug_replay and writes(options, placement):
-        notes += set_aside(folder)
+    if not options.debug_replay and writes(options, placement):
+        notes += [] if state else set_aside(folder)
+        if options.model == "vid2vid":
+            configs.blueprint(options).save(folder)
     if run.epoch > footage.schedule.last_epoch:
         notes.append(f"all {footage.schedule.last_epoch} epochs are done: raise --niter or --niter_decay to train on")
     return run, notes

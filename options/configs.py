@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 from data.domain import Domain
@@ -13,6 +14,7 @@ from data.pose import Pose
 from data.sampling import Sampling
 from data.street import Street
 from models.appearance import Looks, load_looks
+from models.blueprint import Blueprint
 from models.conditions import ConditionConfig
 from models.discriminators import DiscriminatorConfig
 from models.first_frame import FirstFrameConfig, FirstSource
@@ -39,11 +41,15 @@ def results_folder(o: Options) -> Path:
 
 
 def placement(o: Options) -> PlacementConfig:
-    shared = PlacementConfig(o.gpu_ids, amp="fp16" if o.fp16 else o.amp, tf32=o.tf32, cudnn=o.cudnn)
-    if not is_train(o):
-        return shared
+    shared = PlacementConfig(o.gpu_ids, amp=amp(o), tf32=o.tf32, cudnn=o.cudnn)
+    if not is_train(o):  # who has made its videos waits for whoever still makes one
+        return replace(shared, patience=timedelta(days=7))
     generators = -1 if trains_single(o) else o.n_gpus_gen
     return replace(shared, n_gpus_gen=generators, batch_size=o.batchSize, sync_bn=o.sync_bn)
+
+
+def amp(o: Options) -> str:
+    return "fp16" if o.fp16 else o.amp
 
 
 def domain(o: Options) -> Domain:
@@ -182,6 +188,10 @@ def looks(o: Options) -> Looks | None:
     return load_looks(run_folder(o), o.feat_num, o.load_features, o.seed) if encodes(o) else None
 
 
+def blueprint(o: Options) -> Blueprint:
+    return Blueprint(replace(generator(o), checkpoint=False), conditions(o), begin_with_zeros=o.no_first_img,
+                     faces=o.dataset_mode == "face")
+
+
 def synthesis(o: Options) -> SynthesisConfig:
-    return SynthesisConfig(conditions(o), o.n_frames_G, generator(o).size_multiple, begin_with_zeros=o.no_first_img,
-                           looks=looks(o), faces=o.dataset_mode == "face")
+    return blueprint(o).synthesis(looks(o), amp(o))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -22,8 +23,13 @@ CITYSCAPES_TRAINED = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 
 
 def to_uint8(picture: Tensor) -> np.ndarray:
     """(3, H, W) in [-1, 1] -> (H, W, 3); values beyond the range are clipped, fractions truncated."""
-    values = (picture.detach().float().cpu().numpy() + 1) / 2 * 255
-    return np.clip(values, 0, 255).astype(np.uint8).transpose(1, 2, 0)
+    return bytes_of(picture).cpu().numpy()
+
+
+def bytes_of(picture: Tensor) -> Tensor:
+    """The same, still on the device: a quarter of the picture's bytes to fetch."""
+    values = (picture.detach().float() + 1) / 2 * 255
+    return values.clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
 
 
 def label_picture(ids: Tensor, label_nc: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -11,8 +12,11 @@ from types import TracebackType
 
 import cv2
 import numpy as np
+from torch import Tensor
 
-from util.pictures import save_picture
+from util.clip import Clip
+from util.pictures import bytes_of, save_picture, to_uint8
+from util.pipeline import behind
 from util.video import Sound, VideoWriter
 from util.web_page import ResultSequence, ResultStream
 
@@ -101,3 +105,22 @@ class SequenceWriter:
         """For the page: condition, generated and real side by side."""
         return ResultSequence(name, [ResultStream(TITLES[stream], paths, self.folder / f"{stream}.mp4")
                                      for stream, paths in self.written.items()])
+
+
+def write_frames(frames: Iterable[tuple[Clip, Tensor]], show: Callable[[Tensor], np.ndarray], writer: SequenceWriter,
+                 output: OutputVideo) -> None:
+    """A sequence's frames (B = T = 1) and their pictures (1, 3, H, W), fetched from the device, encoded and written by
+    a thread while the next ones are made. show: a condition (C, H, W) as people see it."""
+    with behind() as later:
+        for clip, picture in frames:
+            later(_write_frame, clip, bytes_of(picture[0]), show, writer, output)
+
+
+def _write_frame(clip: Clip, generated: Tensor, show: Callable[[Tensor], np.ndarray], writer: SequenceWriter,
+                 output: OutputVideo) -> None:
+    """generated: (H, W, 3) uint8."""
+    shown = {"real_A": show(clip.condition[0, 0]), "fake_B": generated.cpu().numpy()}
+    if clip.picture is not None:
+        shown["real_B"] = to_uint8(clip.picture[0, 0])
+    output.write(shown)
+    writer.write(Path(clip.names[0][0]).name, shown)

@@ -256,3 +256,11 @@ def test_folders_of_a_run() -> None:
     train, test = parse_train(["--name", "x"]), parse_test([*FIRST, "--name", "x", "--which_epoch", "7"])
     assert configs.run_folder(train) == Path("checkpoints/x")
     assert configs.results_folder(test) == Path("results/x/test_7")
+
+
+@pytest.mark.parametrize(("flags", "frames"), [
+    ("", 300), ("--input a.mp4", float("inf")), ("--input - --input_size 8x8", float("inf")),
+    ("--input a.mp4 --how_many 9", 9), ("--input a.mp4 --loop", 300), ("--how_many inf", float("inf")),
+    ("--input - --input_size 8x8 --loop", float("inf"))])
+def test_a_video_is_done_whole_unless_it_is_said_how_far(flags: str, frames: float) -> None:
+    assert parse_test([*FIRST, *flags.split()]).how_many == frames

@@ -3,6 +3,7 @@ pictures. The limits leave room for sums in another order, which later lines amp
 
 import json
 import re
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,13 @@ def moved(shapes: list, seed: int, trained: dict[str, torch.Tensor]) -> np.ndarr
     return change[torch.from_numpy(np.random.RandomState(1).randint(0, len(change), 600))].double().numpy()
 
 
-@pytest.mark.parametrize("name", cases("train"))
-def test_training(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "program"), [*product(cases("train"), ["train.py"]),
+                                               ("train_street", "scripts/plain_way.py train")])
+def test_training(name: str, program: str, tmp_path: Path) -> None:
     case = read_case(name)
     draw_files(case, tmp_path / "start")
-    assert run("train.py", [*case["flags"], "--dataroot", str(CASES / name / "datasets/data"), "--gpu_ids", "-1",
+    program, *way = program.split()
+    assert run(program, [*way, *case["flags"], "--dataroot", str(CASES / name / "datasets/data"), "--gpu_ids", "-1",
                             "--checkpoints_dir", str(tmp_path), "--name", "run", "--flow_net", "dis",
                             "--load_pretrain", str(tmp_path / "start")]) == 0
     got, want = rows((tmp_path / "run/loss_log.txt").read_text().splitlines()), rows(case["log"])
@@ -75,12 +78,14 @@ def test_training(name: str, tmp_path: Path) -> None:
             assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) >= case.get("alike", 0.9), file
 
 
-@pytest.mark.parametrize("name", cases("test"))
-def test_synthesis(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "program"), [*product(cases("test"), ["test.py"]),
+                                               ("test_street", "scripts/plain_way.py test")])
+def test_synthesis(name: str, program: str, tmp_path: Path) -> None:
+    program, *way = program.split()
     case, flags = read_case(name), read_case(name)["flags"]
     draw_files(case, tmp_path / "checkpoints")
     flags[flags.index("--dataroot") + 1] = str(CASES / name / "datasets/data")
-    assert run("test.py", [*flags, "--checkpoints_dir", str(tmp_path / "checkpoints"), "--gpu_ids", "-1",
+    assert run(program, [*way, *flags, "--checkpoints_dir", str(tmp_path / "checkpoints"), "--gpu_ids", "-1",
                            "--results_dir", str(tmp_path / "results")]) == 0
     sequences = [CASES / name / "expected" / s for s in case["sequences"]] if "sequences" in case else [
         CASES / name / "expected"]

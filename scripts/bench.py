@@ -1,0 +1,76 @@
+"""Speed of synthesis and of the training step, beside the plain way and the device's limit: `python scripts/bench.py`.
+
+The plain way (`scripts/plain_way.py`) executes the same networks as the public release does; it and the program work in
+turn in this process, and what they make is compared. Weights are drawn and frames are toys, unless --name gives a run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import tempfile
+from pathlib import Path
+
+import torch
+
+from scripts.benchmark import report
+from scripts.benchmark.arithmetic import frame_arithmetic, parameters
+from scripts.benchmark.clock import Limits, limits
+from scripts.benchmark.subject import MODES, PUBLISHED_SIZES, Size, Subject, drawn_subject, toy_frames, trained_subject
+from scripts.benchmark.synthesis import generated_size, measure_synthesis
+from util.errors import reported
+from util.placement import PlacementConfig, place
+from util.placement.precision import HALF
+
+FRAMES = 3  # of a round
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mode", choices=MODES, default="street")
+    parser.add_argument("--size", type=Size.of, metavar="WxH", help="of the generated pictures; default: the published")
+    parser.add_argument("--ngf", type=int, help="default: 128 as published, on a CPU 32")
+    parser.add_argument("--amp", nargs="+", choices=("off", *HALF), default=["off", "bf16"], help="precisions")
+    parser.add_argument("--rounds", type=int, default=3, help="in each of which every way has its turn")
+    parser.add_argument("--gpu_ids", help="as of train.py")
+    parser.add_argument("--name", type=Path, metavar="DIR", help="folder of a trained run, instead of drawn weights")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="everything measured")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parsed()
+    device = place(PlacementConfig(args.gpu_ids)).device
+    size = args.size or Size(*PUBLISHED_SIZES[args.mode])
+    ngf = args.ngf or (128 if device.type == "cuda" else 32)
+    can = limits(device, {"off": torch.float32} | {name: HALF[name] for name in args.amp if name != "off"})
+    with tempfile.TemporaryDirectory() as folder:
+        data = toy_frames(args.mode, size, Path(folder), sequences=1, frames=FRAMES + 2)
+        subject = (trained_subject(args.name, data, device) if args.name else
+                   drawn_subject(args.mode, size, ngf, data, device))
+        found = {"machine": machine(device), "limits": can, **frames(args, subject, can)}
+    if args.json:
+        report.write_json(args.json, found)
+
+
+def machine(device: torch.device) -> dict[str, str]:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {"device": f"{device} ({name})", "threads": str(torch.get_num_threads()), "torch": torch.__version__}
+
+
+def frames(args: argparse.Namespace, subject: Subject, can: Limits) -> dict[str, object]:
+    """Measures synthesis, and tells."""
+    config, size = subject.config, generated_size(subject.clips(1)[0])
+    arithmetic = frame_arithmetic(config, size)
+    print(f"{args.mode} {size[0]}x{size[1]}, ngf {config.width}, {len(subject.networks)} scale(s): "
+          f"{parameters(subject.networks) / 1e6:.1f} M parameters, {sum(arithmetic.values()) / 1e9:.0f} GMAC a frame ("
+          + ", ".join(f"{part} {macs / 1e9:.1f}" for part, macs in arithmetic.items()) + ")")
+    print(", ".join(machine(subject.device).values()), report.told(can), sep="; ")
+    rows = measure_synthesis(subject, args.amp, FRAMES, args.rounds, can)
+    print("\nsynthesis, one frame", report.table(report.HEADS, list(map(report.cells, rows))), sep="\n", flush=True)
+    return {"size": size, "parameters": parameters(subject.networks), "macs": arithmetic, "synthesis": rows}
+
+
+if __name__ == "__main__":
+    with reported():
+        main()

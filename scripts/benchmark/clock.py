@@ -1,0 +1,95 @@
+"""Time and memory of ways to do the same thing, taken in turn in one process, and what the device can do at best."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import Tensor
+
+from util.placement.memory import peak_memory
+
+Way = Callable[[], Iterable[object]]  # every item is one unit of work
+
+
+@dataclass
+class Taken:
+    """seconds: of every unit but the first of all, which warms up. peak: GiB. made: the units of the first round."""
+
+    seconds: list[float] = field(default_factory=list)
+    peak: float = 0.0
+    made: list[object] = field(default_factory=list)
+
+    @property
+    def typical(self) -> float:
+        return median(self.seconds)
+
+
+def wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def in_turn(ways: Mapping[str, Way], rounds: int, device: torch.device) -> dict[str, Taken]:
+    """All ways in every round, so that what else the machine does meets them alike."""
+    taken = {name: Taken() for name in ways}
+    for number in range(rounds):
+        for name, way in ways.items():
+            forget_peak(device)
+            seconds, made = timed(way(), device)
+            taken[name].seconds += seconds[1:] if number == 0 else seconds
+            taken[name].made += made if number == 0 else []
+            taken[name].peak = max(taken[name].peak, peak_memory([device])[str(device)])
+    return taken
+
+
+def timed(units: Iterable[object], device: torch.device) -> tuple[list[float], list[object]]:
+    seconds, made = [], []
+    wait_for(device)
+    began = time.perf_counter()
+    for unit in units:
+        wait_for(device)
+        seconds.append(time.perf_counter() - began)
+        made.append(unit)
+        began = time.perf_counter()
+    return seconds, made
+
+
+def forget_peak(device: torch.device) -> None:
+    """Peaks count from here on; of a process on the CPU only where Linux lets it."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif (knob := Path("/proc/self/clear_refs")).exists():
+        knob.write_text("5")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """gmacs: 10^9 multiply-accumulates a second of a big matrix product, by precision. gbytes: 10^9 bytes a second,
+    read and written, of a big copy."""
+
+    gmacs: dict[str, float]
+    gbytes: float
+
+
+def limits(device: torch.device, dtypes: Mapping[str, torch.dtype]) -> Limits:
+    side = 8192 if device.type == "cuda" else 2048
+    big = torch.empty(2**28 if device.type == "cuda" else 2**26, device=device)
+    copied = torch.empty_like(big)
+    copy = best(lambda: copied.copy_(big), device)
+    return Limits({name: side**3 / 1e9 / best(product(side, device, dtype), device) for name, dtype in dtypes.items()},
+                  2 * big.numel() * big.element_size() / 1e9 / copy)
+
+
+def product(side: int, device: torch.device, dtype: torch.dtype) -> Callable[[], Tensor]:
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    return lambda: a @ b
+
+
+def best(work: Callable[[], object], device: torch.device, runs: int = 5) -> float:
+    """Seconds of the fastest run: a limit is what is reached when nothing disturbs."""
+    return min(timed((work() for _ in range(runs + 1)), device)[0][1:])
