@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models.blocks import BatchNorm, HeadConv2d, apart
+from models.blocks import BatchNorm, Conv3x3, HeadConv2d, apart
+from models.fast.choice import winograd_pays
 from models.fast.heads import split_convolution
 from models.fast.label_sum import label_sum
 from models.fast.norms import normalised, statistics
@@ -38,6 +39,16 @@ def test_winograd_is_the_convolution(size, padding, last) -> None:
 
 def test_winograd_passes_gradcheck() -> None:
     assert torch.autograd.gradcheck(winograd, (drawn(1, 2, 7, 6), drawn(2, 2, 3, 3), drawn(2)))
+
+
+def test_winograd_is_chosen_where_it_pays() -> None:
+    convolution, x = Conv3x3(128, 128), torch.randn(1, 128, 18, 18)
+    assert winograd_pays(x, convolution.weight)
+    torch.testing.assert_close(convolution(x), F.conv2d(x, convolution.weight, convolution.bias), rtol=0, atol=1e-5)
+    assert not winograd_pays(x[:, :64], convolution.weight[:64, :64])
+    assert not winograd_pays(x[:, :, :6, :6], convolution.weight)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not winograd_pays(x, convolution.weight)
 
 
 def test_winograd_in_float32_loses_one_digit_at_most() -> None:
