@@ -43,8 +43,7 @@ class Precision:
     @property
     def layout(self) -> torch.memory_format:
         """Of weights in training: channels_last where tensor cores compute in half precision, which read that alone (no
-        GPU was at hand to try it). Not on a CPU: torch's batch norm is less exact in that layout, by a third of what
-        parity allows."""
+        GPU was at hand to try it). On a CPU `models.fast.choice` lays out pictures, and norms that are exact then."""
         half_on_gpu = self.device_type == "cuda" and self.amp != "off"
         return torch.channels_last if half_on_gpu else torch.preserve_format
 
