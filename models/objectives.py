@@ -16,7 +16,7 @@ from models.warp import warp
 from util.clip import Flow
 from util.placement.precision import full_precision
 
-Perceptual = Callable[[Tensor, Tensor], Tensor]
+Perceptual = Callable[[Tensor, Tensor], Tensor]  # K versions of N pictures, and these: their mean distance
 
 
 @dataclass(frozen=True)
@@ -167,9 +167,10 @@ def image_terms(discriminator: nn.Module, window: Window, config: ObjectiveConfi
 
 
 def perceptual_terms(perceptual: Perceptual, window: Window, config: ObjectiveConfig) -> Terms:
-    real, painted = flat(window.real), config.judged(window.frames)
-    once = {id(x): perceptual(flat(x), real) for x in painted}
-    return Terms({"G_VGG": sum_of(once[id(x)] for x in painted) * config.lambda_feat})
+    painted = config.judged(window.frames)
+    once = {id(x): flat(x) for x in painted}
+    mean = perceptual(torch.cat(list(once.values())), flat(window.real))  # of all in one pass, and the real ones once
+    return Terms({"G_VGG": mean * len(painted) * config.lambda_feat})
 
 
 def motion_terms(window: Window, config: ObjectiveConfig) -> Terms:

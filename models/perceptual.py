@@ -38,13 +38,18 @@ class PerceptualLoss(nn.Module):
         return kept
 
     def forward(self, fake: Tensor, real: Tensor) -> Tensor:
-        """fake, real: (N, 3, H, W) -> scalar; no gradient goes to `real`."""
+        """fake: (K N, 3, H, W), K versions of real (N, 3, H, W) -> scalar, their mean; no gradient goes to `real`."""
         while fake.shape[-1] > WIDEST:
             fake, real = F.avg_pool2d(fake, 2), F.avg_pool2d(real, 2)
         with torch.no_grad():
             targets = self.activations(real)
         pairs = zip(LAYERS.values(), self.activations(fake), targets, strict=True)
-        return torch.stack([weight * F.l1_loss(widened(x), widened(y)) for weight, x, y in pairs]).sum()
+        return torch.stack([weight * _distance(widened(x), widened(y)) for weight, x, y in pairs]).sum()
+
+
+def _distance(fakes: Tensor, reals: Tensor) -> Tensor:
+    """L1 between (K N, C, h, w) and the (N, C, h, w) that each K of them are versions of."""
+    return (fakes.unflatten(0, (-1, len(reals))) - reals).abs().mean()
 
 
 def _feature_weights(state: Mapping[str, Tensor], network: PerceptualLoss) -> dict[str, Tensor]:
