@@ -14,8 +14,7 @@ from models.generators import build_generator
 from models.saving import load_generator
 from models.synthesis import synthesise
 from options import configs
-from options.parsing import report
-from options.rules import unused
+from options.parsing import announce
 from options.test import parse_test, synthesis_parser
 from util.errors import UserError, reported
 from util.pipeline import ahead
@@ -28,39 +27,38 @@ def main() -> None:
     options = parse_test()
     say = sys.stderr if options.output == "-" else sys.stdout
     placement = place(configs.placement(options))
-    if placement.processes.count > 1:
-        raise UserError(f"test.py was started by torchrun as {placement.processes.count} processes, which would all "
-                        "write the same files: start it as one, python test.py")
-    parser = synthesis_parser()
-    print(report(options, parser), *unused(options, parser), placement.reason, sep="\n", file=say)
+    processes = placement.processes
+    if processes.count > 1 and (options.input or options.output):
+        raise UserError(f"--input and --output are of one video, which one process makes, found {processes.count}: "
+                        "leave out torchrun, or these flags, to share the sequences of --dataroot")
     domain, folder, given = configs.domain(options), configs.results_folder(options), options.n_frames_G - 1
     first, reads_pictures = choose_first_pictures(configs.first_frame(options))
     synthesis = configs.synthesis(options)
     networks = build_generator(configs.generator(options))
-    for line in load_generator(networks, configs.run_folder(options), options.which_epoch, options.allow_partial,
-                               options.use_ema):
-        print(line, file=say)
+    notes = load_generator(networks, configs.run_folder(options), options.which_epoch, options.allow_partial,
+                           options.use_ema)
+    announce(options, synthesis_parser(), [placement.reason, *notes], folder=None, aloud=processes.leads, to=say)
     networks.to(placement.device)
     readers = open_input(configs.source(options, reads_pictures), domain, configs.geometry(options), given,
                          folder / "input")
     suffixes = {"real_A": ".png" if options.label_nc else ".jpg", "fake_B": ".jpg", "real_B": ".jpg"}
     rate = options.fps or readers.rate
 
-    left, sections = options.how_many, []
+    jobs, made = readers.jobs(options.how_many, given), {}
     with OutputVideo(options.output, rate, readers.size, readers.sound, options.side_by_side) as output:
-        for name, reader, length in readers.sequences:
-            source = reader if options.input == "-" else ahead(reader)  # a pipe may block, whom Ctrl-C waits for
+        for job in processes.share_by_load(jobs, [job.count for job in jobs]):
+            source = job.frames if options.input == "-" else ahead(job.frames)  # a pipe may block, whom Ctrl-C waits for
             clips = (edit_labels(clip, dict(options.label_map_edit)) for clip in source)
-            frames = synthesise(networks, clips, first, synthesis, placement.device)
-            count = left if length is None else min(left, length - given)
-            with SequenceWriter(folder / name, rate, suffixes) as writer:
-                write_frames(islice(tqdm(frames, name, count, unit="frame"), count), domain.show, writer, output)
-            sections.append(writer.section(name))
-            left -= sections[-1].length
-            if left == 0:
-                break
-    write_results_page(folder, sections, options.name, options.display_winsize)
-    print(f"{options.how_many - left} frames of {len(sections)} sequences: {folder / 'index.html'}", file=say)
+            frames = islice(synthesise(networks, clips, first, synthesis, placement.device), job.count)
+            with SequenceWriter(folder / job.name, rate, suffixes) as writer:
+                write_frames(tqdm(frames, job.name, job.count, unit="frame"), domain.show, writer, output)
+            made[job.name] = writer.section(job.name)
+    made = processes.merged(made)
+    if processes.leads:
+        sections = [made[job.name] for job in jobs]
+        write_results_page(folder, sections, options.name, options.display_winsize)
+        count = sum(section.length for section in sections)
+        print(f"{count} frames of {len(sections)} sequences: {folder / 'index.html'}", file=say)
 
 
 if __name__ == "__main__":

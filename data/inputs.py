@@ -15,6 +15,7 @@ from data.footage import find_footage
 from data.geometry import GeometryConfig
 from data.live import live_clips, raw_frames
 from data.prepare.recipe import FILE, Recipe, prepare_input
+from data.sampling import check_lengths
 from data.sequences import find_sequences
 from util.clip import Clip
 from util.errors import UserError
@@ -41,6 +42,15 @@ class InputConfig:
 
 
 @dataclass(frozen=True)
+class Job:
+    """A sequence to generate `count` frames of (fewer where a pipe ends before)."""
+
+    name: str
+    frames: Iterable[Clip]
+    count: int
+
+
+@dataclass(frozen=True)
 class Readers:
     """By their names: each sequence's clips (B = T = 1), and how many there are (None: a pipe does not say).
     rate, size, sound: of the video they came from, to give its like back."""
@@ -49,6 +59,20 @@ class Readers:
     rate: Fraction = RATE
     size: tuple[int, int] | None = None
     sound: Sound | None = None
+
+    def jobs(self, how_many: int, n_given: int) -> list[Job]:
+        """The first sequences, with as many frames of each as make `how_many` of them all: fixed before anything is
+        read, so that whoever takes which job, the same frames are made. n_given: frames before a sequence's first
+        generated one. UserError for a sequence that has no more than those."""
+        jobs: list[Job] = []
+        for name, frames, length in self.sequences:
+            left = how_many - sum(job.count for job in jobs)
+            if left == 0:
+                break
+            if length is not None:
+                check_lengths([name], [length], n_given + 1)
+            jobs.append(Job(name, frames, left if length is None else min(left, length - n_given)))
+        return jobs
 
 
 def open_input(config: InputConfig, domain: Domain, geometry: GeometryConfig, n_given: int, work: Path) -> Readers:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
 from models.networks import Networks
 from models.objectives import Terms
@@ -20,17 +21,19 @@ class NotFinite(ArithmeticError):
         self.losses = losses
 
 
-def checked_losses(players: Mapping[str, Terms], processes: Processes) -> dict[str, float]:
-    """All terms as numbers (one transfer from the device), the mean of all processes. NotFinite names
-    those that are none."""
+def checked_losses(players: Mapping[str, Terms], beside: Tensor,
+                   processes: Processes) -> tuple[dict[str, float], list[float]]:
+    """All terms as numbers, and those of `beside` (n,), which travel with them (one transfer from the device), the
+    means of all processes. NotFinite names the terms that are none."""
     named = {name: value for terms in players.values() for side in (terms.generator, terms.discriminator)
              for name, value in side.items()}
-    values = torch.stack(list(named.values()))
+    values = torch.cat([torch.stack(list(named.values())), beside])
     processes.average([values])
-    losses = dict(zip(named, values.tolist(), strict=True))
+    numbers = values.tolist()
+    losses = dict(zip(named, numbers, strict=False))
     if broken := [f"{name} is {value}" for name, value in losses.items() if not math.isfinite(value)]:
         raise NotFinite(", ".join(broken), losses)
-    return losses
+    return losses, numbers[len(named):]
 
 
 def check_gradients(networks: Networks, losses: Mapping[str, float]) -> None:

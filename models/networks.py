@@ -88,9 +88,13 @@ class SingleNetworks(Networks):
         return {"G" if name == "G0" else name: network for name, network in super().learning().items()}
 
 
+def face_scales(n_scales: int) -> int:
+    """The face region is small: two scales fewer than other discriminators have."""
+    return max(1, n_scales - 2)
+
+
 def face_config(config: DiscriminatorConfig) -> DiscriminatorConfig:
-    """The face region is small: two scales fewer."""
-    return replace(config, n_scales=max(1, config.n_scales - 2))
+    return replace(config, n_scales=face_scales(config.n_scales))
 
 
 def build_networks(generator: GeneratorConfig, discriminator: DiscriminatorConfig, temporal: TemporalConfig,

@@ -35,6 +35,7 @@ from models.schedule import Phase, ScheduleConfig, phase_at
 from models.teams import Past, Share, Team, Teams, picture_terms
 from models.temporal import FrameGroups, Memory, SeenFrame, TemporalConfig, group_frames, neighbours
 from models.visuals import visuals
+from models.watch import Watch, signs, spreads
 from util.clip import Clip, Flow
 from util.errors import UserError
 from util.journal import Journal
@@ -79,9 +80,11 @@ class Seen:
 
 @dataclass(frozen=True)
 class Trained:
-    """Of one window: its losses before its step, and what its first clip looked like."""
+    """Of one window: its losses before its step, how far its pixels spread (see `spreads`), and what its first clip
+    looked like."""
 
     losses: dict[str, float]
+    spread: Sequence[float]
     clip: Clip
     window: Window
 
@@ -101,6 +104,7 @@ class Trainer:
     show: Callable[[Tensor], np.ndarray]
     evaluate: Callable[[], Mapping[str, float]] | None = None
     stop: Event = field(default_factory=Event)
+    watch: Watch = field(default_factory=Watch)
 
     # the run
 
@@ -182,8 +186,8 @@ class Trainer:
         players = {player: mean_of([(part.players[player], share.weight)
                                     for part, share in zip(seen, shares, strict=True)], self.placement.device)
                    for player in seen[0].players}
-        losses = self.update(players, phase)
-        return Trained(losses, windows[0], seen[0].window), [part.past for part in seen]
+        losses, spread = self.update(players, spreads(seen[0].window), phase)
+        return Trained(losses, spread, windows[0], seen[0].window), [part.past for part in seen]
 
     # a window
 
@@ -257,10 +261,10 @@ class Trainer:
 
     # a step
 
-    def update(self, players: Players, phase: Phase) -> dict[str, float]:
-        """One step of G, D and every D_T that had groups, on gradients computed before any of them moved. NotFinite:
-        no step was made."""
-        losses = checked_losses(players, self.placement.processes)
+    def update(self, players: Players, beside: Tensor, phase: Phase) -> tuple[dict[str, float], list[float]]:
+        """One step of G, D and every D_T that had groups, on gradients computed before any of them moved; returns what
+        `checked_losses` does. NotFinite: no step was made."""
+        losses, told = checked_losses(players, beside, self.placement.processes)
         self.backward("G", sum_of(t for terms in players.values() for t in terms.generator.values()), phase)
         for player, terms in players.items():
             self.backward(player, sum_of(terms.discriminator.values()) / 2, phase)
@@ -271,7 +275,7 @@ class Trainer:
         self.teams.replicas.keep_statistics()
         if self.config.ema is not None:
             self.networks.update_average(self.config.ema)
-        return losses
+        return losses, told
 
     def backward(self, player: str, loss: Tensor, phase: Phase) -> None:
         """Gradients to the weights of one player alone, though the graph holds them all; home from every replica and
@@ -289,9 +293,11 @@ class Trainer:
     # what people see
 
     def record(self, run: RunState, trained: Trained, seconds: float) -> None:
-        """Losses and pictures, when their turn has come; one process tells for all."""
+        """Warnings, and losses and pictures when their turn has come; one process tells for all."""
         if self.journal is None:
             return
+        for line in self.watch.see(signs(trained.losses, trained.spread, self.config.objectives)):
+            self.journal.warning(run.epoch, run.clips, line)
         if self.due(run, self.config.print_freq):
             self.journal.losses(run.epoch, run.clips, self.total_clips(run), seconds, trained.losses)
         if self.due(run, self.config.display_freq):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 from data.domain import Domain
@@ -40,8 +41,8 @@ def results_folder(o: Options) -> Path:
 
 def placement(o: Options) -> PlacementConfig:
     shared = PlacementConfig(o.gpu_ids, amp=amp(o), tf32=o.tf32, cudnn=o.cudnn)
-    if not is_train(o):
-        return shared
+    if not is_train(o):  # who has made its videos waits for whoever still makes one
+        return replace(shared, patience=timedelta(days=7))
     generators = -1 if trains_single(o) else o.n_gpus_gen
     return replace(shared, n_gpus_gen=generators, batch_size=o.batchSize, sync_bn=o.sync_bn)
 

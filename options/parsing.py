@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from options.rules import check, unused
 from util.errors import UserError
@@ -76,12 +76,13 @@ def report(options: Options, parser: Parser) -> str:
     return "\n".join(line(key, value) for key, value in sorted(vars(options).items()))
 
 
-def announce(options: Options, parser: Parser, lines: Sequence[str], folder: Path | None, aloud: bool) -> None:
+def announce(options: Options, parser: Parser, lines: Sequence[str], folder: Path | None, aloud: bool,
+             to: TextIO | None = None) -> None:
     """Prints the resolved options, what has no effect, and `lines`; keeps the options in the `opt.txt` of `folder`.
-    aloud: whether this process speaks for all."""
+    aloud: whether this process speaks for all. to: standard output where nothing is said."""
     if not aloud:
         return
-    print(report(options, parser), *unused(options, parser), *lines, sep="\n")
+    print(report(options, parser), *unused(options, parser), *lines, sep="\n", file=to)
     if folder is not None:
         with replacing(folder / "opt.txt") as temporary:
             temporary.write_text(listing(options), encoding="utf-8")

@@ -26,7 +26,7 @@ def read_texts(path: Path) -> dict[str, str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as fault:
         raise UserError(f"{path}: cannot be read ({fault}); expected the options of a run: mend or remove it") from None
-    return dict(line.strip().split(": ", 1) for line in lines if ": " in line)
+    return dict(line.split(": ", 1) for line in map(str.strip, lines) if ": " in line)
 
 
 def stored_arguments(parser: Parser, argv: Sequence[str]) -> list[str]:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
@@ -54,9 +54,9 @@ def train(work: Path, name: str, epochs: int, resumes: bool, inside: int | None 
     flags = ["--dataroot", str(work / "data"), "--checkpoints_dir", str(work), "--name", name, "--niter", str(epochs)]
     if resumes:
         flags.append("--continue_train")
-    return subprocess.Popen([sys.executable, *program, *SMALL.split(), *flags],
-                            stdout=subprocess.DEVNULL, stderr=(work / f"{name}.err").open("wb"),
-                            env={**os.environ, "OMP_NUM_THREADS": "1"})
+    with (work / f"{name}.err").open("wb") as errors:
+        return subprocess.Popen([sys.executable, *program, *SMALL.split(), *flags], stdout=subprocess.DEVNULL,
+                                stderr=errors, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 def state_of(folder: Path) -> dict:
@@ -162,13 +162,13 @@ def failing(at: int, number: int) -> Iterator[list[int]]:
         yield calls
 
 
-def survive_faults(work: Path) -> tuple[int, int]:
+def survive_faults(work: Path, faults: Sequence[int] = (errno.ENOSPC, errno.EIO, errno.EROFS)) -> tuple[int, int]:
     """A save fails at its first, second, ... call: the old set or the new is there, whole, and the next save works."""
     def content(value: float) -> dict[str, object]:
         return {"state.pth": {"w": torch.full((50,), value)}, "G0.pth": {"w": torch.full((50,), value)}, "at.txt": "x"}
 
     survived = tried = 0
-    for number in (errno.ENOSPC, errno.EIO, errno.EROFS):
+    for number in faults:
         at, failed = 1, True
         while failed:
             folder = work / f"disk{number}_{at}"

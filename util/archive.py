@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import stat
 import tarfile
@@ -15,6 +16,8 @@ from typing import IO
 from util.errors import UserError
 from util.files import replacing
 
+# what the readers of damaged archives raise: impossible offsets, unknown compressions and encryption among it
+_BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError)
 LARGEST = 64 << 30  # bytes unpacked; the largest published archive holds 3 GB
 
 
@@ -40,7 +43,11 @@ def unpack(archive: Path, folder: Path, largest: int = LARGEST) -> tuple[int, in
         if tarfile.is_tarfile(archive):
             with tarfile.open(archive) as file:
                 return _write(archive, _tar_members(file), folder, largest)
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
+    except UserError:
+        raise
+    except (*_BROKEN, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a seek to where no file can have bytes
+            raise
         raise UserError(f"{archive}: damaged ({error}); remove it and fetch it again") from error
     raise UserError(f"{archive}: neither a zip nor a tar; remove it and fetch it again")
 
@@ -48,7 +55,7 @@ def unpack(archive: Path, folder: Path, largest: int = LARGEST) -> tuple[int, in
 def _zip_members(file: zipfile.ZipFile) -> list[Member]:
     return [Member(info.filename, info.file_size, not stat.S_ISLNK(info.external_attr >> 16),
                    lambda info=info: file.open(info))  # type: ignore[misc]
-            for info in file.infolist() if not info.is_dir()]
+            for info in file.infolist() if not info.filename.endswith("/")]
 
 
 def _tar_members(file: tarfile.TarFile) -> list[Member]:
@@ -73,9 +80,13 @@ def _write(archive: Path, members: list[Member], folder: Path, largest: int) -> 
 def _refuse_strays(archive: Path, members: list[Member], folder: Path) -> None:
     home = folder.resolve()
     for member in members:
-        if not member.plain or not (home / member.name).resolve().is_relative_to(home):
+        if not member.plain or not _is_inside(home, member.name):
             raise UserError(f"{archive}: its member {member.name!r} is a link or would lie outside {folder}; "
                             "nothing was unpacked, do not trust this file")
+
+
+def _is_inside(home: Path, name: str) -> bool:
+    return home in (home / name).resolve().parents
 
 
 def _refuse_floods(archive: Path, members: list[Member], folder: Path, largest: int) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
-from util.log import EvaluationLog, LossLog, NoBoard, open_board
+from util.log import EvaluationLog, LossLog, NoBoard, WarningLog, open_board
 from util.web_page import TrainingPage
 
 
@@ -24,6 +26,11 @@ class Journal:
         """seconds: per clip."""
         self.log.add(epoch, clips_of_epoch, seconds, losses)
         self.board.scalars(clips, losses)
+
+    def warning(self, epoch: int, clips_of_epoch: int, line: str) -> None:
+        """To the console, and to warnings.txt beside the loss log."""
+        tqdm.write(f"warning: {line}", file=sys.stderr)
+        WarningLog(self.log.path.with_name("warnings.txt")).add(epoch, clips_of_epoch, line)
 
     def figures(self, epoch: int, clips: int, figures: Mapping[str, float]) -> None:
         """How good the run is on held-out clips: a line in eval_log.txt, and curves."""

@@ -45,6 +45,14 @@ class LossLog(Log):
         return line
 
 
+class WarningLog(Log):
+    """`warnings.txt`: that a run trains on but learns no more."""
+
+    def add(self, epoch: int, iters: int, line: str) -> None:
+        """iters: clips trained in this epoch."""
+        self._append(f"(epoch: {epoch}, iters: {iters}) {line}")
+
+
 class EvaluationLog(Log):
     """`eval_log.txt`: figures of held-out clips."""
 

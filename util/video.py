@@ -160,7 +160,7 @@ def _upright(frame: av.VideoFrame) -> np.ndarray:
 @contextmanager
 def _opened(path: Path) -> Iterator[InputContainer]:
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             if not container.streams.video:
                 raise UserError(f"{path}: a file without a picture stream; give a video")
             yield container

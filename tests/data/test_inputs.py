@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from data.geometry import GeometryConfig
-from data.inputs import InputConfig, open_input
+from data.inputs import InputConfig, Readers, open_input
 from data.live import live_clips, raw_frames
 from data.pose import Pose
 from data.prepare.dataset import Preparation
@@ -79,3 +79,12 @@ def test_what_a_picture_does_not_hold_is_refused():
     pose = Pose(densepose=True, openpose=True, basic_points=False, remove_face_labels=False, drop_prob=0, people="all")
     with pytest.raises(UserError, match="no pose"):
         next(live_clips(FRAMES, pose, None, AS_IT_IS))
+
+
+def test_the_frames_of_a_run_are_dealt_out_to_its_sequences_in_order():
+    readers = Readers([("a", [], 6), ("b", [], 5), ("c", [], None), ("d", [], 9)])
+    assert [(job.name, job.count) for job in readers.jobs(6, 2)] == [("a", 4), ("b", 2)]
+    assert [(job.name, job.count) for job in readers.jobs(7, 2)] == [("a", 4), ("b", 3)]
+    assert [(job.name, job.count) for job in readers.jobs(300, 2)] == [("a", 4), ("b", 3), ("c", 293)]
+    with pytest.raises(UserError, match="sequence short has 2 frames; --n_frames_G 3"):
+        Readers([("short", [], 2)]).jobs(300, 2)

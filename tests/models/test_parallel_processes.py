@@ -19,15 +19,26 @@ FLAGS = ("--label_nc 35 --norm instance --ngf 4 --ndf 4 --n_downsample_G 2 --n_b
          "--serial_batches --no_flip --n_frames_total 3 --print_freq 1")
 
 
-def start(folder: Path, name: str, flags: str, rank: int = 0, count: int = 1, port: int = 0) -> subprocess.Popen:
-    """train.py on the toy street in `folder`."""
+def launch(program: str, flags: str, rank: int = 0, count: int = 1, port: int = 0) -> subprocess.Popen:
+    """A process as torchrun would start it."""
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count,
              "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port} if count > 1 else {}
     environment = os.environ | {key: str(value) for key, value in place.items()}
-    command = [sys.executable, "train.py", *FLAGS.split(), *flags.split(), "--dataroot", str(folder / "data"),
-               "--checkpoints_dir", str(folder), "--name", name]
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            text=True)
+    return subprocess.Popen([sys.executable, program, *flags.split()], cwd=ROOT, env=environment,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def start(folder: Path, name: str, flags: str, rank: int = 0, count: int = 1, port: int = 0) -> subprocess.Popen:
+    """train.py on the toy street in `folder`."""
+    run = f"--dataroot {folder / 'data'} --checkpoints_dir {folder} --name {name}"
+    return launch("train.py", f"{FLAGS} {flags} {run}", rank, count, port)
+
+
+def finished(*processes: subprocess.Popen) -> list[tuple[str, str]]:
+    """What they said, once all have ended well."""
+    said = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes), said
+    return said
 
 
 def free_port() -> int:
@@ -40,6 +51,7 @@ def free_port() -> int:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("street")
     make_toy_data("street", place / "data", sequences=2, frames=5, size=(64, 32), seed=0, phases=("train",))
+    make_toy_data("street", place / "data", sequences=3, frames=6, size=(64, 32), seed=1, phases=("test",))
     return place
 
 
@@ -52,11 +64,8 @@ def losses_of(folder: Path, name: str) -> list[str]:
 def test_two_processes_train_as_one_with_twice_the_batch(folder: Path) -> None:
     """Three epochs of one step each. Adam makes steps of rounding, hence the small rate."""
     flags, port = "--niter 1 --lr 1e-6", free_port()
-    two = [start(folder, "two", flags, rank, 2, port) for rank in (0, 1)]
-    said = [process.communicate(timeout=300) for process in two]
-    assert [process.returncode for process in two] == [0, 0], said
-    one = start(folder, "one", f"{flags} --batchSize 2")
-    assert one.communicate(timeout=300) and one.returncode == 0
+    said = finished(*(start(folder, "two", flags, rank, 2, port) for rank in (0, 1)))
+    finished(start(folder, "one", f"{flags} --batchSize 2"))
     assert losses_of(folder, "two") == losses_of(folder, "one") != []
     assert "[process 0 of 2]" in said[0][0] and said[1][0] == ""  # one tells for all
     for name in ("G0", "D", "D_T0"):
@@ -87,3 +96,26 @@ def test_a_killed_process_ends_the_other(folder: Path) -> None:
             for stream in (process.stdout, process.stderr):
                 if stream is not None:
                     stream.close()
+
+
+def test_two_processes_synthesise_the_files_and_the_page_of_one(folder: Path) -> None:
+    """Ten frames of three sequences with four each: the last is cut short, whoever makes it."""
+    run = f"--checkpoints_dir {folder} --name painter"
+    finished(launch("train.py", f"{FLAGS} --niter 1 --dataroot {folder / 'data'} {run}"))
+    port, flags = free_port(), f"--dataroot {folder / 'data'} {run} --use_real_img --how_many 10 --results_dir {folder}"
+    said = finished(*(launch("test.py", f"{flags}/shared", rank, 2, port) for rank in (0, 1)))
+    finished(launch("test.py", f"{flags}/alone"))
+    shared, alone = ({path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+                     for root in (folder / "shared", folder / "alone"))
+    assert shared == alone and sum("fake_B_frame" in path.name for path in alone) == 10
+    assert "10 frames of 3 sequences" in said[0][0] and said[1][0] == ""
+
+
+def test_one_video_is_made_by_one_process(folder: Path) -> None:
+    port = free_port()
+    two = [launch("test.py", f"--no_first_img --output {folder}/all.mp4 --gpu_ids cpu", rank, 2, port)
+           for rank in (0, 1)]
+    for process in two:
+        _, said = process.communicate(timeout=100)
+        assert process.returncode == 1 and said.startswith("error: --input and --output are of one video"), said
+        assert len(said.splitlines()) == 1

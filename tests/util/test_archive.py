@@ -80,3 +80,11 @@ def test_damage_is_said(tmp_path):
     archive.write_bytes(content[:500])
     with pytest.raises(UserError, match="neither a zip nor a tar"):
         unpack(archive, tmp_path / "out")
+
+
+def test_a_member_without_a_name_is_refused(tmp_path):
+    archive = make_zip(tmp_path / "a.zip", {"x": b"1"})
+    content = archive.read_bytes()
+    archive.write_bytes(content.replace(b"x", b"\0"))  # zipfile ends names at a zero byte
+    with pytest.raises(UserError, match="nothing was unpacked"):
+        unpack(archive, tmp_path / "out")

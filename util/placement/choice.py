@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch.optim import Optimizer
@@ -20,7 +21,8 @@ from util.placement.stepping import Stepper
 @dataclass(frozen=True)
 class PlacementConfig:
     """gpu_ids: as given, None when it was not. n_gpus_gen, batch_size: see `devices.arrange`; the batch is this
-    process's. amp, tf32, cudnn: see `precision`. sync_bn: batch norms share their statistics between processes."""
+    process's. amp, tf32, cudnn: see `precision`. sync_bn: batch norms share their statistics between processes.
+    patience: how long a process waits for the slowest."""
 
     gpu_ids: str | None = None
     n_gpus_gen: int = -1
@@ -29,6 +31,7 @@ class PlacementConfig:
     tf32: str = "on"
     cudnn: str = "heuristic"
     sync_bn: bool = False
+    patience: timedelta = timedelta(minutes=30)
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def place(config: PlacementConfig) -> Placement:
                         "out")
     groups = arrange(devices, config.n_gpus_gen, config.batch_size)
     arithmetic = set_arithmetic(config.tf32, config.cudnn)
-    processes.join(devices[0])
+    processes.join(devices[0], config.patience)
     return Placement(groups, Precision(config.amp, devices[0].type), processes,
                      _reason(config, groups, processes, arithmetic))
 

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from util.errors import UserError
 
 BUCKET = 2**23  # numbers that travel as one message: small ones cost latency, the largest would cost memory
-PATIENCE = timedelta(minutes=30)  # for a process that still answers but is slow; a dead one is noticed at once
 
 Item = TypeVar("Item")
 
@@ -27,8 +26,8 @@ def noticing_the_dead() -> Iterator[None]:
     except RuntimeError as fault:  # what every backend raises when a connection breaks
         reason = str(fault).strip().splitlines()[0]
         raise UserError(f"rank {dist.get_rank()} stops: another process of this run has ended or cannot be reached "
-                        f"({reason}): its own last lines say why; go on from the last save with --continue_train"
-                        ) from None
+                        f"({reason}): its own last lines say why; training goes on from the last save with "
+                        "--continue_train") from None
 
 
 def buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
@@ -41,6 +40,17 @@ def buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         bucket.append(tensor)
     if bucket:
         yield bucket
+
+
+def balanced(loads: Sequence[int], shares: int) -> list[list[int]]:
+    """The numbers 0..n-1 dealt out, in order within each share: the heaviest first, each to whom has least so far."""
+    dealt: list[list[int]] = [[] for _ in range(shares)]
+    carried = [0] * shares
+    for number in sorted(range(len(loads)), key=lambda n: -loads[n]):
+        least = carried.index(min(carried))
+        dealt[least].append(number)
+        carried[least] += loads[number]
+    return [sorted(share) for share in dealt]
 
 
 @dataclass(frozen=True)
@@ -60,15 +70,16 @@ class Processes:
             return Processes()
         return Processes(*(int(environment[name]) for name in names))
 
-    def join(self, device: torch.device) -> None:
-        """Meets the others; NCCL between GPUs, gloo between CPUs."""
+    def join(self, device: torch.device, patience: timedelta) -> None:
+        """Meets the others; NCCL between GPUs, gloo between CPUs. patience: with one that answers but is slow; a dead
+        one is noticed at once."""
         if self.count == 1:
             return
         cuda = device.type == "cuda"
         if cuda:
             torch.cuda.set_device(device)
         with noticing_the_dead():
-            dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
+            dist.init_process_group("nccl" if cuda else "gloo", timeout=patience)
 
     @property
     def leads(self) -> bool:
@@ -80,6 +91,10 @@ class Processes:
         each, rest = divmod(len(items), self.count)
         start = self.rank * each + min(self.rank, rest)
         return items[start:start + each + (self.rank < rest)]
+
+    def share_by_load(self, items: Sequence[Item], loads: Sequence[int]) -> list[Item]:
+        """This process's part of items that are not equally much work, in order."""
+        return [items[number] for number in balanced(loads, self.count)[self.rank]]
 
     @torch.no_grad()
     def average(self, tensors: Sequence[Tensor]) -> None:
@@ -123,3 +138,7 @@ class Processes:
         with noticing_the_dead():
             dist.all_gather_object(found, here)
         return found
+
+    def merged(self, here: Mapping[str, Item]) -> dict[str, Item]:
+        """The entries that all processes have, by their names."""
+        return {name: item for part in self.gathered(here) for name, item in part.items()}
