@@ -47,7 +47,7 @@ def main() -> None:
     jobs, made = readers.jobs(options.how_many, given), {}
     with OutputVideo(options.output, rate, readers.size, readers.sound, options.side_by_side) as output:
         for job in processes.share_by_load(jobs, [job.count for job in jobs]):
-            source = job.frames if options.input == "-" else ahead(job.frames)  # a pipe may block, whom Ctrl-C waits for
+            source = job.frames if options.input == "-" else ahead(job.frames)  # Ctrl-C must not wait for a pipe
             clips = (edit_labels(clip, dict(options.label_map_edit)) for clip in source)
             frames = islice(synthesise(networks, clips, first, synthesis, placement.device), job.count)
             with SequenceWriter(folder / job.name, rate, suffixes) as writer:

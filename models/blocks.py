@@ -11,6 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from models.fast.choice import fast_on, norms_fast, winograd_pays
+from models.fast.heads import split_convolution
+from models.fast.norms import normalised, statistics
+from models.fast.winograd import winograd
+from models.labels import Condition, LabelConv2d, LabelMaps, LabelReflectionPad2d
+
 NormKind = Literal["batch", "instance"]
 
 
@@ -19,8 +25,19 @@ class BatchNorm(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         self._check_input_dim(x)
+        if norms_fast(x):
+            return self._exact(x)
         running = (self.running_mean, self.running_var) if self.training else (None, None)
         return F.batch_norm(x, *running, self.weight, self.bias, True, self.momentum or 0.0, self.eps)
+
+    def _exact(self, x: Tensor) -> Tensor:
+        """The same of maps whose channels lie last."""
+        mean, variance = statistics(x.detach())
+        if self.training and self.running_mean is not None and self.running_var is not None:
+            count = x.numel() // x.shape[1]
+            self.running_mean.lerp_(mean, self.momentum or 0.0)
+            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum or 0.0)
+        return normalised(x, mean, variance, self.weight, self.bias, self.eps)
 
 
 class InstanceNorm(nn.InstanceNorm2d):
@@ -39,14 +56,31 @@ def norm(kind: NormKind, channels: int) -> nn.Module:
     return BatchNorm(channels) if kind == "batch" else InstanceNorm(channels)
 
 
+class Conv3x3(nn.Conv2d):
+    """3x3 convolution of stride 1."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__(channels, width, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return winograd(x, self.weight, self.bias) if winograd_pays(x, self.weight) else super().forward(x)
+
+
+class HeadConv2d(nn.Conv2d):
+    """7x7 convolution to few channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return split_convolution(x, self.weight, self.bias) if fast_on(x.device) else super().forward(x)
+
+
 class ResnetBlock(nn.Module):
     """x + (pad, conv3, norm, relu, pad, conv3, norm)(x)."""
 
     def __init__(self, channels: int, kind: NormKind) -> None:
         super().__init__()
         self.conv_block = nn.Sequential(
-            nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3), norm(kind, channels), nn.ReLU(inplace=True),
-            nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3), norm(kind, channels))
+            nn.ReflectionPad2d(1), Conv3x3(channels, channels), norm(kind, channels), nn.ReLU(inplace=True),
+            nn.ReflectionPad2d(1), Conv3x3(channels, channels), norm(kind, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv_block(x)
@@ -54,7 +88,7 @@ class ResnetBlock(nn.Module):
 
 def stem(channels: int, width: int, kind: NormKind) -> list[nn.Module]:
     """7x7 convolution at full size."""
-    return [nn.ReflectionPad2d(3), nn.Conv2d(channels, width, 7), norm(kind, width), nn.ReLU(inplace=True)]
+    return [LabelReflectionPad2d(3), LabelConv2d(channels, width, 7), norm(kind, width), nn.ReLU(inplace=True)]
 
 
 def down(channels: int, width: int, kind: NormKind) -> list[nn.Module]:
@@ -74,7 +108,7 @@ def blocks(count: int, channels: int, kind: NormKind) -> list[nn.Module]:
 
 def head(channels: int, outputs: int, activation: nn.Module | None) -> nn.Sequential:
     """7x7 convolution to the result."""
-    layers = [nn.ReflectionPad2d(3), nn.Conv2d(channels, outputs, 7)]
+    layers = [nn.ReflectionPad2d(3), HeadConv2d(channels, outputs, 7)]
     return nn.Sequential(*layers, activation) if activation else nn.Sequential(*layers)
 
 
@@ -91,7 +125,7 @@ def _still(stage: nn.Module) -> Iterator[None]:
             part.momentum = momentum
 
 
-def recomputed(stage: nn.Module, x: Tensor) -> Tensor:
+def recomputed(stage: nn.Module, x: Condition) -> Tensor:
     """stage(x), whose inner activations are not kept but computed again on the way back, when norms have counted x
     already."""
     return checkpoint(stage, x, use_reentrant=False, preserve_rng_state=False,
@@ -109,6 +143,13 @@ def pyramid(x: Tensor, scales: int) -> tuple[Tensor, ...]:
     for _ in range(scales - 1):
         levels.append(pool(levels[-1]))
     return tuple(levels)
+
+
+def condition_pyramid(condition: Condition, scales: int) -> tuple[Condition, ...]:
+    """Of (B, T, C, H, W). Averages of labels are dense, but come from the ids at once."""
+    if scales == 1 or not isinstance(condition, LabelMaps):
+        return (condition,) if scales == 1 else pyramid(condition, scales)
+    return (condition, *pyramid(condition.pooled(), scales - 1))
 
 
 def _init(module: nn.Module, spread: float) -> None:

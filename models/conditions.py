@@ -8,13 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from models.fast.choice import fast_on
+from models.labels import Condition, LabelMaps, one_hot
 from util.clip import Clip
-
-
-def one_hot(ids: Tensor, label_nc: int) -> Tensor:
-    """(..., 1, H, W) integer ids -> (..., label_nc, H, W) float32. An id of label_nc is no label: all zeros."""
-    planes = torch.zeros(*ids.shape[:-3], label_nc, *ids.shape[-2:], device=ids.device)
-    return planes.scatter_(-3, ids.long().clamp(max=label_nc - 1), (ids < label_nc).to(planes.dtype))
 
 
 def instance_edges(ids: Tensor) -> Tensor:
@@ -42,6 +38,15 @@ class ConditionConfig:
             return condition
         assert clip.instance is not None
         return torch.cat([condition, instance_edges(clip.instance)], dim=-3)
+
+    def see(self, clip: Clip, features: Tensor | None = None) -> Condition:
+        """What a generator sees: (B, T, C, H, W), `encode` and then the features; label maps stay ids where that is
+        quicker."""
+        if self.label_nc and fast_on(clip.condition.device):
+            edges = instance_edges(clip.instance) if self.instance_edges and clip.instance is not None else None
+            return LabelMaps(clip.condition, self.label_nc, edges, features)
+        condition = self.encode(clip)
+        return condition if features is None else torch.cat([condition, features], dim=2)
 
 
 def edit_labels(clip: Clip, edits: Mapping[int, int]) -> Clip:

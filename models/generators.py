@@ -14,6 +14,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from models.blocks import NormKind, blocks, down, head, init_weights, recomputed, stem, up
+from models.fast.choice import laid_out
+from models.labels import Condition, LabelMaps
 from models.warp import warp
 from util.placement.precision import full_precision, widened
 
@@ -102,7 +104,7 @@ class Painter(nn.Module):
         self.config = config
         self.flow_unit = FLOW_UNIT * 2**scale
 
-    def through(self, stage: nn.Sequential, x: Tensor) -> Tensor:
+    def through(self, stage: nn.Sequential, x: Condition) -> Tensor:
         """stage(x), of which only x is kept for the way back where `checkpoint` asks for it."""
         return recomputed(stage, x) if self.config.checkpoint else stage(x)
 
@@ -113,7 +115,7 @@ class Painter(nn.Module):
         self.model_final_flow = head(width, 2, None)
         self.model_final_w = head(width, 1, nn.Sigmoid())
 
-    def paint(self, features: Features, condition: Tensor, previous: Tensor, raw_only: bool) -> Frame:
+    def paint(self, features: Features, condition: Condition, previous: Tensor, raw_only: bool) -> Frame:
         """condition: (B, tG, C, h, w); previous: (B, tG-1, 3, h, w)."""
         picture = raw = widened(self.model_final_img(features.picture))
         flow = weight = None
@@ -124,13 +126,21 @@ class Painter(nn.Module):
                 picture = raw * weight + warp(previous[:, -1], flow) * (1 - weight)
         if features.foreground is not None:
             foreground = widened(self.indv_final(features.foreground))
-            mask = condition[:, -1, list(self.config.foreground)].sum(1, keepdim=True).clamp(0, 1)
+            mask = label_mask(condition, self.config.foreground)
             picture, raw = (foreground * mask + x * (1 - mask) for x in (picture, raw))
         return Frame(picture, raw, flow, weight)
 
 
-def _stacked(frames: Tensor) -> Tensor:
-    return rearrange(frames, "b t c h w -> b (t c) h w")
+def label_mask(condition: Condition, labels: tuple[int, ...]) -> Tensor:
+    """(B, 1, h, w): how much of the newest frame has one of the labels."""
+    if isinstance(condition, LabelMaps):
+        return condition.mask(labels)
+    return condition[:, -1, list(labels)].sum(1, keepdim=True).clamp(0, 1)
+
+
+def _stacked(frames: Condition) -> Condition:
+    """(B, T, C, h, w) -> (B, T * C, h, w); label maps stack themselves."""
+    return frames if isinstance(frames, LabelMaps) else laid_out(rearrange(frames, "b t c h w -> b (t c) h w"))
 
 
 class CompositeGenerator(Painter):
@@ -167,7 +177,7 @@ class CompositeGenerator(Painter):
             self.model_up_flow = decoder(width)
             self.add_flow_heads(width)
 
-    def forward(self, condition: Tensor, previous: Tensor, raw_only: bool) -> tuple[Frame, Features]:
+    def forward(self, condition: Condition, previous: Tensor, raw_only: bool) -> tuple[Frame, Features]:
         """condition: (B, tG, C, h, w); previous: (B, tG-1, 3, h, w) -> the frame and its features."""
         stacked = _stacked(condition)
         trunk = self.through(self.model_down_seg, stacked) + self.through(self.model_down_img, _stacked(previous))
@@ -209,7 +219,7 @@ class CompositeLocalGenerator(Painter):
             self.model_up_flow = decoder(width)
             self.add_flow_heads(width)
 
-    def forward(self, condition: Tensor, previous: Tensor, raw_only: bool, coarse: Features) -> tuple[Frame, Features]:
+    def forward(self, condition: Condition, previous: Tensor, raw_only: bool, coarse: Features) -> tuple[Frame, Features]:
         """condition: (B, tG, C, h, w); previous: (B, tG-1, 3, h, w); coarse: maps of half the size after one down."""
         stacked = _stacked(condition)
         trunk = self.through(self.model_down_seg, stacked) + self.through(self.model_down_img, _stacked(previous))

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from models.blocks import pyramid
+from models.blocks import condition_pyramid, pyramid
 from models.generators import Features, Frame
+from models.labels import Condition, frames_of
 from util.placement.replicas import device_of, equal_runs
 
 
@@ -50,7 +51,7 @@ class RolloutConfig:
     start: int = 0
 
 
-def step(networks: nn.ModuleList, conditions: Sequence[Tensor], history: History, *,
+def step(networks: nn.ModuleList, conditions: Sequence[Condition], history: History, *,
          raw_only: bool = False, train_coarse: bool = True) -> tuple[Frame, tuple[Tensor, ...]]:
     """One frame.
 
@@ -70,18 +71,18 @@ def step(networks: nn.ModuleList, conditions: Sequence[Tensor], history: History
     return frame, tuple(pictures)
 
 
-def rollout(networks: nn.ModuleList, condition: Tensor, history: History,
+def rollout(networks: nn.ModuleList, condition: Condition, history: History,
             config: RolloutConfig) -> tuple[Frame, History]:
     """The frames of one training window, or from `config.start` on.
 
     condition: (B, T + tG - 1, C, H, W), as encoded. Returns frames (B, T, C, H, W) and the history after them.
     """
-    levels = pyramid(condition, len(networks))
+    levels = condition_pyramid(condition, len(networks))
     if config.start == 0:
         history = history.detach()
     frames = []
     for i in range(condition.shape[1] - config.n_frames + 1):
-        seen, t = [level[:, i:i + config.n_frames] for level in levels], config.start + i
+        seen, t = [frames_of(level, i, i + config.n_frames) for level in levels], config.start + i
         # the cut is of what frame t sees, not of the pictures: a later frame that sees one of them too reaches through
         past = history.detach() if t % config.backpropagate == 0 else history
         frame, pictures = step(networks, seen, past, raw_only=t < config.raw_first, train_coarse=config.train_coarse)
@@ -90,7 +91,7 @@ def rollout(networks: nn.ModuleList, condition: Tensor, history: History,
     return Frame.stack(frames), history
 
 
-def rollout_in_turn(generators: Sequence[nn.ModuleList], condition: Tensor, history: History,
+def rollout_in_turn(generators: Sequence[nn.ModuleList], condition: Condition, history: History,
                     config: RolloutConfig) -> tuple[Frame, History]:
     """`rollout`, of which each generator, on its own device, paints an equal run of frames and hands the last tG-1
     pictures to the next. All frames come back to the condition's device."""
@@ -99,7 +100,7 @@ def rollout_in_turn(generators: Sequence[nn.ModuleList], condition: Tensor, hist
     runs = equal_runs(condition.shape[1] - past, len(generators))
     for generator, (start, stop) in zip(generators, runs, strict=False):
         device = device_of(generator)
-        frames, history = rollout(generator, condition[:, start:stop + past].to(device), history.to(device),
+        frames, history = rollout(generator, frames_of(condition, start, stop + past).to(device), history.to(device),
                                   replace(config, start=start))
         painted.append(frames.map(lambda tensor: tensor.to(home)))
     return Frame.concatenate(painted), history.to(home)

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from models.appearance import Looks, painted
-from models.blocks import pyramid
+from models.blocks import condition_pyramid
 from models.conditions import ConditionConfig, pad_clip
 from models.first_frame import FirstPictures
+from models.labels import Condition, joined
 from models.rollout import History, step
 from util.clip import Clip
 from util.placement.precision import Precision
@@ -33,10 +34,9 @@ class SynthesisConfig:
     faces: bool = False
     amp: str = "off"
 
-    def encode(self, clip: Clip) -> Tensor:
+    def see(self, clip: Clip) -> Condition:
         """(B, T, C, H, W) as the generator sees it."""
-        condition = self.conditions.encode(clip)
-        return condition if self.looks is None else torch.cat([condition, painted(self.looks, clip, self.faces)], dim=2)
+        return self.conditions.see(clip, None if self.looks is None else painted(self.looks, clip, self.faces))
 
 
 @torch.no_grad()
@@ -45,18 +45,18 @@ def synthesise(networks: nn.ModuleList, frames: Iterable[Clip], first: FirstPict
     """A sequence's frames (B, T=1 each) -> each frame from the tG-th on, with its picture (B, 3, H, W) in [-1, 1]."""
     precision = Precision(config.amp, device.type)
     given: list[Clip] = []
-    seen: deque[tuple[Tensor, ...]] = deque(maxlen=config.n_frames)
+    seen: deque[tuple[Condition, ...]] = deque(maxlen=config.n_frames)
     history = None
     for frame in frames:
         needed = frame if history is None else replace(frame, picture=None)  # real pictures are for first ones
         padded = pad_clip(needed, config.size_multiple).to(device)
-        seen.append(pyramid(config.encode(padded), len(networks)))
+        seen.append(condition_pyramid(config.see(padded), len(networks)))
         if len(seen) < config.n_frames:
             given.append(padded)
             continue
         begins = history is None
         history = history or History.begin(first(given), len(networks))
-        conditions = [torch.cat(level, dim=1) for level in zip(*seen, strict=True)]
+        conditions = [joined(level) for level in zip(*seen, strict=True)]
         with precision.autocast():  # not around the yield: it would reign in the caller
             made, pictures = step(networks, conditions, history, raw_only=begins and config.begin_with_zeros)
         history = history.push(pictures)

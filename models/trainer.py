@@ -206,20 +206,19 @@ class Trainer:
         """The window as the generators paint it, beside the real one and how that moved."""
         real, past = window.picture, self.config.schedule.n_frames_G - 1
         assert real is not None
-        condition = self.config.conditions.encode(window)
+        condition = self.config.conditions.encode(window.frames(past, len(window)))
         first = history is None
         if history is None:
             given = torch.zeros_like(real[:, :past]) if self.config.begin_with_zeros else real[:, :past]
             history = History.begin(given, len(self.networks.generator))
         newest = real[:, past - 1] if first else history.pictures[0][:, -1]
-        seen = condition
-        if team.encoder is not None:
-            seen = torch.cat([condition, encoded(team.encoder, window)], dim=2)
+        features = None if team.encoder is None else encoded(team.encoder, window)
+        seen = self.config.conditions.see(window, features)
         frames, history = rollout_in_turn(team.generators, seen, history, RolloutConfig(
             n_frames=past + 1, backpropagate=phase.backpropagate, train_coarse=phase.train_coarse,
             raw_first=clip.load if first and self.config.begin_with_zeros else 0))
         view = Window(
-            condition=condition[:, past:], real=real[:, past:], real_before=real[:, past - 1:-1], frames=frames,
+            condition=condition, real=real[:, past:], real_before=real[:, past - 1:-1], frames=frames,
             fake_before=torch.cat([newest.unsqueeze(1), frames.picture[:, :-1]], dim=1).detach(),
             reference=self.flow_between(team, clip, [(n, n - 1) for n in range(start, start + clip.load)],
                                         real[:, past:], real[:, past - 1:-1]))

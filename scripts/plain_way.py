@@ -39,6 +39,7 @@ from models.synthesis import SynthesisConfig
 from models.teams import Past, Share, Team
 from models.temporal import FrameGroups, SeenFrame, group_frames
 from models.trainer import Trained, Trainer
+from models.watch import spreads
 from options import configs
 from options.methods import METHODS
 from options.test import parse_test
@@ -288,11 +289,11 @@ class PlainTrainer(Trainer):
                    | self.face_terms(view)}
         players |= {f"D_T{scale}": self.group_terms(team, clip, found, scale).named(scale)
                     for scale, found in enumerate(groups) if found is not None}
-        losses = checked_losses(players, self.placement.processes)
+        losses, spread = checked_losses(players, spreads(view), self.placement.processes)
         self.step_once("G", [loss for terms in players.values() for loss in terms.generator.values()])
         for player, terms in players.items():
             self.step_once(player, [loss / 2 for loss in terms.discriminator.values()])
-        return Trained(losses, windows[0], view), [Past(history, memory)]
+        return Trained(losses, spread, windows[0], view), [Past(history, memory)]
 
     def step_once(self, player: str, losses: Sequence[Tensor]) -> None:
         self.optimizers[player].optimizer.zero_grad()

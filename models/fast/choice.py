@@ -1,0 +1,30 @@
+"""Which implementation runs, all in one place: the fast ones on CPUs, the plain ones wherever else."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+LEAST_TILES = 16  # of 4x4 results: for fewer, transforming the weights costs more than it saves
+LEAST_CHANNELS = 48
+
+
+def fast_on(device: torch.device) -> bool:
+    """Programs that are exported or compiled hold plain operations, which every runtime knows."""
+    return device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def laid_out(x: Tensor) -> Tensor:
+    """(N, C, H, W) in the layout that all fast ways begin with: channels last. It also suits oneDNN's convolutions."""
+    return x.contiguous(memory_format=torch.channels_last) if fast_on(x.device) else x
+
+
+def norms_fast(x: Tensor) -> bool:
+    """Torch's own norm is inexact for channels that are last on a CPU: its sums are single long ones."""
+    return fast_on(x.device) and x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
+
+
+def winograd_pays(x: Tensor, weight: Tensor) -> bool:
+    """For 3x3 convolutions of stride 1."""
+    tiles = x.shape[0] * (x.shape[2] // 4) * (x.shape[3] // 4)
+    return fast_on(x.device) and min(weight.shape[:2]) >= LEAST_CHANNELS and tiles >= LEAST_TILES

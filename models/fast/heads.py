@@ -1,0 +1,40 @@
+"""Convolutions of large kernels to few channels.
+
+A vector unit works on 16 channels at a time, whether or not there are so many results. So each line of the kernel makes
+channels of its own, 7 * 3 for a picture, and 7 sums of shifted maps give the result.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+
+def split_convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """F.conv2d(x, weight, bias): (N, C, H, W) and (O, C, h, w) -> (N, O, H - h + 1, W - w + 1)."""
+    lines = rearrange(weight, "o c h w -> (h o) c 1 w")
+    apart = F.conv2d(x, lines).unflatten(1, (weight.shape[2], weight.shape[0]))
+    total = _ShiftedSum.apply(apart)
+    return total if bias is None else total + bias[:, None, None]
+
+
+class _ShiftedSum(torch.autograd.Function):
+    """(N, h, O, H, W): the sum of map i from line i on, (N, O, H - h + 1, W), as autograd would do it with a map of
+    zeros for each line."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor) -> Tensor:
+        ctx.count = maps.shape[1]
+        height = maps.shape[3] - ctx.count + 1
+        total = maps[:, 0, :, :height].contiguous()
+        for i in range(1, ctx.count):
+            total += maps[:, i, :, i:i + height]
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return torch.stack([F.pad(grad, (0, 0, i, ctx.count - 1 - i)) for i in range(ctx.count)], dim=1)
