@@ -1,10 +1,12 @@
-"""3x3 convolutions of stride 1 with a quarter of the products: Winograd's F(4x4, 3x3) (Lavin and Gray, 2016).
+"""Small convolutions of stride 1 with a quarter of the products: Winograd's F(4x4, 3x3) (Lavin and Gray, 2016), and
+F(3x3, 4x4), F(5x5, 2x2) for kernels of other sides.
 
 Each 6x6 patch of the input becomes 36 numbers a channel, which meet the weights' 36 in as many matrix products, and
-become 4x4 results. The numbers are values of polynomials at the points 0, +-sqrt(1/2), +-sqrt(2) and infinity, which
+become 4x4 results (3x3, 5x5). The numbers are values of polynomials at the points 0, +-sqrt(1/2), +-sqrt(2) and infinity, which
 lose fewer digits than small integers: errors are about five times those of the direct way. As the points are closed
-under p -> 1/p, and rows are scaled by 1/|p|, the transform of a mirrored kernel is that of the kernel in another order;
-so gradients of the input use the weights as they were transformed for the way forward.
+under p -> 1/p, and rows are scaled by |p|^-(side - 1)/2, the transform of a mirrored kernel is that of the kernel in
+another order, with other signs where its side is even and p negative; so gradients of the input use the weights as they
+were transformed for the way forward.
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-TILE, PATCH, KERNEL = 4, 6, 3
+PATCH = 6
 FINITE = (0.0, 2**0.5, -(2**0.5), 0.5**0.5, -(0.5**0.5))
 MIRRORED = [5, 3, 4, 1, 2, 0]  # where 1/p stands for each point p
 CHUNK = 128  # tiles that are transformed at a time: enough for the matrix products, few enough to stay in cache
@@ -27,29 +30,39 @@ CHUNK = 128  # tiles that are transformed at a time: enough for the matrix produ
 
 @dataclass(frozen=True)
 class Transforms:
-    """Of lines and of columns alike. patches: (6, 6), from pixels to values at the points. results: (4, 6), from values
-    to results. kernels: (6, 3), from weights to values."""
+    """Of lines and of columns alike. patches: (6, 6), from pixels to values at the points. results: (tile, 6), from
+    values to results. kernels: (6, side), from weights to values."""
 
     patches: Tensor
     results: Tensor
     kernels: Tensor
 
+    @property
+    def tile(self) -> int:
+        return len(self.results)
+
+    @property
+    def side(self) -> int:
+        return self.kernels.shape[1]
+
 
 @lru_cache
-def transforms(dtype: torch.dtype, device: torch.device, mirrored: bool = False) -> Transforms:
-    """mirrored: for kernels that were transformed unmirrored."""
+def transforms(side: int, dtype: torch.dtype, device: torch.device, mirrored: bool = False) -> Transforms:
+    """side: of the kernel. mirrored: for kernels that were transformed unmirrored."""
     points = torch.tensor(FINITE, dtype=torch.float64)
-    scales = torch.tensor([1.0, *(1 / abs(p) for p in FINITE[1:]), 1.0], dtype=torch.float64)[:, None]
+    lengths = [1.0, *(abs(p) for p in FINITE[1:]), 1.0]
+    scales = torch.tensor([length ** (-(side - 1) / 2) for length in lengths], dtype=torch.float64)[:, None]
 
     def values(degree: int) -> Tensor:
         """Of the powers below `degree` at all points."""
         infinity = F.one_hot(torch.tensor([degree - 1]), degree)
         return torch.cat([points[:, None] ** torch.arange(degree), infinity])
 
-    results, kernels = values(TILE).T, values(KERNEL) * scales
+    results, kernels = values(PATCH - side + 1).T, values(side) * scales
     patches = torch.linalg.inv(values(PATCH)).T / scales
     if mirrored:
-        patches, results = patches[MIRRORED], results[:, MIRRORED]
+        signs = F.pad(points.sign()[1:], (1, 1), value=1.0) ** (side - 1)
+        patches, results = (patches * signs[:, None])[MIRRORED], results[:, MIRRORED]
     return Transforms(*(matrix.to(device, dtype).contiguous() for matrix in (patches, results, kernels)))
 
 
@@ -60,64 +73,74 @@ def _twice(by: Tensor, x: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _patch_rows(height: int, width: int, device: torch.device) -> Tensor:
+def _patch_rows(height: int, width: int, tile: int, device: torch.device) -> Tensor:
     """(6, 6, tile rows, tiles in a row): for each place of each patch its pixel in a map (height * width). Patches that
     reach beyond repeat the border, for results that nobody asked for."""
-    def along(side: int) -> Tensor:
-        first = torch.arange(0, side - KERNEL + 1, TILE, device=device)
-        return (first + torch.arange(PATCH, device=device)[:, None]).clamp(max=side - 1)
+    def along(length: int) -> Tensor:
+        first = torch.arange(0, length - (PATCH - tile), tile, device=device)
+        return (first + torch.arange(PATCH, device=device)[:, None]).clamp(max=length - 1)
 
     rows, columns = along(height), along(width)
     return (rows[:, None, :, None] * width + columns[None, :, None, :])
 
 
-def _patches(x: Tensor, by: Tensor) -> Iterator[tuple[int, slice, Tensor]]:
+def _patches(x: Tensor, through: Transforms) -> Iterator[tuple[int, slice, Tensor]]:
     """x: (N, H, W, C). Yields the sample, a run of its tile rows, and (36, tiles, C): their patches, transformed."""
     _, height, width, channels = x.shape
-    places = _patch_rows(height, width, x.device)
+    places = _patch_rows(height, width, through.tile, x.device)
     run = max(1, CHUNK // places.shape[3])
     for n, pixels in enumerate(x.flatten(1, 2)):
         for top in range(0, places.shape[2], run):
             chosen = pixels.index_select(0, places[:, :, top:top + run].flatten())
-            yield n, slice(top, top + run), _twice(by, chosen).view(PATCH * PATCH, -1, channels)
+            yield n, slice(top, top + run), _twice(through.patches, chosen).view(PATCH * PATCH, -1, channels)
 
 
 def _convolved(x: Tensor, kernels: Tensor, through: Transforms, bias: Tensor | None = None) -> Tensor:
-    """x: (N, H, W, C); kernels: (36, C, O), transformed -> (N, H - 2, W - 2, O)."""
-    batch, height, width = len(x), x.shape[1] - KERNEL + 1, x.shape[2] - KERNEL + 1
-    down, across, channels = -(-height // TILE), -(-width // TILE), kernels.shape[2]
-    out = x.new_empty(batch, down, TILE, across, TILE, channels)
-    for n, rows, numbers in _patches(x, through.patches):
+    """x: (N, H, W, C); kernels: (36, C, O), transformed -> (N, H - side + 1, W - side + 1, O)."""
+    tile, batch, height, width = through.tile, len(x), *(length - through.side + 1 for length in x.shape[1:3])
+    down, across, channels = -(-height // tile), -(-width // tile), kernels.shape[2]
+    out = x.new_empty(batch, down, tile, across, tile, channels)
+    for n, rows, numbers in _patches(x, through):
         tiles = _twice(through.results, torch.bmm(numbers, kernels))
-        out[n, rows] = tiles.view(TILE, TILE, -1, across, channels).permute(2, 0, 3, 1, 4)
+        out[n, rows] = tiles.view(tile, tile, -1, across, channels).permute(2, 0, 3, 1, 4)
     if bias is not None:
         out += bias
-    return out.view(batch, down * TILE, across * TILE, channels)[:, :height, :width].contiguous()
+    return out.view(batch, down * tile, across * tile, channels)[:, :height, :width].contiguous()
 
 
 def _weight_gradient(x: Tensor, grad: Tensor, through: Transforms) -> Tensor:
-    """x: (N, H, W, C); grad: (N, H - 2, W - 2, O) -> (O, C, 3, 3)."""
-    height, width = (-(-side // TILE) * TILE for side in grad.shape[1:3])
+    """x: (N, H, W, C); grad: (N, H - side + 1, W - side + 1, O) -> (O, C, side, side)."""
+    tile = through.tile
+    height, width = (-(-length // tile) * tile for length in grad.shape[1:3])
     whole = F.pad(grad, (0, 0, 0, width - grad.shape[2], 0, height - grad.shape[1]))
-    tiles = whole.unflatten(1, (-1, TILE)).unflatten(3, (-1, TILE))
+    tiles = whole.unflatten(1, (-1, tile)).unflatten(3, (-1, tile))
     total = x.new_zeros(PATCH * PATCH, grad.shape[3], x.shape[3])
-    for n, rows, numbers in _patches(x, through.patches):
-        values = _twice(through.results.T, tiles[n, rows].permute(1, 3, 0, 2, 4).reshape(TILE * TILE, -1))
+    for n, rows, numbers in _patches(x, through):
+        values = _twice(through.results.T, tiles[n, rows].permute(1, 3, 0, 2, 4).reshape(tile * tile, -1))
         total.baddbmm_(values.view(PATCH * PATCH, -1, grad.shape[3]).mT, numbers)
     both = torch.kron(through.kernels, through.kernels)
-    return (total.flatten(1).T @ both).view(grad.shape[3], x.shape[3], KERNEL, KERNEL)
+    return (total.flatten(1).T @ both).view(grad.shape[3], x.shape[3], through.side, through.side)
 
 
 def transformed(weight: Tensor) -> Tensor:
-    """(O, C, 3, 3) -> (36, C, O)."""
-    kernels = transforms(weight.dtype, weight.device).kernels
+    """(O, C, side, side) -> (36, C, O)."""
+    kernels = transforms(weight.shape[-1], weight.dtype, weight.device).kernels
     return (torch.kron(kernels, kernels) @ weight.flatten(2).flatten(0, 1).T).view(-1, *weight.shape[:2]).mT
 
 
 def winograd(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int = 0, kernels: Tensor | None = None) -> Tensor:
-    """F.conv2d(x, weight, bias, padding=padding) of a 3x3 kernel, channels last; padding: 0, 1 or 2. Differentiable
-    once. kernels: `transformed(weight)`, where it is at hand."""
+    """F.conv2d(x, weight, bias, padding=padding) of a square kernel of side 2, 3 or 4, channels last; padding: less
+    than that. Differentiable once. kernels: `transformed(weight)`, where it is at hand."""
     return _Winograd.apply(x, weight, bias, padding, kernels)
+
+
+def winograd_halving(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int = 0) -> Tensor:
+    """F.conv2d(x, weight, bias, stride=2, padding=padding) of a 4x4 kernel: as a 2x2 kernel of stride 1 over the four
+    pictures of every other pixel."""
+    height, width = (length + 2 * padding for length in x.shape[2:])
+    even = F.pad(x, (padding, padding - width % 2, padding, padding - height % 2))  # the last line of an odd one is idle
+    four = F.pixel_unshuffle(even, 2).contiguous(memory_format=torch.channels_last)
+    return winograd(four, rearrange(weight, "o c (h a) (w b) -> o (c a b) h w", a=2, b=2), bias)
 
 
 class _Winograd(torch.autograd.Function):
@@ -126,9 +149,9 @@ class _Winograd(torch.autograd.Function):
                 kernels: Tensor | None) -> Tensor:
         kernels = transformed(weight) if kernels is None else kernels
         ctx.save_for_backward(x, kernels)
-        ctx.padding = padding
+        ctx.padding, ctx.side = padding, weight.shape[-1]
         padded = _padded(x, padding)
-        return _convolved(padded, kernels, transforms(x.dtype, x.device), bias).permute(0, 3, 1, 2)
+        return _convolved(padded, kernels, transforms(ctx.side, x.dtype, x.device), bias).permute(0, 3, 1, 2)
 
     @staticmethod
     @once_differentiable
@@ -136,11 +159,11 @@ class _Winograd(torch.autograd.Function):
         x, kernels = ctx.saved_tensors
         to_x = to_weight = to_bias = None
         if ctx.needs_input_grad[0]:
-            back = transforms(x.dtype, x.device, mirrored=True)
-            to_x = _convolved(_padded(grad, KERNEL - 1 - ctx.padding), kernels.mT, back).permute(0, 3, 1, 2)
+            back = transforms(ctx.side, x.dtype, x.device, mirrored=True)
+            to_x = _convolved(_padded(grad, ctx.side - 1 - ctx.padding), kernels.mT, back).permute(0, 3, 1, 2)
         rows = _padded(grad, 0)
         if ctx.needs_input_grad[1]:
-            to_weight = _weight_gradient(_padded(x, ctx.padding), rows, transforms(x.dtype, x.device))
+            to_weight = _weight_gradient(_padded(x, ctx.padding), rows, transforms(ctx.side, x.dtype, x.device))
         if ctx.needs_input_grad[2]:
             to_bias = rows.sum((0, 1, 2))
         return to_x, to_weight, to_bias, None, None
