@@ -1,12 +1,12 @@
-"""Small convolutions of stride 1 with a quarter of the products: Winograd's F(4x4, 3x3) (Lavin and Gray, 2016), and
-F(3x3, 4x4), F(5x5, 2x2) for kernels of other sides.
+"""3x3 and 4x4 convolutions of stride 1 with a quarter of the products: Winograd's F(4x4, 3x3) and F(3x3, 4x4) (Lavin
+and Gray, 2016).
 
 Each 6x6 patch of the input becomes 36 numbers a channel, which meet the weights' 36 in as many matrix products, and
-become 4x4 results (3x3, 5x5). The numbers are values of polynomials at the points 0, +-sqrt(1/2), +-sqrt(2) and infinity, which
+become 4x4 results, or 3x3. The numbers are values of polynomials at the points 0, +-sqrt(1/2), +-sqrt(2) and infinity, which
 lose fewer digits than small integers: errors are about five times those of the direct way. As the points are closed
 under p -> 1/p, and rows are scaled by |p|^-(side - 1)/2, the transform of a mirrored kernel is that of the kernel in
-another order, with other signs where its side is even and p negative; so gradients of the input use the weights as they
-were transformed for the way forward.
+another order, for 4x4 kernels with other signs where p is negative; so gradients of the input use the weights as they
+are transformed for the way forward.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -48,10 +47,10 @@ class Transforms:
 
 @lru_cache
 def transforms(side: int, dtype: torch.dtype, device: torch.device, mirrored: bool = False) -> Transforms:
-    """side: of the kernel. mirrored: for kernels that were transformed unmirrored."""
+    """side: of the kernel, 3 or 4. mirrored: for kernels that were transformed unmirrored."""
     points = torch.tensor(FINITE, dtype=torch.float64)
-    lengths = [1.0, *(abs(p) for p in FINITE[1:]), 1.0]
-    scales = torch.tensor([length ** (-(side - 1) / 2) for length in lengths], dtype=torch.float64)[:, None]
+    lengths = torch.tensor([1.0, *map(abs, FINITE[1:]), 1.0], dtype=torch.float64)[:, None]
+    scales, signs = lengths ** (-(side - 1) / 2), F.pad(points.sign()[1:, None], (0, 0, 1, 1), value=1.0) ** (side - 1)
 
     def values(degree: int) -> Tensor:
         """Of the powers below `degree` at all points."""
@@ -61,14 +60,18 @@ def transforms(side: int, dtype: torch.dtype, device: torch.device, mirrored: bo
     results, kernels = values(PATCH - side + 1).T, values(side) * scales
     patches = torch.linalg.inv(values(PATCH)).T / scales
     if mirrored:
-        signs = F.pad(points.sign()[1:], (1, 1), value=1.0) ** (side - 1)
-        patches, results = (patches * signs[:, None])[MIRRORED], results[:, MIRRORED]
+        patches, results = (patches * signs)[MIRRORED], results[:, MIRRORED]
     return Transforms(*(matrix.to(device, dtype).contiguous() for matrix in (patches, results, kernels)))
 
 
 def _twice(by: Tensor, x: Tensor) -> Tensor:
-    """by: (m, n), applied to lines and columns of x: (n * n, ...) -> (m * m, the rest)."""
-    lines = (by @ x.reshape(by.shape[1], -1)).view(*by.shape, -1)
+    """by: (m, n), applied to lines and columns of x: (n * n, ...) -> (m * m, the rest). What makes x smaller
+    begins with columns, for the smaller half of the work."""
+    after, before = by.shape
+    if after < before:
+        columns = torch.matmul(by, x.reshape(before, before, -1))
+        return (by @ columns.view(before, -1)).view(after * after, -1)
+    lines = (by @ x.reshape(before, -1)).view(after, before, -1)
     return torch.matmul(by, lines).flatten(0, 1)
 
 
@@ -97,7 +100,7 @@ def _patches(x: Tensor, through: Transforms) -> Iterator[tuple[int, slice, Tenso
 
 def _convolved(x: Tensor, kernels: Tensor, through: Transforms, bias: Tensor | None = None) -> Tensor:
     """x: (N, H, W, C); kernels: (36, C, O), transformed -> (N, H - side + 1, W - side + 1, O)."""
-    tile, batch, height, width = through.tile, len(x), *(length - through.side + 1 for length in x.shape[1:3])
+    tile, batch, (height, width) = through.tile, len(x), (length - through.side + 1 for length in x.shape[1:3])
     down, across, channels = -(-height // tile), -(-width // tile), kernels.shape[2]
     out = x.new_empty(batch, down, tile, across, tile, channels)
     for n, rows, numbers in _patches(x, through):
@@ -110,63 +113,56 @@ def _convolved(x: Tensor, kernels: Tensor, through: Transforms, bias: Tensor | N
 
 def _weight_gradient(x: Tensor, grad: Tensor, through: Transforms) -> Tensor:
     """x: (N, H, W, C); grad: (N, H - side + 1, W - side + 1, O) -> (O, C, side, side)."""
-    tile = through.tile
+    tile, side = through.tile, through.side
     height, width = (-(-length // tile) * tile for length in grad.shape[1:3])
     whole = F.pad(grad, (0, 0, 0, width - grad.shape[2], 0, height - grad.shape[1]))
     tiles = whole.unflatten(1, (-1, tile)).unflatten(3, (-1, tile))
-    total = x.new_zeros(PATCH * PATCH, grad.shape[3], x.shape[3])
+    total: Tensor | None = None
     for n, rows, numbers in _patches(x, through):
-        values = _twice(through.results.T, tiles[n, rows].permute(1, 3, 0, 2, 4).reshape(tile * tile, -1))
-        total.baddbmm_(values.view(PATCH * PATCH, -1, grad.shape[3]).mT, numbers)
+        results = _twice(through.results.T, tiles[n, rows].permute(1, 3, 0, 2, 4).reshape(tile * tile, -1))
+        values = results.view(PATCH * PATCH, -1, grad.shape[3]).mT
+        total = torch.bmm(values, numbers) if total is None else total.baddbmm_(values, numbers)
+    assert total is not None
+    sums = _twice(through.kernels.T, total.flatten(1)).view(side, side, *total.shape[1:])
+    return sums.permute(2, 3, 0, 1).contiguous()
+
+
+def _transformed(weight: Tensor, through: Transforms) -> Tensor:
+    """(O, C, side, side) -> (36, O, C). Made anew each time: kept ones would take four times the weights' memory, which is
+    slower to read than this is to compute."""
     both = torch.kron(through.kernels, through.kernels)
-    return (total.flatten(1).T @ both).view(grad.shape[3], x.shape[3], through.side, through.side)
+    return (both @ weight.flatten(2).flatten(0, 1).T).view(-1, *weight.shape[:2])
 
 
-def transformed(weight: Tensor) -> Tensor:
-    """(O, C, side, side) -> (36, C, O)."""
-    kernels = transforms(weight.shape[-1], weight.dtype, weight.device).kernels
-    return (torch.kron(kernels, kernels) @ weight.flatten(2).flatten(0, 1).T).view(-1, *weight.shape[:2]).mT
-
-
-def winograd(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int = 0, kernels: Tensor | None = None) -> Tensor:
-    """F.conv2d(x, weight, bias, padding=padding) of a square kernel of side 2, 3 or 4, channels last; padding: less
-    than that. Differentiable once. kernels: `transformed(weight)`, where it is at hand."""
-    return _Winograd.apply(x, weight, bias, padding, kernels)
-
-
-def winograd_halving(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int = 0) -> Tensor:
-    """F.conv2d(x, weight, bias, stride=2, padding=padding) of a 4x4 kernel: as a 2x2 kernel of stride 1 over the four
-    pictures of every other pixel."""
-    height, width = (length + 2 * padding for length in x.shape[2:])
-    even = F.pad(x, (padding, padding - width % 2, padding, padding - height % 2))  # the last line of an odd one is idle
-    four = F.pixel_unshuffle(even, 2).contiguous(memory_format=torch.channels_last)
-    return winograd(four, rearrange(weight, "o c (h a) (w b) -> o (c a b) h w", a=2, b=2), bias)
+def winograd(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int = 0) -> Tensor:
+    """F.conv2d(x, weight, bias, padding=padding) of a 3x3 or 4x4 kernel; the result's channels lie last. padding: less
+    than its side. Differentiable once."""
+    return _Winograd.apply(x, weight, bias, padding)
 
 
 class _Winograd(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, padding: int,
-                kernels: Tensor | None) -> Tensor:
-        kernels = transformed(weight) if kernels is None else kernels
-        ctx.save_for_backward(x, kernels)
-        ctx.padding, ctx.side = padding, weight.shape[-1]
-        padded = _padded(x, padding)
-        return _convolved(padded, kernels, transforms(ctx.side, x.dtype, x.device), bias).permute(0, 3, 1, 2)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.padding = padding
+        through = transforms(weight.shape[-1], x.dtype, x.device)
+        return _convolved(_padded(x, padding), _transformed(weight, through).mT, through, bias).permute(0, 3, 1, 2)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, kernels = ctx.saved_tensors
+        x, weight = ctx.saved_tensors
+        through, back = (transforms(weight.shape[-1], x.dtype, x.device, mirrored) for mirrored in (False, True))
         to_x = to_weight = to_bias = None
         if ctx.needs_input_grad[0]:
-            back = transforms(ctx.side, x.dtype, x.device, mirrored=True)
-            to_x = _convolved(_padded(grad, ctx.side - 1 - ctx.padding), kernels.mT, back).permute(0, 3, 1, 2)
+            around = _padded(grad, through.side - 1 - ctx.padding)
+            to_x = _convolved(around, _transformed(weight, through), back).permute(0, 3, 1, 2)
         rows = _padded(grad, 0)
         if ctx.needs_input_grad[1]:
-            to_weight = _weight_gradient(_padded(x, ctx.padding), rows, transforms(ctx.side, x.dtype, x.device))
+            to_weight = _weight_gradient(_padded(x, ctx.padding), rows, through)
         if ctx.needs_input_grad[2]:
             to_bias = rows.sum((0, 1, 2))
-        return to_x, to_weight, to_bias, None, None
+        return to_x, to_weight, to_bias, None
 
 
 def _padded(x: Tensor, padding: int) -> Tensor:
