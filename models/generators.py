@@ -219,7 +219,8 @@ class CompositeLocalGenerator(Painter):
             self.model_up_flow = decoder(width)
             self.add_flow_heads(width)
 
-    def forward(self, condition: Condition, previous: Tensor, raw_only: bool, coarse: Features) -> tuple[Frame, Features]:
+    def forward(self, condition: Condition, previous: Tensor, raw_only: bool,
+                coarse: Features) -> tuple[Frame, Features]:
         """condition: (B, tG, C, h, w); previous: (B, tG-1, 3, h, w); coarse: maps of half the size after one down."""
         stacked = _stacked(condition)
         trunk = self.through(self.model_down_seg, stacked) + self.through(self.model_down_img, _stacked(previous))
