@@ -40,11 +40,11 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--what", nargs="+", choices=MEASURES, default=MEASURES[:3],
                         help="parts: of a frame's time, from files to files; growth: cost against length, size "
                              "and number of videos (default: the others)")
-    parser.add_argument("--amp", nargs="+", choices=("off", *HALF), default=["off", "bf16"], help="precisions of synthesis")
+    parser.add_argument("--amp", nargs="+", choices=("off", *HALF), default=["off", "bf16"], help="of synthesis")
     parser.add_argument("--rounds", type=int, default=3, help="each way has its turn in each")
     parser.add_argument("--flownet2", action="store_true",
-                        help="train with FlowNet2's flow (drawn weights): the plain way estimates it at every step, the "
-                             "program has it cached; default: no flow for either")
+                        help="train with FlowNet2's flow (drawn weights): the plain way estimates it at every step, "
+                             "the program has it cached; default: no flow for either")
     parser.add_argument("--gpu_ids", help="as of train.py")
     parser.add_argument("--name", type=Path, metavar="DIR", help="folder of a trained run, instead of drawn weights")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", default=Path("results/growth.png"), help="of growth")
