@@ -30,7 +30,8 @@ setup(
     packages=find_packages(include=["data*", "models*", "options*", "util*"]),
     package_data={"util": ["page/*"]},
     install_requires=CORE,
-    extras_require={"face": FACE, "metrics": ["lpips>=0.1.4"],
+    extras_require={"face": FACE, "browser": ["selenium>=4.25"],  # tests of the pages, with Debian's chromium
+                    "metrics": ["lpips>=0.1.4", "torch-fidelity>=0.4"],  # weights: theirs, where they are cached
                     "video": ["onnxruntime>=1.20"], "export": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"],
                     "demo": [*FACE, "scikit-video>=1.1.11"], "test": TEST},
 )

@@ -7,13 +7,13 @@ from itertools import islice
 
 from tqdm import tqdm
 
-from data.inputs import open_input
 from models.conditions import edit_labels
 from models.first_frame import choose_first_pictures
 from models.generators import build_generator
+from models.keyframes import choose_synthesis
 from models.saving import load_generator
-from models.synthesis import synthesise
 from options import configs
+from options.assembly import open_conditions
 from options.parsing import announce
 from options.test import parse_test, synthesis_parser
 from util.errors import UserError, reported
@@ -33,23 +33,23 @@ def main() -> None:
                         "leave out torchrun, or these flags, to share the sequences of --dataroot")
     domain, folder, given = configs.domain(options), configs.results_folder(options), options.n_frames_G - 1
     first, reads_pictures = choose_first_pictures(configs.first_frame(options))
-    synthesis = configs.synthesis(options)
+    synthesis, paint = configs.synthesis(options), choose_synthesis(options.keyframes)
     networks = build_generator(configs.generator(options))
     notes = load_generator(networks, configs.run_folder(options), options.which_epoch, options.allow_partial,
                            options.use_ema)
-    announce(options, synthesis_parser(), [placement.reason, *notes], folder=None, aloud=processes.leads, to=say)
     networks.to(placement.device)
-    readers = open_input(configs.source(options, reads_pictures), domain, configs.geometry(options), given,
-                         folder / "input")
+    readers = open_conditions(options, domain, reads_pictures, placement.device, folder / "input")
+    announce(options, synthesis_parser(), [placement.reason, *notes, *readers.notes], folder=None,
+             aloud=processes.leads, to=say)
     suffixes = {"real_A": ".png" if options.label_nc else ".jpg", "fake_B": ".jpg", "real_B": ".jpg"}
     rate = options.fps or readers.rate
 
     jobs, made = readers.jobs(options.how_many, given), {}
     with OutputVideo(options.output, rate, readers.size, readers.sound, options.side_by_side) as output:
-        for job in processes.share_by_load(jobs, [job.count for job in jobs]):
-            source = job.frames if options.input == "-" else ahead(job.frames)  # Ctrl-C must not wait for a pipe
+        for job in processes.share_by_load(jobs, [job.count or 0 for job in jobs]):
+            source = job.frames if options.input == "-" else ahead(job.frames)  # Ctrl-C would wait for a silent pipe
             clips = (edit_labels(clip, dict(options.label_map_edit)) for clip in source)
-            frames = islice(synthesise(networks, clips, first, synthesis, placement.device), job.count)
+            frames = islice(paint(networks, clips, first, synthesis, placement.device), job.count)
             with SequenceWriter(folder / job.name, rate, suffixes) as writer:
                 write_frames(tqdm(frames, job.name, job.count, unit="frame"), domain.show, writer, output)
             made[job.name] = writer.section(job.name)

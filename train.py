@@ -28,7 +28,7 @@ def main() -> None:
     changes = differing(state["options"], options) if state else []
     footage = open_footage(options, placement)
     reference, why = choose_flow(configs.flow(options), placement.device)
-    networks = method.networks(options).to(placement.device)
+    networks = method.networks(options).to(placement.device, placement.precision.layout)
     teams = team_up(options, networks, reference, placement)
     optimizers = placement.steppers(build_optimizers(networks, configs.optimizer(options)), options.grad_clip)
     with guarding_saves(folder):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 
 from data.domain import PICTURES, Stream
 from data.pictures import open_picture
-from data.sequences import leaves
+from data.sequences import leaves, natural_order
 from util.errors import UserError
 from util.video import at_rate, probe, read_timed
 
@@ -42,8 +43,9 @@ def find_footage(path: Path, role: str = "") -> list[Footage]:
     """
     if path.is_file():
         return [Footage(path.stem, path)]
+    found = _results(path, role) or leaves(path, Stream("", PICTURES))
     return [Footage(path.name if folder == path else folder.relative_to(path).as_posix(), folder,
-                    _named(files, f"{role}_")) for folder, files in leaves(path, Stream("", PICTURES))]
+                    {file.stem.removeprefix(f"{role}_"): file for file in files}) for folder, files in found]
 
 
 def match_footage(real: Sequence[Footage], fake: Sequence[Footage]) -> list[tuple[Footage, Footage]]:
@@ -84,7 +86,9 @@ def _sized(picture: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.asarray(Image.fromarray(picture).resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
 
 
-def _named(files: Sequence[Path], prefix: str) -> dict[str, Path]:
-    """By stem, less the prefix where files have it; then only those."""
-    own = [path for path in files if prefix != "_" and path.name.startswith(prefix)]
-    return {path.stem.removeprefix(prefix): path for path in own} or {path.stem: path for path in files}
+def _results(path: Path, role: str) -> list[tuple[Path, list[Path]]]:
+    """Folders with their pictures of a role; what else test.py and evaluate.py have left there does not count."""
+    found = [file for file in path.rglob(f"{role}_*") if file.suffix.lower() in PICTURES] if role else []
+    by_folder = groupby(sorted(found, key=lambda file: (natural_order(file.parent), natural_order(file))),
+                        attrgetter("parent"))
+    return [(folder, list(files)) for folder, files in by_folder]

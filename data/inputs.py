@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import cycle
 from pathlib import Path
@@ -15,7 +16,6 @@ from data.footage import find_footage
 from data.geometry import GeometryConfig
 from data.live import live_clips, raw_frames
 from data.prepare.recipe import FILE, Recipe, prepare_input
-from data.sampling import check_lengths
 from data.sequences import find_sequences
 from util.clip import Clip
 from util.errors import UserError
@@ -27,7 +27,8 @@ RATE = Fraction(25)  # where nothing tells
 @dataclass(frozen=True)
 class InputConfig:
     """video: `--input`, None for the data set's sequences. size: of a pipe's frames. picture: whether real pictures are
-    asked for. start: first frame of the first sequence. count: frames that are wanted. loop: begin again at the end."""
+    asked for. start: first frame of the first sequence. count: frames that are wanted, at most. loop: begin again at
+    the end."""
 
     dataroot: Path
     phase: str
@@ -35,7 +36,7 @@ class InputConfig:
     size: tuple[int, int] | None = None
     picture: bool = False
     start: int = 0
-    count: int = 300
+    count: float = float("inf")
     loop: bool = False
     max_sequences: float = float("inf")
     allow_links: bool = False
@@ -43,42 +44,42 @@ class InputConfig:
 
 @dataclass(frozen=True)
 class Job:
-    """A sequence to generate `count` frames of (fewer where a pipe ends before)."""
+    """A sequence to generate `count` frames of (fewer where a pipe ends before); None: as many as come."""
 
     name: str
     frames: Iterable[Clip]
-    count: int
+    count: int | None
 
 
 @dataclass(frozen=True)
 class Readers:
     """By their names: each sequence's clips (B = T = 1), and how many there are (None: a pipe does not say).
-    rate, size, sound: of the video they came from, to give its like back."""
+    rate, size, sound: of the video they came from, to give its like back. notes: what is to be said about it."""
 
     sequences: Sequence[tuple[str, Iterable[Clip], int | None]]
     rate: Fraction = RATE
     size: tuple[int, int] | None = None
     sound: Sound | None = None
+    notes: Sequence[str] = ()
 
-    def jobs(self, how_many: int, n_given: int) -> list[Job]:
+    def jobs(self, how_many: float, n_given: int) -> list[Job]:
         """The first sequences, with as many frames of each as make `how_many` of them all: fixed before anything is
         read, so that whoever takes which job, the same frames are made. n_given: frames before a sequence's first
-        generated one. UserError for a sequence that has no more than those."""
-        jobs: list[Job] = []
+        generated one."""
+        jobs, left = [], how_many
         for name, frames, length in self.sequences:
-            left = how_many - sum(job.count for job in jobs)
             if left == 0:
                 break
-            if length is not None:
-                check_lengths([name], [length], n_given + 1)
-            jobs.append(Job(name, frames, left if length is None else min(left, length - n_given)))
+            count = left if length is None else min(left, length - n_given)
+            jobs.append(Job(name, frames, None if math.isinf(count) else int(count)))
+            left -= count
         return jobs
 
 
 def open_input(config: InputConfig, domain: Domain, geometry: GeometryConfig, n_given: int, work: Path) -> Readers:
     """n_given: frames before the first generated one (tG-1). work: where a video's conditions are written.
 
-    UserError: nothing there, or nothing that this domain can read."""
+    UserError: nothing there, nothing that this domain can read, or no more than the given frames."""
     if config.video == "-":
         assert config.size is not None, "the options' rules ask for it"
         known = (config.dataroot / FILE).is_file()
@@ -86,27 +87,32 @@ def open_input(config: InputConfig, domain: Domain, geometry: GeometryConfig, n_
         clips = live_clips(raw_frames(sys.stdin.buffer, config.size), domain, maker, geometry)
         return Readers([("stdin", clips, None)], size=config.size)
     if config.video is None:
-        return Readers(list(_readers(config.dataroot, config, domain, geometry)))
+        return Readers(list(_readers(config.dataroot, config, domain, geometry, n_given)))
     path, recipe = Path(config.video), Recipe.load(config.dataroot)
     footage = find_footage(path)
     if len(footage) > 1:
         raise UserError(f"--input {path} holds {len(footage)} sequences: give one of them, or prepare them all with "
                         "scripts/prepare.py")
-    root = prepare_input(footage[0], work / footage[0].name, recipe, config.start, config.count + n_given)
-    readers = list(_readers(root, config, domain, geometry))
+    root = work / footage[0].name
+    notes = prepare_input(footage[0], root, recipe, config.start, config.count + n_given)
+    real_too = replace(config, picture=True)  # a video shows what is real
+    readers = list(_readers(root, real_too, domain, geometry, n_given))
     if path.is_dir():
-        return Readers(readers)
+        return Readers(readers, notes=notes)
     about = probe(path)
     sound = Sound(path, float((config.start + n_given) / about.rate)) if about.has_audio and not config.loop else None
-    return Readers(readers, about.rate, about.size, sound)
+    return Readers(readers, about.rate, about.size, sound, notes)
 
 
-def _readers(root: Path, config: InputConfig, domain: Domain,
-             geometry: GeometryConfig) -> Iterator[tuple[str, Iterable[Clip], int | None]]:
+def _readers(root: Path, config: InputConfig, domain: Domain, geometry: GeometryConfig,
+             n_given: int) -> Iterator[tuple[str, Iterable[Clip], int | None]]:
     prepared = root != config.dataroot  # then the frames before `start` are not there
     sequences = find_sequences(root, "test" if prepared else config.phase, domain.streams(picture=config.picture),
                                config.allow_links)
     for number, sequence in enumerate(sequences[:int(min(config.max_sequences, len(sequences)))]):
         start = config.start if number == 0 and not prepared else 0
         reader = SequenceReader(domain, sequence, geometry, start)
+        if len(reader) <= n_given and not config.loop:
+            raise UserError(f"{sequence.name} has {len(reader)} frames (from --start_frame on): the first that is "
+                            f"generated needs {n_given} before it, give at least {n_given + 1}, or --loop")
         yield sequence.name, cycle(reader) if config.loop else reader, None if config.loop else len(reader)

@@ -105,13 +105,13 @@ def _check_entry(entry: Path, bounds: Path | None) -> None:
 def _entries(folder: Path) -> list[Path]:
     """What a folder holds in natural order; hidden files (.DS_Store, .ipynb_checkpoints) do not count."""
     try:
-        return sorted((entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=_natural)
+        return sorted((entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=natural_order)
     except OSError as fault:
         raise UserError(f"{folder}: {fault.strerror}; expected a folder of sequences: "
                         "see --dataroot, --phase and --dataset_mode") from fault
 
 
-def _natural(path: Path) -> tuple[list[str | int], str]:
+def natural_order(path: Path) -> tuple[list[str | int], str]:
     """frame2 before frame10: digits compare as numbers; equal numbers (7, 07) by their spelling."""
     pieces = re.split("([0-9]+)", path.name)
     return [int(piece) if i % 2 else piece for i, piece in enumerate(pieces)], path.name

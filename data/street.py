@@ -48,7 +48,7 @@ class Street:
         return streams
 
     def lead(self, paths: FramePaths, train: bool) -> Lead:
-        return Lead(picture_size(paths["picture" if train else "condition"]))
+        return Lead(picture_size(paths["picture" if train and "picture" in paths else "condition"]))
 
     def read(self, paths: FramePaths, geometry: Geometry, rng: np.random.Generator | None) -> FrameMaps:
         images = self._images(paths)

@@ -147,9 +147,9 @@ def pyramid(x: Tensor, scales: int) -> tuple[Tensor, ...]:
 
 def condition_pyramid(condition: Condition, scales: int) -> tuple[Condition, ...]:
     """Of (B, T, C, H, W). Averages of labels are dense, but come from the ids at once."""
-    if scales == 1 or not isinstance(condition, LabelMaps):
-        return (condition,) if scales == 1 else pyramid(condition, scales)
-    return (condition, *pyramid(condition.pooled(), scales - 1))
+    if not isinstance(condition, LabelMaps):
+        return pyramid(condition, scales)
+    return (condition, *pyramid(condition.pooled(), scales - 1)) if scales > 1 else (condition,)
 
 
 def _init(module: nn.Module, spread: float) -> None:

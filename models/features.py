@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
-from zipfile import BadZipFile
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from util.errors import UserError
-from util.files import file_digest
 
 SCALES = 4  # of the weight-free statistics, each half the size of the one before
 ORIENTATIONS = 4
@@ -74,34 +69,15 @@ def _slopes(grey: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class ExportedFeatures:
-    """A network of the user's, as `torch.export.save` writes it: (1, 3, H, W), or with n_frames > 1 (1, 3, T, H, W),
-    in [-1, 1] -> (1, D). Its distance bears the file's name and digest: whether it is a published one is the user's to
-    know."""
+class NetworkFeatures:
+    """What a network answers. network: (1, 3, H, W), or with n_frames > 1 (1, 3, T, H, W), in [-1, 1] -> (1, D)."""
 
-    path: Path
+    name: str
     n_frames: int
     network: Callable[[Tensor], Tensor]
     device: torch.device
-
-    @property
-    def name(self) -> str:
-        kind = "frechet" if self.n_frames == 1 else "frechet_video"
-        return f"{kind}_{self.path.stem}_{file_digest(self.path)[:8]}"
 
     @torch.no_grad()
     def __call__(self, clip: Tensor) -> Tensor:
         batch = clip if self.n_frames == 1 else clip.transpose(0, 1)[None]
         return self.network(batch.to(self.device)).flatten()
-
-
-def load_features(path: Path | None, n_frames: int, device: torch.device, flag: str) -> Features:
-    """The network at `path`; without one the weight-free statistics. UserError names the flag."""
-    if path is None:
-        return Statistics(n_frames)
-    try:
-        network = torch.export.load(path).module().to(device)
-    except (RuntimeError, ValueError, OSError, BadZipFile) as problem:
-        raise UserError(f"{path}: not an exported network ({str(problem).splitlines()[0]}): write one with "
-                        f"torch.export.save(torch.export.export(...), FILE) ({flag})") from problem
-    return ExportedFeatures(path, n_frames, network, device)

@@ -120,7 +120,7 @@ Condition = Tensor | LabelMaps  # (B, T, C, H, W)
 class LabelReflectionPad2d(nn.ReflectionPad2d):
     """Lets label maps through: their convolution reflects them itself."""
 
-    def forward(self, x: Condition) -> Condition:
+    def forward(self, x: Condition) -> Condition:  # type: ignore[override]
         return x if isinstance(x, LabelMaps) else super().forward(x)
 
 

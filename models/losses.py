@@ -12,6 +12,7 @@ from torch import Tensor
 from util.placement.precision import widened
 
 GanMode = Literal["ls", "original", "hinge"]
+DOUBT = 1e-4  # added to probabilities, since a warped map can exclude a label altogether
 Scores = Sequence[Sequence[Tensor]]  # per scale the feature maps of a discriminator, its score last
 
 
@@ -39,6 +40,13 @@ def feature_matching_loss(fake: Scores, real: Scores) -> Tensor:
     terms = [F.l1_loss(widened(f), widened(r.detach())) for fakes, reals in zip(fake, real, strict=True)
              for f, r in zip(fakes[:-1], reals[:-1], strict=True)]
     return torch.stack(terms).sum() if terms else widened(fake[0][-1].new_zeros(()))
+
+
+def cross_entropy(probabilities: Tensor, real: Tensor) -> Tensor:
+    """Mean over labelled pixels of -log of the real label's probability; both (N, labels, H, W), real one-hot, zeros
+    where there is no label."""
+    missed = -(real * (widened(probabilities) + DOUBT).log()).sum()
+    return missed / real.sum().clamp(min=1)
 
 
 def masked_l1(x: Tensor, y: Tensor | float, confidence: Tensor) -> Tensor:

@@ -22,12 +22,12 @@ AVERAGED = "_ema"  # what the averaged generator's names end with
 
 @dataclass(frozen=True)
 class Networks:
-    """generator: the coarsest first. temporal: one discriminator per temporal scale. encoder: of the features that
-    say how regions look, which learns with the generator. averaged: the generator's running average (`--ema`), which
-    learns nothing by itself."""
+    """generator: the coarsest first. image: None where nobody judges pictures. temporal: one discriminator per
+    temporal scale. encoder: of the features that say how regions look, which learns with the generator. averaged: the
+    generator's running average (`--ema`), which learns nothing by itself."""
 
     generator: nn.ModuleList
-    image: MultiScaleDiscriminator
+    image: MultiScaleDiscriminator | None
     temporal: nn.ModuleList
     face: MultiScaleDiscriminator | None
     encoder: Encoder | None = None
@@ -40,16 +40,15 @@ class Networks:
     def learning(self) -> dict[str, nn.Module]:
         """Those that optimisers move."""
         named: dict[str, nn.Module] = {f"G{i}": network for i, network in enumerate(self.generator)}
-        named["D"] = self.image
+        named |= {"D": self.image} if self.image else {}
         named |= {f"D_T{s}": network for s, network in enumerate(self.temporal)}
         named |= {"D_f": self.face} if self.face else {}
         return named | ({"E": self.encoder} if self.encoder else {})
 
-    def to(self, device: torch.device) -> Networks:
-        """Moves them, in place. Not to channels_last: a fifth faster on a CPU, but torch's batch norm is less exact in
-        that layout, by a third of what parity allows."""
+    def to(self, device: torch.device, layout: torch.memory_format = torch.preserve_format) -> Networks:
+        """Moves them, in place. layout: of their convolutions' weights, which pictures take on from them."""
         for network in self.named().values():
-            network.to(device)
+            network.to(device, memory_format=layout)  # type: ignore[call-overload]
         return self
 
     def players(self) -> dict[str, list[nn.Parameter]]:
@@ -81,11 +80,13 @@ def player_of(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class SingleNetworks(Networks):
-    """Of a single-image network: `generator` holds it alone, and its file is G."""
+class OneNetwork(Networks):
+    """Of another network than the video's: `generator` holds it alone. file: its name there, which begins with G."""
+
+    file: str = "G"
 
     def learning(self) -> dict[str, nn.Module]:
-        return {"G" if name == "G0" else name: network for name, network in super().learning().items()}
+        return {self.file if name == "G0" else name: network for name, network in super().learning().items()}
 
 
 def face_scales(n_scales: int) -> int:
@@ -114,10 +115,10 @@ def build_networks(generator: GeneratorConfig, discriminator: DiscriminatorConfi
 
 
 def build_single_networks(single: SingleConfig, discriminator: DiscriminatorConfig,
-                          encoder: EncoderConfig | None) -> SingleNetworks:
+                          encoder: EncoderConfig | None) -> OneNetwork:
     """Freshly drawn."""
     seen = single.condition_channels + single.picture_channels
-    return SingleNetworks(nn.ModuleList([build_single(single)]), MultiScaleDiscriminator(seen, discriminator),
+    return OneNetwork(nn.ModuleList([build_single(single)]), MultiScaleDiscriminator(seen, discriminator),
                           nn.ModuleList(), None, Encoder(encoder) if encoder else None)
 
 

@@ -9,6 +9,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from models.fast.choice import differentiable_twice
 from models.generators import FLOW_UNIT, Frame
 from models.losses import GanMode, Scores, feature_matching_loss, gan_loss, masked_l1
 from models.temporal import FrameGroups
@@ -25,7 +26,7 @@ class ObjectiveConfig:
     the generator. composed: whether pictures are composed with warped ones (not `no_flow`). penalise_weight: `W`, where
     the first pictures come from the network itself. face_side: pixels of the face discriminator's square. count_raw:
     whether what single pictures are judged by counts for the raw one too, as published. r1: weight of the penalty on a
-    discriminator's slope at real pictures."""
+    discriminator's slope at real pictures. lambda_distill: of what a teacher's pictures ask."""
 
     gan_mode: GanMode = "ls"
     n_layers: int = 3
@@ -40,6 +41,7 @@ class ObjectiveConfig:
     face_from_pose: bool = False
     r1: float = 0.0
     count_raw: bool = True
+    lambda_distill: float = 10.0
 
     def judged(self, frames: Frame) -> list[Tensor]:
         """The pictures (B, T, 3, H, W) that the terms of single pictures are summed over; one may stand twice."""
@@ -90,7 +92,8 @@ class Window:
 
     condition (B, T, C, H, W); real and real_before, the picture before each (B, T, 3, H, W); frames as generated;
     fake_before: the generated picture before each, without gradient, at a clip's start the real one; reference: flow
-    (B, T, 2, H, W) and confidence (B, T, 1, H, W) from real to real_before.
+    (B, T, 2, H, W) and confidence (B, T, 1, H, W) from real to real_before; taught: (B, T, 3, H, W), as a teacher
+    paints it, where there is one.
     """
 
     condition: Tensor
@@ -99,6 +102,7 @@ class Window:
     frames: Frame
     fake_before: Tensor
     reference: Flow
+    taught: Tensor | None = None
 
     def to(self, device: torch.device) -> Window:
         return self.map(lambda tensor: tensor.to(device, non_blocking=True))
@@ -107,7 +111,7 @@ class Window:
         """With every tensor changed."""
         reference = Flow(change(self.reference.flow), change(self.reference.confidence))
         return Window(change(self.condition), change(self.real), change(self.real_before), self.frames.map(change),
-                      change(self.fake_before), reference)
+                      change(self.fake_before), reference, None if self.taught is None else change(self.taught))
 
     def __len__(self) -> int:
         return self.real.shape[1]
@@ -147,7 +151,8 @@ def slope_penalty(discriminator: nn.Module, real: Tensor, name: str, config: Obj
     if not config.r1:
         return Terms()
     inputs = real.detach().requires_grad_()
-    scores = full_precision(discriminator, inputs)
+    with differentiable_twice():
+        scores = full_precision(discriminator, inputs)
     height = torch.stack([scale[-1].mean(dim=(1, 2, 3)).sum() for scale in scores]).sum()
     slope, = torch.autograd.grad(height, inputs, create_graph=True)
     return Terms({}, {name: slope.square().sum(dim=(1, 2, 3)).mean() * config.r1})

@@ -38,10 +38,11 @@ class Moment:
 
 def save_moment(path: Path, moment: Moment, networks: Networks, options: Mapping[str, str]) -> None:
     """With the weights as they are and the random states as they stand."""
-    history, memory = moment.past.history, moment.past.memory
+    memory = moment.past.memory
     content = {
         "epoch": moment.epoch, "start": moment.start, "clip": vars(moment.clip), "options": dict(options),
-        "history": history and history.detach().pictures, "kept": memory.kept,
+        **{key: history and history.detach().pictures for key, history in (
+            ("history", moment.past.history), ("taught", moment.past.taught))}, "kept": memory.kept,
         "frames": {number: vars(frame) for number, frame in memory.frames.items()}, "random": random_states(),
         "networks": {name: network.state_dict() for name, network in networks.named().items()}}
     save_set(path.parent, {path.name: content})
@@ -49,7 +50,8 @@ def save_moment(path: Path, moment: Moment, networks: Networks, options: Mapping
 
 def read_moment(path: Path) -> dict[str, Any]:
     content = read_file(path, "--debug_replay")
-    if missing := {"epoch", "start", "clip", "options", "history", "kept", "frames", "networks"} - set(content):
+    expected = {"epoch", "start", "clip", "options", "history", "taught", "kept", "frames", "networks"}
+    if missing := expected - set(content):
         raise UserError(f"{path} lacks {', '.join(sorted(missing))}: --debug_replay takes the file that a run left "
                         "when it stopped on a number that was not finite")
     return content
@@ -65,9 +67,9 @@ def replay(trainer: Trainer, path: Path) -> list[str]:
     shares = trainer.teams.share(clip)
     windows = [list(share.clip.windows(trainer.config.schedule.n_frames_G))[start // clip.load] for share in shares]
     phase = phase_at(saved["epoch"], trainer.config.schedule)
-    history = None if saved["history"] is None else History(saved["history"])
+    history, taught = (History(pictures) if (pictures := saved[key]) else None for key in ("history", "taught"))
     frames = {number: SeenFrame(**frame) for number, frame in saved["frames"].items()}
-    past = Past(history, Memory(saved["kept"], frames))
+    past = Past(history, Memory(saved["kept"], frames), taught)
     pasts = [past.part(share.start, share.start + len(share.clip.names), share.team.device) for share in shares]
     restore_random_states(saved["random"])
     try:

@@ -39,6 +39,7 @@ class SingleTrainer(Trainer):
     def judge(self, team: Team, clip: Clip, window: Window, groups: list[FrameGroups | None]) -> Players:
         """Adversarial loss, feature matching and VGG, once for each picture."""
         judge, = team.judges[:1]
+        assert judge.networks.image is not None
         terms = image_terms(judge.networks.image, window, self.config.objectives)
         if judge.perceptual is not None:
             terms |= perceptual_terms(judge.perceptual, window, self.config.objectives)

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from models.first_frame import FirstPictures, zeros
+from models.appearance import load_looks
+from models.blueprint import Blueprint
+from models.first_frame import FirstPictures, real_pictures, zeros
+from models.generators import build_generator
+from models.saving import load_generator
 from models.synthesis import SynthesisConfig, synthesise
 from util.clip import Clip
 
@@ -21,12 +26,7 @@ class Synthesizer:
     Norms use the statistics of the current input (SPEC 6): with `norm instance` each stream is as it would be alone,
     with `norm batch` streams that are stepped together share them.
 
-    >>> from models.generators import GeneratorConfig, build_generator
-    >>> from models.conditions import ConditionConfig
-    >>> config = GeneratorConfig(condition_channels=1, width=8, n_blocks=2, n_downsample=2)
-    >>> painter = Synthesizer(build_generator(config), SynthesisConfig(
-    ...     ConditionConfig(label_nc=0, instance_edges=False), config.n_frames, config.size_multiple,
-    ...     begin_with_zeros=True))
+    >>> painter = Synthesizer.from_checkpoint(checkpoint)  # Path("checkpoints/NAME"), of a run of train.py
     >>> edges = torch.zeros(2, 1, 30, 50)  # two streams
     >>> [painter.step(edges) is None for _ in range(4)]  # the network sees tG = 3 frames: two are needed first
     [True, True, False, False]
@@ -36,8 +36,6 @@ class Synthesizer:
     >>> painter.step(edges) is None
     True
 
-    A trained one: `options.loading.load_synthesizer(run_options(Path("checkpoints/NAME")))`.
-
     networks: the coarsest first. first: where the first pictures come from; with real ones `step` must be given them.
     """
 
@@ -45,6 +43,23 @@ class Synthesizer:
     config: SynthesisConfig
     first: FirstPictures = zeros
     device: torch.device = torch.device("cpu")
+
+    @staticmethod
+    def from_checkpoint(folder: Path, which_epoch: str = "latest", averaged: bool = False,
+                        device: torch.device | str = "cpu", seed: int = 0) -> Synthesizer:
+        """The networks of a run, from its folder alone. A run that was not trained with `--no_first_img` begins with
+        real pictures: give them to the first steps.
+
+        averaged: the running average of a run with `--ema`. seed: draws how regions look, for networks with features.
+        UserError: weights or networks.json are missing or do not fit; those of elsewhere are loaded, by flags, with
+        `options.loading.load_synthesizer`.
+        """
+        blueprint = Blueprint.load(folder)
+        networks, n_features = build_generator(blueprint.generator), blueprint.generator.n_features
+        load_generator(networks, folder, which_epoch, averaged=averaged)
+        looks = load_looks(folder, n_features, rows=False, seed=seed) if n_features else None
+        first = zeros if blueprint.begin_with_zeros else real_pictures
+        return Synthesizer(networks, blueprint.synthesis(looks), first, torch.device(device))
 
     def __post_init__(self) -> None:
         self.networks.to(self.device)

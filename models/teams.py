@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.distillation import distillation_terms
 from models.flow import ReferenceFlow
 from models.networks import Networks, player_of
 from models.objectives import (
@@ -27,7 +28,7 @@ from util.clip import Clip
 from util.placement import Group, Placement, Slot
 from util.placement.replicas import Replicas, equal_runs
 
-PERCEPTUAL = "VGG"
+PERCEPTUAL, TEACHER = "VGG", "teacher"
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,14 @@ class Judge:
 @dataclass(frozen=True)
 class Team:
     """A group at work. device: where its clips arrive and its frames are gathered. generators: each paints a run of a
-    window's frames. judges: share its frames and temporal groups."""
+    window's frames. judges: share its frames and temporal groups. teacher: generators that the others learn from."""
 
     device: torch.device
     generators: tuple[nn.ModuleList, ...]
     judges: tuple[Judge, ...]
     encoder: Encoder | None
     reference: ReferenceFlow
+    teacher: nn.ModuleList | None = None
 
     def share_frames(self, window: Window) -> Iterator[tuple[Judge, Window, float]]:
         """Each judge's frames, on its device, and what share of the window they are."""
@@ -70,9 +72,12 @@ class Team:
 
 def picture_terms(judge: Judge, window: Window, config: ObjectiveConfig) -> Terms:
     """Of single pictures: adversarial, motion, perceptual."""
+    assert judge.networks.image is not None
     terms = image_terms(judge.networks.image, window, config) | motion_terms(window, config)
     if judge.perceptual is not None:
         terms |= perceptual_terms(judge.perceptual, window, config)
+    if window.taught is not None:
+        terms |= distillation_terms(judge.perceptual, window, config)
     return terms
 
 
@@ -83,19 +88,22 @@ def _part(start: int, stop: int, device: torch.device) -> Callable[[Tensor], Ten
 
 @dataclass(frozen=True)
 class Past:
-    """What a window hands to the next: the generated pictures, and what the temporal discriminators remember."""
+    """What a window hands to the next: the generated pictures, what the temporal discriminators remember, and the
+    teacher's pictures."""
 
     history: History | None
     memory: Memory
+    taught: History | None = None
 
     def part(self, start: int, stop: int, device: torch.device) -> Past:
         """Of clips start..stop-1 of the batch, on the device."""
         def take(tensor: Tensor) -> Tensor:
             return tensor[start:stop].to(device)
 
-        history = None if self.history is None else History(tuple(map(take, self.history.pictures)))
+        history, taught = (None if past is None else History(tuple(map(take, past.pictures)))
+                           for past in (self.history, self.taught))
         frames = {n: SeenFrame(take(f.real), take(f.fake), take(f.flow)) for n, f in self.memory.frames.items()}
-        return Past(history, Memory(self.memory.kept, frames))
+        return Past(history, Memory(self.memory.kept, frames), taught)
 
     @staticmethod
     def join(parts: Sequence[Past]) -> Past:
@@ -103,11 +111,14 @@ class Past:
         def joined(tensors: Iterable[Tensor]) -> Tensor:
             return torch.cat([tensor.detach().cpu() for tensor in tensors])
 
-        histories = [part.history.pictures for part in parts if part.history is not None]
-        history = History(tuple(map(joined, zip(*histories, strict=True)))) if histories else None
+        def whole(histories: Iterable[History | None]) -> History | None:
+            known = [history.pictures for history in histories if history is not None]
+            return History(tuple(map(joined, zip(*known, strict=True)))) if known else None
+
         frames = {n: SeenFrame(*(joined(getattr(part.memory.frames[n], name) for part in parts)
                                  for name in ("real", "fake", "flow"))) for n in parts[0].memory.frames}
-        return Past(history, Memory(parts[0].memory.kept, frames))
+        return Past(whole(part.history for part in parts), Memory(parts[0].memory.kept, frames),
+                    whole(part.taught for part in parts))
 
 
 @dataclass(frozen=True)
@@ -135,16 +146,17 @@ class Teams:
 
 
 def build_teams(placement: Placement, networks: Networks, perceptual: nn.Module | None,
-                reference_on: Callable[[torch.device], ReferenceFlow]) -> Teams:
-    """networks, perceptual: at home, where they stay. reference_on: the reference flow for a device."""
-    masters = networks.learning() | ({PERCEPTUAL: perceptual} if perceptual else {})
+                reference_on: Callable[[torch.device], ReferenceFlow], teacher: nn.ModuleList | None = None) -> Teams:
+    """networks, perceptual, teacher: at home, where they stay. reference_on: the reference flow for a device."""
+    frozen = {PERCEPTUAL: perceptual, TEACHER: teacher}
+    masters = networks.learning() | {name: network for name, network in frozen.items() if network is not None}
     replicas = Replicas.make(masters, {name: _slots(name, placement) for name in masters})
     return Teams(tuple(_team(group, networks, replicas, reference_on) for group in placement.groups), replicas)
 
 
 def _slots(name: str, placement: Placement) -> list[Slot]:
     """Where a network works."""
-    if name == "E":
+    if name in ("E", TEACHER):
         return [group.home for group in placement.groups]
     return [slot for group in placement.groups
             for slot in (group.generators if player_of(name) == "G" else group.discriminators)]
@@ -160,9 +172,9 @@ def _team(group: Group, networks: Networks, replicas: Replicas,
 
     def judge(slot: Slot) -> Judge:
         at = at_work(slot)
-        own = replace(networks, generator=nn.ModuleList(), encoder=None, averaged=None, image=at["D"],
+        own = replace(networks, generator=nn.ModuleList(), encoder=None, averaged=None, image=at.get("D"),
                       face=at.get("D_f"), temporal=nn.ModuleList(at[f"D_T{s}"] for s in range(len(networks.temporal))))
         return Judge(slot.device, own, at.get(PERCEPTUAL))
 
     return Team(group.home.device, tuple(map(painter, group.generators)), tuple(map(judge, group.discriminators)),
-                at_work(group.home).get("E"), reference_on(group.home.device))
+                at_work(group.home).get("E"), reference_on(group.home.device), at_work(group.home).get(TEACHER))

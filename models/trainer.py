@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from tqdm import tqdm
 
 from models.appearance import encoded
 from models.conditions import ConditionConfig, pad_clip
+from models.distillation import teach
 from models.flow.reference import reference_flow
 from models.guard import NotFinite, check_gradients, checked_losses
 from models.networks import Networks, player_of, set_learning_rates
@@ -43,6 +45,7 @@ from util.placement import Placement
 from util.placement.stepping import Stepper
 
 Players = dict[str, Terms]  # "D" (single pictures, motion, faces), "D_T0", ...: what was computed beside each
+SHOWN = ("G_GAN", "G_GAN_Feat", "D_real", "G_Labels")  # losses beside the progress bar, of those that there are
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class Trained:
 @dataclass(frozen=True)
 class Trainer:
     """journal: None in processes that do not lead. show: a condition (C, H, W) as a picture. evaluate: figures of the
-    networks as they stand, SSIM among them, by synthesis of held-out clips; None with eval_freq 0. stop: set by whoever
+    networks as they stand, `best_by` among them, on held-out clips; None with eval_freq 0. stop: set by whoever
     wants the run to save and end after its step."""
 
     networks: Networks
@@ -105,6 +108,7 @@ class Trainer:
     evaluate: Callable[[], Mapping[str, float]] | None = None
     stop: Event = field(default_factory=Event)
     watch: Watch = field(default_factory=Watch)
+    best_by: ClassVar[str] = "ssim"  # the figure, the higher the better, by which weights are the best so far
 
     # the run
 
@@ -145,7 +149,7 @@ class Trainer:
                 trained = self.train_clip(next(clips), phase)
                 run = replace(run, step=step + 1)
                 self.record(run, trained, (time.perf_counter() - began) / run.batch_size)
-                bar.set_postfix({name: f"{trained.losses[name]:.2f}" for name in ("G_GAN", "G_GAN_Feat", "D_real")})
+                bar.set_postfix({name: f"{trained.losses[name]:.2f}" for name in SHOWN if name in trained.losses})
                 bar.update()
                 if self.due(run, self.config.save_latest_freq):
                     self.save(run)
@@ -195,11 +199,13 @@ class Trainer:
         """What a team makes of its clips."""
         team, clip = share.team, share.clip
         with self.placement.precision.autocast():
-            view, history = self.generate(team, clip, window.to(team.device), start, phase, past.history)
+            window = window.to(team.device)
+            view, history = self.generate(team, clip, window, start, phase, past.history)
+            view, taught = self.teach(team, window, view, past.taught)
             new = {start + i: SeenFrame(view.real[:, i], view.frames.picture[:, i], view.reference.flow[:, i])
                    for i in range(clip.load)}
             groups, memory = group_frames(past.memory, new, self.config.temporal)
-            return Seen(view, self.judge(team, clip, view, groups), Past(history, memory))
+            return Seen(view, self.judge(team, clip, view, groups), Past(history, memory, taught))
 
     def generate(self, team: Team, clip: Clip, window: Clip, start: int, phase: Phase,
                  history: History | None) -> tuple[Window, History]:
@@ -208,9 +214,7 @@ class Trainer:
         assert real is not None
         condition = self.config.conditions.encode(window.frames(past, len(window)))
         first = history is None
-        if history is None:
-            given = torch.zeros_like(real[:, :past]) if self.config.begin_with_zeros else real[:, :past]
-            history = History.begin(given, len(self.networks.generator))
+        history = history or self.begin(real, len(self.networks.generator))
         newest = real[:, past - 1] if first else history.pictures[0][:, -1]
         features = None if team.encoder is None else encoded(team.encoder, window)
         seen = self.config.conditions.see(window, features)
@@ -223,6 +227,22 @@ class Trainer:
             reference=self.flow_between(team, clip, [(n, n - 1) for n in range(start, start + clip.load)],
                                         real[:, past:], real[:, past - 1:-1]))
         return view, history
+
+    def begin(self, real: Tensor, scales: int) -> History:
+        """What comes before a clip's first window, of its real pictures."""
+        first = real[:, :self.config.schedule.n_frames_G - 1]
+        return History.begin(torch.zeros_like(first) if self.config.begin_with_zeros else first, scales)
+
+    def teach(self, team: Team, window: Clip, view: Window, history: History | None) -> tuple[Window, History | None]:
+        """The window with the teacher's pictures, from those that it painted before; without a teacher as it is."""
+        if team.teacher is None:
+            return view, None
+        assert window.picture is not None
+        raw_first = len(view) if history is None and self.config.begin_with_zeros else 0
+        taught, history = teach(team.teacher, self.config.conditions.encode(window),
+                                history or self.begin(window.picture, len(team.teacher)),
+                                RolloutConfig(self.config.schedule.n_frames_G, raw_first=raw_first))
+        return replace(view, taught=taught), history
 
     def flow_between(self, team: Team, clip: Clip, pairs: list[tuple[int, int]], current: Tensor,
                      previous: Tensor) -> Flow:
@@ -265,11 +285,12 @@ class Trainer:
         `checked_losses` does. NotFinite: no step was made."""
         losses, told = checked_losses(players, beside, self.placement.processes)
         self.backward("G", sum_of(t for terms in players.values() for t in terms.generator.values()), phase)
-        for player, terms in players.items():
-            self.backward(player, sum_of(terms.discriminator.values()) / 2, phase)
+        judges = {player: terms.discriminator for player, terms in players.items() if terms.discriminator}
+        for player, losing in judges.items():
+            self.backward(player, sum_of(losing.values()) / 2, phase)
         if not self.placement.precision.scales:
             check_gradients(self.networks, losses)
-        for player in ("G", *players):
+        for player in ("G", *judges):
             self.optimizers[player].step()
         self.teams.replicas.keep_statistics()
         if self.config.ema is not None:
@@ -309,11 +330,11 @@ class Trainer:
         """Tells how good the networks are on held-out clips, and keeps them as `best` where they never were better."""
         if self.journal is not None:
             self.journal.figures(run.epoch, self.total_clips(run), figures)
-        if figures["ssim"] <= run.best:
+        if figures[self.best_by] <= run.best:
             return run
         if self.placement.processes.leads:
             save_epoch(self.config.folder, "best", self.networks)
-        return replace(run, best=figures["ssim"])
+        return replace(run, best=figures[self.best_by])
 
     def total_clips(self, run: RunState) -> int:
         """Since the run began."""

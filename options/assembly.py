@@ -15,18 +15,21 @@ from tqdm import tqdm
 from data.checks import check_frames
 from data.clips import ClipDataset, spread_frames
 from data.domain import Domain
-from data.inputs import open_input
+from data.inputs import Readers, open_input
 from data.loader import Desks, make_loader
 from data.pictures import read_picture
 from data.sampling import ClipPlan, Sampling, check_lengths, plan_epoch
 from data.sequences import Sequence, find_sequences
 from models import first_frame
 from models.appearance import save_appearances, survey
+from models.distillation import load_teacher
 from models.evaluation import Figures, evaluate_synthesis, standard_measures
 from models.flow import ReferenceFlow, choose_flow
 from models.flow.annotate import annotator
 from models.flow.cache import FlowCache
 from models.flow.fill import file_pairs, fill
+from models.future_evaluation import measure_foresight
+from models.future_labels import Foreteller, LabelPredictor
 from models.networks import Networks
 from models.perceptual import load_perceptual_loss
 from models.saving import RunState, load_pretrained, resume, set_aside
@@ -34,7 +37,9 @@ from models.schedule import ScheduleConfig, phase_at
 from models.teams import Teams, build_teams
 from models.temporal import PairsOf, flow_distances
 from options import configs
+from options.loading import load_predictor
 from options.parsing import Options
+from options.rules import predicts_labels
 from util.clip import Clip
 from util.journal import Journal, open_journal
 from util.placement import Placement
@@ -73,7 +78,8 @@ def open_footage(options: Options, placement: Placement) -> Footage:
     """UserError names the file, folder or sequence that does not fit."""
     domain = configs.domain(options)
     sampling = configs.sampling(options, placement.n_gpus_gen, placement.processes.count)
-    sequences = find_sequences(options.dataroot, options.phase, domain.streams(picture=True), options.allow_links)
+    sequences = find_sequences(options.dataroot, options.phase, domain.streams(picture=not predicts_labels(options)),
+                               options.allow_links)
     lengths = [len(sequence) for sequence in sequences]
     check_lengths([sequence.name for sequence in sequences], lengths, sampling.n_frames_G)
     return Footage(domain, sequences, sampling, configs.schedule(options, max(lengths), placement.n_gpus_gen),
@@ -82,14 +88,17 @@ def open_footage(options: Options, placement: Placement) -> Footage:
 
 def team_up(options: Options, networks: Networks, reference: ReferenceFlow, placement: Placement) -> Teams:
     """The networks and their teachers on all devices of the run."""
-    perceptual = None if options.no_vgg else load_perceptual_loss(options.vgg_weights).to(placement.device)
+    alone = options.no_vgg or predicts_labels(options)
+    perceptual = None if alone else load_perceptual_loss(options.vgg_weights).to(placement.device)
     if options.sync_bn:
         networks.share_norms()
 
     def reference_on(device: torch.device) -> ReferenceFlow:
         return reference if device == placement.device else choose_flow(configs.flow(options), device)[0]
 
-    return build_teams(placement, networks, perceptual, reference_on)
+    config = configs.teacher(options)
+    teacher = None if config is None else load_teacher(config, options.distill_from).to(placement.device)
+    return build_teams(placement, networks, perceptual, reference_on, teacher)
 
 
 def begin(options: Options, state: Mapping[str, Any] | None, networks: Networks, optimizers: Mapping[str, Stepper],
@@ -101,8 +110,10 @@ def begin(options: Options, state: Mapping[str, Any] | None, networks: Networks,
         run = resume(folder, state, networks, optimizers).with_batches_of(batch_size)
     elif options.load_pretrain:
         notes += load_pretrained(networks, options.load_pretrain, options.which_epoch, options.allow_partial)
-    if not state and not options.debug_replay and writes(options, placement):
-        notes += set_aside(folder)
+    if not options.debug_replay and writes(options, placement):
+        notes += [] if state else set_aside(folder)
+        if options.model == "vid2vid":
+            configs.blueprint(options).save(folder)
     if run.epoch > footage.schedule.last_epoch:
         notes.append(f"all {footage.schedule.last_epoch} epochs are done: raise --niter or --niter_decay to train on")
     return run, notes
@@ -144,10 +155,31 @@ def evaluator(options: Options, domain: Domain, networks: Networks, reference: R
     if not options.eval_freq or options.model == "single":
         return None
     held_out = open_input(configs.held_out(options), domain, configs.geometry(options), 0, configs.run_folder(options))
+    if predicts_labels(options):
+        readers = [reader for _, reader, _ in held_out.sequences]
+        predictor = networks.generator[0]
+        assert isinstance(predictor, LabelPredictor)
+        return lambda: measure_foresight(predictor, readers, options.eval_frames, placement.device).figures()
     first = first_frame.zeros if options.no_first_img else first_frame.real_pictures
     clips = [(name, reader) for name, reader, _ in held_out.sequences]
     return partial(evaluate_synthesis, networks.generator, clips, first, configs.synthesis(options),
                    standard_measures(reference, placement.device), options.eval_frames, placement.device)
+
+
+def open_conditions(options: Options, domain: Domain, reads_pictures: bool, device: torch.device,
+                    work: Path) -> Readers:
+    """What test.py turns into video: what is given, or, with `--future_labels`, what is predicted from its beginning.
+
+    reads_pictures: whether the first pictures need the real ones. work: where a video's conditions are written."""
+    given, source, geometry = options.n_frames_G - 1, configs.source(options, reads_pictures), configs.geometry(options)
+    if options.future_labels is None:
+        return open_input(source, domain, geometry, given, work)
+    assert source.video != "-" and not source.loop, "the options' rules see to it"
+    teller = Foreteller(load_predictor(options.future_labels, options.label_nc, device), given, device,
+                        options.future_frames)
+    readers = open_input(source, domain, geometry, teller.n_known, work)
+    return replace(readers, sequences=[(name, teller.clips(reader), teller.length(length, name))
+                                       for name, reader, length in readers.sequences if length is not None])
 
 
 def keep_appearances(options: Options, footage: Footage, networks: Networks, placement: Placement) -> None:

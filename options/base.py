@@ -32,8 +32,9 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the run")
     group.add_argument("--name", default="experiment_name", help="the run's folder under checkpoints_dir")
     group.add_argument("--checkpoints_dir", type=Path, default=Path("./checkpoints"), help="where runs are kept")
-    group.add_argument("--model", default="vid2vid", choices=["vid2vid", "single"],
-                       help="single: train a network for first pictures, which paints one frame alone")
+    group.add_argument("--model", default="vid2vid", choices=["vid2vid", "single", "future_labels"],
+                       help="single: train a network for first pictures, which paints one frame alone; future_labels: "
+                            "one that predicts the next label map from the --n_frames_G - 1 before it")
     group.add_argument("--seed", type=int, default=0, help="of everything random; on a CPU a run repeats bit for bit")
     group.add_argument("--debug", action="store_true", help="show and log every step, one worker, more lines")
     group.add_argument("--display_winsize", type=int, default=512, metavar="PIXELS", help="width of pictures on pages")

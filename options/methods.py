@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from models.future_labels_trainer import FutureLabelsTrainer, build_future_networks
 from models.networks import Networks, build_networks, build_single_networks
 from models.single_trainer import SingleTrainer
 from models.trainer import Trainer
@@ -27,4 +28,12 @@ def _single_networks(o: Options) -> Networks:
     return build_single_networks(configs.single(o), configs.discriminator(o), configs.encoder(o))
 
 
-METHODS = {"vid2vid": Method(_video_networks, Trainer), "single": Method(_single_networks, SingleTrainer)}
+def _future_networks(o: Options) -> Networks:
+    return build_future_networks(configs.future_labels(o))
+
+
+METHODS = {
+    "vid2vid": Method(_video_networks, Trainer),
+    "single": Method(_single_networks, SingleTrainer),
+    "future_labels": Method(_future_networks, FutureLabelsTrainer),
+}

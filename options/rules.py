@@ -22,7 +22,8 @@ AT_LEAST = {
     "clips_per_epoch": 1, "num_D": 1, "n_layers_D": 1, "n_frames_D": 2, "n_scales_temporal": 0, "lambda_feat": 0,
     "lambda_F": 0, "lambda_T": 0, "random_drop_prob": 0, "how_many": 1, "start_frame": 0, "fps": 1,
     "display_winsize": 16, "seed": 0, "eval_freq": 0, "eval_frames": 1, "feat_num": 1, "nef": 1, "n_downsample_E": 1,
-    "keep": 1, "ema": 1, "grad_clip": 0, "r1": 0,
+    "keep": 1, "ema": 1, "grad_clip": 0, "r1": 0, "future_frames": 1, "lambda_distill": 0,
+    "keyframes": 1,
 }
 AT_MOST = {  # beyond these lies a slip of the keyboard, which would fill the memory
     "random_drop_prob": 1, "beta1": 0.999, "seed": 2**31 - 1, "lr": 1, "lambda_feat": 1e6, "lambda_F": 1e6,
@@ -30,6 +31,7 @@ AT_MOST = {  # beyond these lies a slip of the keyboard, which would fill the me
     "n_scales_spatial": 8, "n_blocks_local": 1000, "n_frames_G": 128, "n_frames_D": 128, "n_layers_D": 16, "num_D": 16,
     "n_scales_temporal": 8, "loadSize": 2**14, "fineSize": 2**14, "batchSize": 4096, "nThreads": 1024,
     "input_nc": 1024, "clips_per_epoch": 10**7, "display_winsize": 2**14, "niter": 10**6, "niter_decay": 10**6,
+    "lambda_distill": 1e6, "keyframes": 128,
 }
 
 
@@ -55,9 +57,20 @@ def trains_single(options: Options) -> bool:
     return is_train(options) and options.model == "single"
 
 
+def predicts_labels(options: Options) -> bool:
+    return is_train(options) and options.model == "future_labels"
+
+
+def trains_beside(options: Options) -> bool:
+    """Whether the run trains a network that the video's needs, not that one itself."""
+    return trains_single(options) or predicts_labels(options)
+
+
 def encodes(options: Options) -> bool:
     """Whether feature maps, which an encoder learns, join the condition."""
-    return options.netG.endswith("with_features") if trains_single(options) else options.label_feat
+    if trains_single(options):
+        return options.netG.endswith("with_features")
+    return options.label_feat and not predicts_labels(options)
 
 
 class Refusal(NamedTuple):
@@ -105,6 +118,19 @@ REFUSED = (
     Refusal(lambda o: o.output_nc != 3, "--output_nc {output_nc}: pictures have 3 channels (RGB); leave the flag out"),
     Refusal(lambda o: o.model == "single" and not is_train(o), "--model single is trained with train.py; test.py makes "
             "videos: give it that network with --single_G, to paint the first pictures"),
+    Refusal(lambda o: o.model == "future_labels" and not is_train(o), "--model future_labels is trained with train.py; "
+            "test.py makes videos: give it that run with --future_labels, to go on after the given label maps"),
+    Refusal(lambda o: o.model == "future_labels" and not o.label_nc,
+            "--model future_labels predicts label maps: give their number of labels with --label_nc"),
+    Refusal(lambda o: not is_train(o) and o.future_labels is not None and not o.label_nc,
+            "--future_labels predicts label maps, and this run's condition is none (--label_nc 0): leave it out"),
+    Refusal(lambda o: not is_train(o) and o.future_frames is not None and o.future_labels is None,
+            "--future_frames {future_frames} needs the run that predicts them: give --future_labels DIR"),
+    Refusal(lambda o: not is_train(o) and o.future_labels is not None and o.input == "-",
+            "--future_labels goes on from label maps, which --input - does not give: leave one of them out"),
+    Refusal(lambda o: is_train(o) and o.distill_from is not None and o.label_feat and not trains_beside(o),
+            "--distill_from: a teacher's pictures do not tell which look they have, so --label_feat cannot be taught: "
+            "leave one of them out"),
     Refusal(lambda o: o.netG != "composite" and o.model != "single",
             "--netG {netG} is no video network: --netG composite is (others paint single images: --model single)"),
     Refusal(lambda o: o.netG == "composite" and o.model == "single", "--model single needs a single-image network: "
@@ -191,6 +217,13 @@ UNUSED = (
         "max_frames_backpropagate", "max_t_step", "niter_step", "niter_fix_global", "lambda_T", "lambda_F", "no_flow",
         "no_first_img", "fg", "sparse_D", "flow_net", "flow_cache", "eval_freq", "add_face_disc", "n_gpus_gen", "ema",
         "checkpoint_activations")),
+    *(Unused(flag, predicts_labels, "a label predictor learns from label maps, and nobody judges it") for flag in (
+        "use_instance", "label_feat", "no_first_img", "n_scales_spatial", "niter_fix_global", "no_flow", "fg", "ndf",
+        "num_D", "n_layers_D", "n_frames_D", "n_scales_temporal", "sparse_D", "gan_mode", "no_ganFeat", "lambda_feat",
+        "lambda_F", "no_vgg", "vgg_weights", "flow_net", "flow_cache", "n_gpus_gen", "ema", "checkpoint_activations",
+        "r1", "spectral_norm")),
+    Unused("distill_from", trains_beside, "only a video network can be taught"),
+    Unused("lambda_distill", lambda o: is_train(o) and o.distill_from is None, "it needs --distill_from"),
     Unused("n_gpus_gen", lambda o: not is_train(o), "synthesis runs on the first device of --gpu_ids"),
     Unused("n_gpus_gen", lambda o: is_train(o) and o.batchSize > 1,
            "with --batchSize above 1 the devices share the clips of a batch, and each does both"),
@@ -218,6 +251,7 @@ UNUSED = (
            "in training it is for --load_pretrain"),
     Unused("input_size", lambda o: not is_train(o) and o.input != "-", "only --input - needs it"),
     Unused("side_by_side", lambda o: not is_train(o) and o.output is None, "it needs --output"),
+    Unused("loop", lambda o: not is_train(o) and o.future_labels is not None, "--future_labels goes on by itself"),
     Unused("loop", lambda o: not is_train(o) and o.input == "-", "a pipe cannot be read again"),
     Unused("phase", lambda o: not is_train(o) and o.input is not None, "--input is not a phase of the data set"),
     Unused("ndf", lambda o: not is_train(o), "synthesis has no discriminators"),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from options.parsing import Options, Parser, given, option_texts
+from options.train import parse_train, training_parser
 from util.errors import UserError
 
 GENERATOR = ("label_nc", "input_nc", "output_nc", "dataset_mode", "use_instance", "netG", "ngf", "n_blocks",
@@ -15,6 +16,8 @@ GENERATOR = ("label_nc", "input_nc", "output_nc", "dataset_mode", "use_instance"
 DISCRIMINATORS = ("ndf", "num_D", "n_layers_D", "n_frames_D", "n_scales_temporal", "add_face_disc", "no_ganFeat")
 DATA = ("dataroot", "loadSize", "fineSize", "no_canny_edge", "basic_point_only", "people", "ignore_label")
 FIRST_PICTURES = ("no_first_img", "use_real_img", "use_single_G", "single_G")
+TAUGHT_ALIKE = ("label_nc", "input_nc", "dataset_mode", "use_instance", "n_frames_G", "n_scales_spatial",
+                "no_first_img", "no_dist_map", "densepose_only", "openpose_only", "label_feat")
 LARGEST = 2**20  # bytes of an opt.txt
 
 
@@ -40,7 +43,7 @@ def stored_arguments(parser: Parser, argv: Sequence[str]) -> list[str]:
     if not path.is_file():
         return []
     saved = read_texts(path)
-    taken = [key for key in (*GENERATOR, *DATA, "resize_or_crop", "no_first_img") if key in saved]
+    taken = [key for key in ("model", *GENERATOR, *DATA, "resize_or_crop", "no_first_img") if key in saved]
     given_first = any(key in flags for key in FIRST_PICTURES)
     arguments = as_arguments(parser, {key: _for_test(key, saved[key]) for key in taken
                                       if not (key == "no_first_img" and given_first)})
@@ -77,6 +80,32 @@ def _refuse_contradictions(parser: Parser, flags: Mapping[str, Any], arguments: 
 
 def _same_mode(value: object) -> object:
     return "temporal" if value == "test" else value
+
+
+def trained_options(folder: Path, model: str, flag: str) -> Options:
+    """What a run in `folder` was trained with, as far as its networks and data go. UserError, naming `flag`: it is no
+    run of this --model."""
+    path, parser = folder / "opt.txt", training_parser()
+    if not path.is_file():
+        raise UserError(f"{path} is not there: give {flag} the folder of a run of --model {model}, checkpoints/NAME")
+    texts = read_texts(path)
+    if (found := texts.get("model")) != model:
+        raise UserError(f"{path} is of a run of --model {found}: {flag} needs one of --model {model}")
+    taken = {key: texts[key] for key in ("model", *GENERATOR, *DATA, "resize_or_crop", "no_first_img") if key in texts}
+    return parse_train([*as_arguments(parser, taken), "--no_flip"])
+
+
+def teacher_options(options: Options) -> Options | None:
+    """Of the run that `--distill_from` names. UserError: what it sees or how it begins is not what this run's does."""
+    if options.distill_from is None or options.model != "vid2vid":
+        return None
+    teacher = trained_options(options.distill_from, "vid2vid", "--distill_from")
+    for key in TAUGHT_ALIKE:
+        own, other = getattr(options, key), getattr(teacher, key)
+        if own != other:
+            raise UserError(f"--{key} {own} here, {other} in --distill_from {options.distill_from}: a teacher sees and "
+                            "begins as its student does, give both the same")
+    return teacher
 
 
 def differing(saved: Mapping[str, str], options: Options) -> list[str]:

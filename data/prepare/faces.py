@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from data.prepare.makers import Contents, NoCondition
+from data.prepare.makers import Contents
+from data.prepare.tracks import steady
 from util.errors import UserError
 
 MODEL = "models/shape_predictor_68_face_landmarks.dat"
-ENOUGH = 0.5  # share of a sequence's frames in which the face must be found
-NEIGHBOURS = np.array([0.25, 0.5, 0.25])  # landmarks jump by a pixel from frame to frame; a face does not
 
 
 @dataclass(frozen=True)
@@ -37,20 +36,8 @@ class Landmarks:
 
     def __call__(self, pictures: Iterable[np.ndarray], start: int) -> Iterator[Contents]:
         found = [find_landmarks(picture, self.upsample) for picture in pictures]
-        for points in steady(found):
+        for points in steady(found, "a face"):
             yield {"keypoints": "".join(f"{x:g},{y:g}\n" for x, y in points.round(2))}
-
-
-def steady(found: list[np.ndarray | None]) -> np.ndarray:
-    """(T, 68, 2): gaps filled between their neighbours, beyond the first and the last with these; then smoothed."""
-    known = {number: points.ravel() for number, points in enumerate(found) if points is not None}
-    if len(known) < ENOUGH * len(found):
-        raise NoCondition(f"a face was found in {len(known)} of {len(found)} frames only")
-    tracks = np.stack(list(known.values())).T
-    whole = np.stack([np.interp(np.arange(len(found)), list(known), track) for track in tracks], axis=1)
-    padded = np.pad(whole, ((1, 1), (0, 0)), mode="edge")
-    smooth = sum(weight * padded[shift:shift + len(whole)] for shift, weight in enumerate(NEIGHBOURS))
-    return np.asarray(smooth).reshape(len(found), -1, 2)
 
 
 def find_landmarks(picture: np.ndarray, upsample: int) -> np.ndarray | None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from data.footage import Footage
-from data.prepare.dataset import Preparation, resized, write_piece
+from data.prepare.bodies import Bodies
+from data.prepare.dataset import Preparation, as_far_as_it_goes, resized, write_piece
 from data.prepare.faces import Landmarks
 from data.prepare.labels import Labels
 from data.prepare.makers import Edges, Maker, OpenPose
@@ -17,7 +18,7 @@ from data.prepare.split import Piece
 from util.errors import UserError
 from util.files import replacing
 
-MAKERS: dict[str, type] = {"edges": Edges, "face": Landmarks, "pose": OpenPose, "street": Labels, "labels": Labels}
+MAKERS: dict[str, type] = {"edges": Edges, "face": Landmarks, "pose": Bodies, "street": Labels, "labels": Labels}
 FILE = "prepare.json"
 
 
@@ -50,21 +51,24 @@ def _maker(mode: str, settings: dict[str, Any]) -> Maker:
         settings[key] = Path(settings[key])
     if "things" in settings:
         settings["things"] = tuple(settings["things"])
-    return MAKERS[mode](**settings)
+    return (OpenPose if "folder" in settings else MAKERS[mode])(**settings)
 
 
-def prepare_input(footage: Footage, root: Path, recipe: Recipe, start: int = 0, count: int | None = None) -> Path:
-    """A video's frames from `start` on, at most `count`, as the one sequence of `root`'s test phase. Returns `root`.
+def prepare_input(footage: Footage, root: Path, recipe: Recipe, start: int = 0,
+                  count: float = float("inf")) -> list[str]:
+    """A video's frames from `start` on, at most `count`, as the one sequence of `root`'s test phase. Returns what was
+    wrong with it: one that breaks off is used up to there.
 
     UserError: nothing can be made of it, or the recipe's conditions are files that belong to another video."""
     for path in (getattr(recipe.maker, key, None) for key in ("folder", "source")):
         if path is not None and path.is_dir():
             raise UserError(f"the conditions of this data set came from {path}: for {footage.source} prepare its own "
                             "with scripts/prepare.py and give that as --dataroot")
-    stop = None if count is None else start + count
+    stop = None if count == float("inf") else start + int(count)
+    notes: list[str] = []
     frames = (picture if recipe.how.width is None else resized(picture, recipe.how.width)
-              for picture in islice(footage.frames(), start, stop))
+              for picture in islice(as_far_as_it_goes(footage.frames(), notes), start, stop))
     written = write_piece(Piece(footage.name, start, stop or start, "test"), frames, root, recipe.maker)
     if written.reason:
         raise UserError(f"{footage.source}: {written.reason}; give another video, or other seconds of it")
-    return root
+    return [f"{footage.source} {note}" for note in notes]

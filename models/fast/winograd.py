@@ -2,11 +2,11 @@
 and Gray, 2016).
 
 Each 6x6 patch of the input becomes 36 numbers a channel, which meet the weights' 36 in as many matrix products, and
-become 4x4 results, or 3x3. The numbers are values of polynomials at the points 0, +-sqrt(1/2), +-sqrt(2) and infinity,
-which lose fewer digits than small integers: errors are about five times those of the direct way. As the points are
-closed under p -> 1/p, and rows are scaled by |p|^-(side - 1)/2, the transform of a mirrored kernel is that of the kernel
-in another order, for 4x4 kernels with other signs where p is negative; so gradients of the input use the weights as they
-are transformed for the way forward.
+become 4x4 results, or 3x3. The numbers are values of polynomials at the points 0, +-sqrt(1/2), +-sqrt(2) and
+infinity, which lose fewer digits than small integers: errors are about five times those of the direct way. As the
+points are closed under p -> 1/p, and rows are scaled by |p|^-(side - 1)/2, the transform of a mirrored kernel is that
+of the kernel in another order, for 4x4 kernels with other signs where p is negative; so gradients of the input use the
+weights as they are transformed for the way forward.
 """
 
 from __future__ import annotations

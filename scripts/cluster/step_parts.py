@@ -9,12 +9,18 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
 
+from data.clips import ClipDataset
+from models.flow.dis import Dis
+from models.perceptual import PerceptualLoss
 from models.trainer import Trainer
+from util.placement.processes import Processes
 from util.placement.replicas import Replicas
 
-PARTS = {"generator and flow": (Trainer, "generate"), "flow between": (Trainer, "flow_between"),
-         "discriminators and VGG": (Trainer, "judge"), "way back and step": (Trainer, "update"),
-         "weights sent out": (Replicas, "send_out"), "whole step": (Trainer, "train_window")}
+PARTS = {"clip read, with its flow": (ClipDataset, "__getitem__"), "flow of a pair": (Dis, "vectors"),
+         "weights sent out": (Replicas, "send_out"), "generator": (Trainer, "generate"),
+         "discriminators and VGG": (Trainer, "judge"), "VGG alone": (PerceptualLoss, "forward"),
+         "way back and step": (Trainer, "update"), "gradients home": (Replicas, "bring_home"),
+         "between processes": (Processes, "average_gradients"), "whole step": (Trainer, "train_window")}
 
 
 @contextmanager
@@ -40,4 +46,5 @@ if __name__ == "__main__":
             stack.enter_context(timed(owner, method, taken[part]))
         runpy.run_path("train.py", run_name="__main__")
     for part, seconds in taken.items():
-        print(f"{part:>24}: {1000 * statistics.median(seconds):8.1f} ms (median of {len(seconds)})")
+        if seconds:
+            print(f"{part:>24}: {1000 * statistics.median(seconds):8.1f} ms (median of {len(seconds)})")

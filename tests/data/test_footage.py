@@ -62,3 +62,13 @@ def test_sequences_are_matched_by_name_and_a_stranger_is_refused(tmp_path):
     folder(tmp_path / "fake/c", [0])
     with pytest.raises(UserError, match=r"no real sequence is called c; there are a, b"):
         match_footage(find_footage(tmp_path / "real"), find_footage(tmp_path / "fake"))
+
+
+def test_what_other_programs_left_beside_results_does_not_count(tmp_path):
+    """An --input's conditions, an evaluation's page; and frame 10 comes after frame 9."""
+    results = folder(tmp_path / "results/s", range(12), "fake_B_").parent
+    folder(results / "input/s/test_B", [3, 4])
+    (results / "s/evaluation").mkdir()
+    (results / "s/evaluation/index.html").write_text("")
+    (found,) = find_footage(results, "fake_B")
+    assert (found.name, [int(frame[0, 0, 0]) for frame in found.frames()]) == ("s", list(range(12)))

