@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from models.blocks import NormKind, init_weights, norm, pyramid
+from models.fast.choice import laid_out, winograd_pays
+from models.fast.winograd import winograd
 
 MAX_WIDTH = 512
 MAX_BASE_WIDTH = 64
@@ -26,10 +28,19 @@ class DiscriminatorConfig:
     spectral_norm: bool = False
 
 
+class PatchConv2d(nn.Conv2d):
+    """4x4 convolution."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.stride == (1, 1) and winograd_pays(x, self.weight):
+            return winograd(x, self.weight, self.bias, padding=2)
+        return super().forward(x)
+
+
 def patch_layers(channels: int, width: int, config: DiscriminatorConfig) -> list[list[nn.Module]]:
     """Layer by layer: strided without norm, strided with, one stride-1 with, one to a single channel."""
     def conv(inputs: int, outputs: int, stride: int) -> nn.Module:
-        return nn.Conv2d(inputs, outputs, 4, stride=stride, padding=2)
+        return PatchConv2d(inputs, outputs, 4, stride=stride, padding=2)
 
     layers: list[list[nn.Module]] = [[conv(channels, width, 2), nn.LeakyReLU(0.2, True)]]
     for n in range(1, config.n_layers + 1):
@@ -69,5 +80,5 @@ class MultiScaleDiscriminator(nn.Module):
 
     def forward(self, x: Tensor) -> list[list[Tensor]]:
         """x: (N, C, H, W) -> for each scale, the finest first, its feature maps; the last is the (N, 1, h, w) score."""
-        levels = pyramid(x, self.config.n_scales)
+        levels = pyramid(laid_out(x), self.config.n_scales)
         return [self._patch(self.config.n_scales - 1 - i, level) for i, level in enumerate(levels)]

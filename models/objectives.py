@@ -9,6 +9,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from models.fast.choice import differentiable_twice
 from models.generators import FLOW_UNIT, Frame
 from models.losses import GanMode, Scores, feature_matching_loss, gan_loss, masked_l1
 from models.temporal import FrameGroups
@@ -16,7 +17,7 @@ from models.warp import warp
 from util.clip import Flow
 from util.placement.precision import full_precision
 
-Perceptual = Callable[[Tensor, Tensor], Tensor]
+Perceptual = Callable[[Tensor, Tensor], Tensor]  # K versions of N pictures, and these: their mean distance
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,8 @@ def slope_penalty(discriminator: nn.Module, real: Tensor, name: str, config: Obj
     if not config.r1:
         return Terms()
     inputs = real.detach().requires_grad_()
-    scores = full_precision(discriminator, inputs)
+    with differentiable_twice():
+        scores = full_precision(discriminator, inputs)
     height = torch.stack([scale[-1].mean(dim=(1, 2, 3)).sum() for scale in scores]).sum()
     slope, = torch.autograd.grad(height, inputs, create_graph=True)
     return Terms({}, {name: slope.square().sum(dim=(1, 2, 3)).mean() * config.r1})
@@ -170,9 +172,10 @@ def image_terms(discriminator: nn.Module, window: Window, config: ObjectiveConfi
 
 
 def perceptual_terms(perceptual: Perceptual, window: Window, config: ObjectiveConfig) -> Terms:
-    real, painted = flat(window.real), config.judged(window.frames)
-    once = {id(x): perceptual(flat(x), real) for x in painted}
-    return Terms({"G_VGG": sum_of(once[id(x)] for x in painted) * config.lambda_feat})
+    painted = config.judged(window.frames)
+    once = {id(x): flat(x) for x in painted}
+    mean = perceptual(torch.cat(list(once.values())), flat(window.real))  # of all in one pass, and the real ones once
+    return Terms({"G_VGG": mean * len(painted) * config.lambda_feat})
 
 
 def motion_terms(window: Window, config: ObjectiveConfig) -> Terms:

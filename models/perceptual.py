@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.fast.choice import laid_out, winograd_pays
+from models.fast.winograd import winograd
 from util.checkpoint import load_state, read_weights
 from util.errors import UserError
 from util.placement.precision import widened
@@ -27,24 +29,39 @@ class PerceptualLoss(nn.Module):
         super().__init__()
         vgg = import_torchvision().models.vgg
         self.features = vgg.make_layers(vgg.cfgs["E"])[:max(LAYERS) + 1]  # without its classifier, 120 of 144 M weights
+        for layer in self.features:
+            if isinstance(layer, nn.ReLU):
+                layer.inplace = False  # what a function of ours returns cannot be changed in place
         self.requires_grad_(False)
 
     def activations(self, x: Tensor) -> list[Tensor]:
         kept = []
+        x = laid_out(x)
         for index, layer in enumerate(self.features):
-            x = layer(x)
+            x = _convolved(layer, x) if isinstance(layer, nn.Conv2d) else layer(x)
             if index in LAYERS:
                 kept.append(x)
         return kept
 
     def forward(self, fake: Tensor, real: Tensor) -> Tensor:
-        """fake, real: (N, 3, H, W) -> scalar; no gradient goes to `real`."""
+        """fake: (K N, 3, H, W), K versions of real (N, 3, H, W) -> scalar, their mean; no gradient goes to `real`."""
         while fake.shape[-1] > WIDEST:
             fake, real = F.avg_pool2d(fake, 2), F.avg_pool2d(real, 2)
         with torch.no_grad():
             targets = self.activations(real)
         pairs = zip(LAYERS.values(), self.activations(fake), targets, strict=True)
-        return torch.stack([weight * F.l1_loss(widened(x), widened(y)) for weight, x, y in pairs]).sum()
+        return torch.stack([weight * _distance(widened(x), widened(y)) for weight, x, y in pairs]).sum()
+
+
+def _convolved(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    if winograd_pays(x, layer.weight):
+        return winograd(x, layer.weight, layer.bias, padding=1)
+    return layer(x)
+
+
+def _distance(fakes: Tensor, reals: Tensor) -> Tensor:
+    """L1 between (K N, C, h, w) and the (N, C, h, w) that each K of them are versions of."""
+    return (fakes.unflatten(0, (-1, len(reals))) - reals).abs().mean()
 
 
 def _feature_weights(state: Mapping[str, Tensor], network: PerceptualLoss) -> dict[str, Tensor]:

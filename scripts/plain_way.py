@@ -268,8 +268,7 @@ class PlainTrainer(Trainer):
     """The trainer with its own window and step; runs, epochs, files and pages are bookkeeping."""
 
     def __post_init__(self) -> None:
-        assert self.networks.image is not None
-        discriminator = self.networks.image.config
+        discriminator = self.networks.image.config if self.networks.image else DiscriminatorConfig()
         if (self.networks.encoder or self.config.ema or self.config.objectives.r1 or discriminator.spectral_norm
                 or not discriminator.keep_features or self.placement.precision.amp != "off"
                 or len(self.teams.members) > 1):
@@ -322,8 +321,8 @@ class PlainTrainer(Trainer):
         return view, History(tuple(pictures.detach() for pictures in history))
 
     def verdict(self, network: MultiScaleDiscriminator | None, real: Tensor, fake: Tensor) -> Verdict:
-        assert network is not None
         config = self.config.objectives
+        assert network is not None
         judge = PlainDiscriminator(weights_of(network), network.config)
         of_real, of_detached, of_fake = judge(real), judge(fake.detach()), judge(fake)
         return Verdict(
@@ -344,9 +343,8 @@ class PlainTrainer(Trainer):
     def face_terms(self, view: Window) -> Terms:
         if self.networks.face is None:
             return Terms()
-        box = face_box(view.condition, self.config.objectives)
+        zero, box = view.real.new_zeros(()), face_box(view.condition, self.config.objectives)
         if box is None:
-            zero = view.real.new_zeros(())
             return Terms({"G_f_GAN": zero, "G_f_GAN_Feat": zero}, {"D_f_real": zero, "D_f_fake": zero})
         real, fake = (flat(torch.cat([view.condition, x], 2)[..., box[0], box[1]])
                       for x in (view.real, view.frames.picture))

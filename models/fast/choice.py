@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 from torch import Tensor
+
+_slopes = ContextVar("slopes", default=False)
 
 LEAST_TILES = 16  # of 4x4 results: for fewer, transforming the weights costs more than it saves
 LEAST_CHANNELS = 128  # below, the transforms take more time than the products save
@@ -11,7 +17,17 @@ LEAST_CHANNELS = 128  # below, the transforms take more time than the products s
 
 def fast_on(device: torch.device) -> bool:
     """Programs that are exported or compiled hold plain operations, which every runtime knows."""
-    return device.type == "cpu" and not torch.compiler.is_compiling()
+    return device.type == "cpu" and not torch.compiler.is_compiling() and not _slopes.get()
+
+
+@contextmanager
+def differentiable_twice() -> Iterator[None]:
+    """Plain operations alone, whose gradients have gradients."""
+    before = _slopes.set(True)
+    try:
+        yield
+    finally:
+        _slopes.reset(before)
 
 
 def laid_out(x: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ Way = Callable[[], Iterable[object]]  # every item is one unit of work
 
 @dataclass
 class Taken:
-    """seconds: of every unit but the first of all, which warms up. peak: GiB. made: the units of the first round."""
+    """seconds: of every unit, the first of all left out where it warms up. peak: GiB. made: the first round's units."""
 
     seconds: list[float] = field(default_factory=list)
     peak: float = 0.0
@@ -34,14 +34,14 @@ def wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def in_turn(ways: Mapping[str, Way], rounds: int, device: torch.device) -> dict[str, Taken]:
-    """All ways in every round, so that what else the machine does meets them alike."""
+def in_turn(ways: Mapping[str, Way], rounds: int, device: torch.device, warm: bool = False) -> dict[str, Taken]:
+    """All ways in every round, so that what else the machine does meets them alike. warm: all have worked before."""
     taken = {name: Taken() for name in ways}
     for number in range(rounds):
         for name, way in ways.items():
             forget_peak(device)
             seconds, made = timed(way(), device)
-            taken[name].seconds += seconds[1:] if number == 0 else seconds
+            taken[name].seconds += seconds if warm or number else seconds[1:]
             taken[name].made += made if number == 0 else []
             taken[name].peak = max(taken[name].peak, peak_memory([device])[str(device)])
     return taken

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from data.domain import Domain
 from data.inputs import Readers, open_input
 from data.toy import make_toy_data
 from models.first_frame import FirstPictures, choose_first_pictures
@@ -65,13 +66,17 @@ class Subject:
     device: torch.device
 
     @property
+    def domain(self) -> Domain:
+        return configs.domain(self.options)
+
+    @property
     def config(self) -> GeneratorConfig:
         return configs.generator(self.options)
 
     def readers(self) -> Readers:
         given = self.options.n_frames_G - 1
         return open_input(configs.source(self.options, configs.first_frame(self.options).source == "real"),
-                          configs.domain(self.options), configs.geometry(self.options), given, Path())
+                          self.domain, configs.geometry(self.options), given, Path())
 
     def clips(self, count: int) -> list[Clip]:
         """Enough for `count` generated frames, decoded."""

@@ -6,7 +6,7 @@ The window stands late in a clip, where every temporal scale has a group: the me
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -33,7 +33,7 @@ from scripts.plain_way import PlainTrainer
 from util.clip import Clip
 from util.placement import Placement, place
 
-PLAIN, OURS, PROGRAM = "plain way", "float32", "the program"
+PLAIN, OURS = "plain way", "float32"
 GIVEN = {"--use_real_img"}  # what training does not ask
 
 
@@ -72,7 +72,7 @@ def build_step(options: Options, kind: type[Trainer], placement: Placement, refe
         networks, placement.steppers(build_optimizers(networks, configs.optimizer(options)), None),
         build_teams(placement, networks, perceptual, lambda _: reference), placement,
         config=configs.trainer(options, schedule, steps_per_epoch=1), journal=None, show=configs.domain(options).show)
-    return Step(trainer, clip.to(placement.device), start, filled_past(trainer, clip.to(placement.device), start))
+    return Step(trainer, clip, start, filled_past(trainer, clip, start))
 
 
 def filled_past(trainer: Trainer, clip: Clip, start: int) -> Past:
@@ -99,24 +99,33 @@ def measure_training(options: Options, rounds: int, limits: Limits, teacher: Ref
     placement = place(configs.placement(options))
     clip, temporal = read_clip(options, placement), configs.temporal(options)
     start = temporal.n_frames**max(temporal.n_scales - 1, 0) * (temporal.n_frames - 1)
-    cached = clip if teacher is None else with_flow(clip, start, options, teacher, placement)
+    clip = clip.to(placement.device)
+    cached = clip if teacher is None else with_flow(clip, start, options, teacher)
     plain = build_step(options, PlainTrainer, placement, teacher or NoFlow(), clip, start)
     ours = build_step(options, METHODS[options.model].trainer, placement, NoFlow(), cached, start)
     steps = {PLAIN: plain, OURS: ours}
     first = {way: executed(step) for way, step in steps.items()}
-    taken = in_turn({way: repeated(step) for way, step in steps.items()}, rounds, placement.device)
+    taken = in_turn({way: repeated(step) for way, step in steps.items()}, rounds, placement.device, warm=True)
     expected = first[PLAIN][0].losses
     return [row_of(way, taken[way], taken[PLAIN], macs, limits.gmacs["off"],
                    largest_difference(trained.losses, expected)) for way, (trained, macs) in first.items()]
 
 
-def with_flow(clip: Clip, start: int, options: Options, teacher: ReferenceFlow, placement: Placement) -> Clip:
-    raise NotImplementedError
+def with_flow(clip: Clip, start: int, options: Options, teacher: ReferenceFlow) -> Clip:
+    """With what the cache would hold: the flow that the window's frame and its groups will ask for."""
+    pictures, given, tD = clip.picture, options.n_frames_G - 1, options.n_frames_D
+    assert pictures is not None
+    neighbours = [(start - i * stride, start - (i + 1) * stride) for i in range(tD - 1)
+                  for stride in (tD**scale for scale in range(1, options.n_scales_temporal))]
+    seen = {(start, start - 1): (pictures[:, -1], pictures[:, -2])} | {
+        (a, b): (pictures[:, -1 if a == start else a % len(clip)], pictures[:, b % len(clip)]) for a, b in neighbours}
+    flows = [teacher.vectors(*pair) for pair in seen.values()]
+    return replace(clip, pairs=tuple((a + given, b + given) for a, b in seen), pair_flow=torch.stack(flows, dim=1))
 
 
 def repeated(step: Step) -> Callable[[], Iterator[Trained]]:
     """One a round."""
-    return lambda: iter([step()])
+    return lambda: (step() for _ in range(1))
 
 
 def executed(step: Step) -> tuple[Trained, int]:

@@ -120,7 +120,10 @@ def test_without_features_nothing_is_matched() -> None:
 @pytest.mark.parametrize(("composed", "times"), [(True, (1, 1)), (False, (2, 0))])
 def test_perceptual_terms_are_of_picture_and_raw(composed: bool, times: tuple[int, int]) -> None:
     window = a_window(composed)
-    terms = perceptual_terms(lambda fake, real: (fake - real).abs().mean(), window, replace(CONFIG, composed=composed))
+    def distance(fakes: Tensor, real: Tensor) -> Tensor:
+        return (fakes.unflatten(0, (-1, len(real))) - real).abs().mean()
+
+    terms = perceptual_terms(distance, window, replace(CONFIG, composed=composed))
     gaps = [number((x - window.real).abs().mean()) for x in (window.frames.picture, window.frames.raw)]
     expected = 7.0 * (times[0] * gaps[0] + times[1] * gaps[1])
     assert number(terms.generator["G_VGG"]) == pytest.approx(expected)

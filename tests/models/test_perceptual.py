@@ -100,3 +100,10 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 def test_a_whole_vggs_other_tensors_do_not_matter(files: dict[str, Path], features: dict[str, torch.Tensor]) -> None:
     loaded = load_perceptual_loss(files["whole"]).features.state_dict()
     assert all(torch.equal(value, features[key]) for key, value in loaded.items()) and len(loaded) == 26
+
+
+def test_several_versions_are_judged_in_one_pass(files: dict[str, Path]) -> None:
+    network, dice = load_perceptual_loss(files["whole"]), torch.Generator().manual_seed(0)
+    real, first, second = (torch.rand(2, 3, 32, 32, generator=dice) * 2 - 1 for _ in range(3))
+    alone = [network(fake, real) for fake in (first, second)]
+    torch.testing.assert_close(network(torch.cat([first, second]), real), torch.stack(alone).mean())

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from util.errors import UserError
 from util.placement.devices import Group, arrange, described, own_devices
-from util.placement.memory import peak_memory
+from util.placement.memory import keep_freed_memory, peak_memory
 from util.placement.precision import Precision, set_arithmetic
 from util.placement.processes import Processes
 from util.placement.stepping import Stepper
@@ -77,6 +77,8 @@ def place(config: PlacementConfig) -> Placement:
                         "out")
     groups = arrange(devices, config.n_gpus_gen, config.batch_size)
     arithmetic = set_arithmetic(config.tf32, config.cudnn)
+    if devices[0].type == "cpu":
+        keep_freed_memory()
     processes.join(devices[0], config.patience)
     return Placement(groups, Precision(config.amp, devices[0].type), processes,
                      _reason(config, groups, processes, arithmetic))

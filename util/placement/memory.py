@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import resource
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ import torch
 from util.errors import UserError
 
 GIB = 2**30
+KEPT, TRIMMED = -3, -1  # glibc's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD
 
 
 def peak_memory(devices: Sequence[torch.device]) -> dict[str, float]:
@@ -24,6 +26,13 @@ def peak_memory(devices: Sequence[torch.device]) -> dict[str, float]:
             unit = 1 if sys.platform == "darwin" else 1024
             found["cpu"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB
     return found
+
+
+def keep_freed_memory() -> bool:
+    """Has glibc keep what tensors on the CPU give back, for the next ones: a page that is new to the process costs more
+    than a pass over it. Returns whether there is a glibc to ask."""
+    adjust = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    return adjust is not None and bool(adjust(KEPT, GIB) and adjust(TRIMMED, 2**31 - 1))
 
 
 @contextmanager
