@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -23,8 +24,15 @@ NormKind = Literal["batch", "instance"]
 class BatchNorm(nn.BatchNorm2d):
     """Affine batch norm that always uses the statistics of its input, in test too: published weights depend on it."""
 
+    apart = False  # whether each sample has statistics of its own
+
     def forward(self, x: Tensor) -> Tensor:
         self._check_input_dim(x)
+        if self.apart and len(x) > 1:
+            return torch.cat([self._normalised(part) for part in x.split(1)])
+        return self._normalised(x)
+
+    def _normalised(self, x: Tensor) -> Tensor:
         if norms_fast(x):
             return self._exact(x)
         running = (self.running_mean, self.running_var) if self.training else (None, None)
@@ -123,6 +131,19 @@ def _still(stage: nn.Module) -> Iterator[None]:
     finally:
         for part, momentum in momenta.items():
             part.momentum = momentum
+
+
+@contextmanager
+def apart(networks: nn.Module) -> Iterator[None]:
+    """Batch norms give each sample of a batch the statistics that it would have alone."""
+    norms = [part for part in networks.modules() if isinstance(part, BatchNorm)]
+    try:
+        for part in norms:
+            part.apart = True
+        yield
+    finally:
+        for part in norms:
+            part.apart = False
 
 
 def recomputed(stage: nn.Module, x: Condition) -> Tensor:

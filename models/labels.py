@@ -117,11 +117,15 @@ class LabelMaps:
 Condition = Tensor | LabelMaps  # (B, T, C, H, W)
 
 
-class LabelReflectionPad2d(nn.ReflectionPad2d):
+class LabelReflectionPad2d(nn.Module):
     """Lets label maps through: their convolution reflects them itself."""
 
-    def forward(self, x: Condition) -> Condition:  # type: ignore[override]
-        return x if isinstance(x, LabelMaps) else super().forward(x)
+    def __init__(self, padding: int) -> None:
+        super().__init__()
+        self.padding = padding
+
+    def forward(self, x: Condition) -> Condition:
+        return x if isinstance(x, LabelMaps) else F.pad(x, (self.padding,) * 4, mode="reflect")
 
 
 class LabelConv2d(nn.Conv2d):

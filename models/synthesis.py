@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.appearance import Looks, painted
-from models.blocks import condition_pyramid
+from models.blocks import apart, condition_pyramid
 from models.conditions import ConditionConfig, pad_clip
 from models.first_frame import FirstPictures
 from models.labels import Condition, joined
@@ -42,7 +42,10 @@ class SynthesisConfig:
 @torch.no_grad()
 def synthesise(networks: nn.ModuleList, frames: Iterable[Clip], first: FirstPictures, config: SynthesisConfig,
                device: torch.device) -> Iterator[tuple[Clip, Tensor]]:
-    """A sequence's frames (B, T=1 each) -> each frame from the tG-th on, with its picture (B, 3, H, W) in [-1, 1]."""
+    """A sequence's frames (B, T=1 each) -> each frame from the tG-th on, with its picture (B, 3, H, W) in [-1, 1].
+
+    Videos of a batch do not see each other: each is as it would be alone.
+    """
     precision = Precision(config.amp, device.type)
     given: list[Clip] = []
     seen: deque[tuple[Condition, ...]] = deque(maxlen=config.n_frames)
@@ -57,7 +60,7 @@ def synthesise(networks: nn.ModuleList, frames: Iterable[Clip], first: FirstPict
         begins = history is None
         history = history or History.begin(first(given), len(networks))
         conditions = [joined(level) for level in zip(*seen, strict=True)]
-        with precision.autocast():  # not around the yield: it would reign in the caller
+        with precision.autocast(), apart(networks):  # not around the yield: they would reign in the caller
             made, pictures = step(networks, conditions, history, raw_only=begins and config.begin_with_zeros)
         history = history.push(pictures)
         height, width = frame.condition.shape[-2:]

@@ -23,8 +23,7 @@ from util.clip import Clip
 class Synthesizer:
     """Several streams side by side, one frame of each a step, in memory that does not grow.
 
-    Norms use the statistics of the current input (SPEC 6): with `norm instance` each stream is as it would be alone,
-    with `norm batch` streams that are stepped together share them.
+    Norms use the statistics of the current input (SPEC 6), of each stream by itself: it is as it would be alone.
 
     >>> painter = Synthesizer.from_checkpoint(checkpoint)  # Path("checkpoints/NAME"), of a run of train.py
     >>> edges = torch.zeros(2, 1, 30, 50)  # two streams

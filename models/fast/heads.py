@@ -13,12 +13,14 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from util.placement.precision import widened
+
 
 def split_convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """F.conv2d(x, weight, bias): (N, C, H, W) and (O, C, h, w) -> (N, O, H - h + 1, W - w + 1)."""
     lines = rearrange(weight, "o c h w -> (h o) c 1 w")
     apart = F.conv2d(x, lines).unflatten(1, (weight.shape[2], weight.shape[0]))
-    total = _ShiftedSum.apply(apart)
+    total = _ShiftedSum.apply(widened(apart))
     return total if bias is None else total + bias[:, None, None]
 
 

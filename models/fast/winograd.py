@@ -137,7 +137,7 @@ def _transformed(weight: Tensor, through: Transforms) -> Tensor:
 def winograd(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int = 0) -> Tensor:
     """F.conv2d(x, weight, bias, padding=padding) of a 3x3 or 4x4 kernel; the result's channels lie last. padding: less
     than its side. Differentiable once."""
-    return _Winograd.apply(x, weight, bias, padding)
+    return _Winograd.apply(x, weight, bias, padding).permute(0, 3, 1, 2)
 
 
 class _Winograd(torch.autograd.Function):
@@ -146,7 +146,7 @@ class _Winograd(torch.autograd.Function):
         ctx.save_for_backward(x, weight)
         ctx.padding = padding
         through = transforms(weight.shape[-1], x.dtype, x.device)
-        return _convolved(_padded(x, padding), _transformed(weight, through).mT, through, bias).permute(0, 3, 1, 2)
+        return _convolved(_padded(x, padding), _transformed(weight, through).mT, through, bias)
 
     @staticmethod
     @once_differentiable
@@ -155,13 +155,12 @@ class _Winograd(torch.autograd.Function):
         through, back = (transforms(weight.shape[-1], x.dtype, x.device, mirrored) for mirrored in (False, True))
         to_x = to_weight = to_bias = None
         if ctx.needs_input_grad[0]:
-            around = _padded(grad, through.side - 1 - ctx.padding)
+            around = _padded(grad.permute(0, 3, 1, 2), through.side - 1 - ctx.padding)
             to_x = _convolved(around, _transformed(weight, through), back).permute(0, 3, 1, 2)
-        rows = _padded(grad, 0)
         if ctx.needs_input_grad[1]:
-            to_weight = _weight_gradient(_padded(x, ctx.padding), rows, through)
+            to_weight = _weight_gradient(_padded(x, ctx.padding), grad, through)
         if ctx.needs_input_grad[2]:
-            to_bias = rows.sum((0, 1, 2))
+            to_bias = grad.sum((0, 1, 2))
         return to_x, to_weight, to_bias, None
 
 

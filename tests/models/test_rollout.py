@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models import first_frame
-from models.blocks import pyramid
+from models.blocks import apart, pyramid
 from models.conditions import pad_clip
 from models.generators import Features, Frame
 from models.rollout import History, RolloutConfig, rollout, step
@@ -24,11 +24,14 @@ CPU = torch.device("cpu")
 
 
 def trained_pictures(options: Options, clip: Clip) -> Tensor:
-    """(B, T, 3, H, W): what training generates, window by window."""
+    """(B, T, 3, H, W): what training generates, window by window; each clip with its own statistics, as synthesis has
+    it."""
     trainer = tiny_trainer(options, tiny_networks(options))
     phase, history, pictures = phase_at(1, trainer.config.schedule), None, []
     for number, window in enumerate(clip.windows(options.n_frames_G)):
-        view, history = trainer.generate(trainer.teams.members[0], clip, window, number * clip.load, phase, history)
+        team = trainer.teams.members[0]
+        with apart(team.generators[0]):
+            view, history = trainer.generate(team, clip, window, number * clip.load, phase, history)
         pictures.append(view.frames.picture.detach())
     return torch.cat(pictures, dim=1)
 

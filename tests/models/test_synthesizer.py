@@ -49,8 +49,9 @@ def test_steps_are_the_frames_of_synthesis_and_begin_anew_after_a_reset(flags):
         painter.reset()
 
 
-def test_streams_side_by_side_are_what_each_would_be_alone():
-    options = tiny_options("--label_nc 5 --no_first_img --norm instance")
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_streams_side_by_side_are_what_each_would_be_alone(norm):
+    options = tiny_options(f"--label_nc 5 --no_first_img --norm {norm}")
     networks, clip = tiny_networks(options).generator, street_clip(5, 16, 24, batch=2)
     both, alone = (Synthesizer(networks, configs.synthesis(options)) for _ in range(2))
     for t in range(5):

@@ -1,0 +1,52 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from models.blocks import condition_pyramid, pyramid, recomputed
+from models.labels import LabelConv2d, LabelMaps, LabelReflectionPad2d, frames_of, joined
+
+LABELS = 5
+
+
+def maps(features: int = 0, edges: bool = True, n_frames: int = 3) -> LabelMaps:
+    """With pixels of no label, which have the id LABELS or more."""
+    torch.manual_seed(0)
+    ids = torch.randint(LABELS + 2, (2, n_frames, 1, 11, 14)).byte()
+    return LabelMaps(ids, LABELS, torch.randint(2, ids.shape).float() if edges else None,
+                     torch.randn(2, n_frames, features, 11, 14) if features else None)
+
+
+@pytest.mark.parametrize(("features", "edges"), [(0, False), (0, True), (2, False), (3, True)])
+def test_convolving_labels_is_convolving_what_they_stand_for(features: int, edges: bool) -> None:
+    seen = maps(features, edges)
+    dense = seen.dense()
+    assert dense.shape == seen.shape
+    stage = torch.nn.Sequential(LabelReflectionPad2d(3), LabelConv2d(dense.shape[1] * dense.shape[2], 4, 7)).double()
+    exact = LabelMaps(seen.ids, LABELS, seen.edges, None if seen.features is None else seen.features.double())
+    plain, fast = stage(dense.flatten(1, 2).double()), stage(exact)
+    torch.testing.assert_close(fast, plain, rtol=0, atol=1e-12)
+    towards, weights = torch.randn_like(plain), tuple(stage.parameters())
+    expected = torch.autograd.grad(plain, weights, towards)
+    for made in (fast, recomputed(stage, exact)):
+        for one, other in zip(torch.autograd.grad(made, weights, towards), expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("features", [0, 2])
+def test_labels_are_pooled_as_what_they_stand_for(features: int) -> None:
+    seen = maps(features)
+    for one, other in zip(condition_pyramid(seen, 3)[1:], pyramid(seen.dense(), 3)[1:], strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_frames_come_apart_and_together() -> None:
+    seen = maps(2)
+    again = joined([frames_of(seen, t, t + 1) for t in range(3)])
+    assert torch.equal(again.dense(), seen.dense())
+    assert torch.equal(frames_of(seen, 1, 3).dense(), frames_of(seen.dense(), 1, 3))
+
+
+def test_the_mask_is_the_sum_of_the_labels_maps() -> None:
+    seen = maps()
+    assert torch.equal(seen.mask((1, 3)), seen.dense()[:, -1, [1, 3]].sum(1, keepdim=True))
+    assert F.max_pool2d(seen.mask(range(LABELS)), 3).max() == 1
