@@ -9,7 +9,7 @@ from models.fast.choice import differentiable_twice
 from models.fast.winograd import winograd
 from scripts.plain_way import PlainDiscriminator, weights_of
 
-CONFIG = DiscriminatorConfig(width=32, n_layers=2, n_scales=2)
+CONFIG = DiscriminatorConfig(width=64, n_layers=2, n_scales=2)
 
 
 def wide() -> MultiScaleDiscriminator:
@@ -22,7 +22,7 @@ def summed(scores: list[list[Tensor]]) -> Tensor:
 
 
 def test_scores_and_gradients_are_the_plain_ways(monkeypatch: pytest.MonkeyPatch) -> None:
-    network, x = wide(), torch.randn(2, 6, 60, 92, dtype=torch.float64, requires_grad=True)
+    network, x = wide(), torch.randn(2, 6, 96, 128, dtype=torch.float64, requires_grad=True)
     sides = []
 
     def counted(*arguments: Tensor, padding: int) -> Tensor:
