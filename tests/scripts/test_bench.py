@@ -30,7 +30,7 @@ def run(*flags: str) -> None:
 
 
 @pytest.mark.parametrize("flags", [["--mode", "street", "--size", "64x32", "--amp", "off", "bf16"],
-                                   ["--mode", "pose", "--size", "32x64", "--amp", "off"]])
+                                   ["--mode", "pose", "--size", "64x128", "--amp", "off"]])
 def test_frames_are_timed_and_compared(flags, tmp_path, capsys):
     run(*flags, "--ngf", "4", "--what", "synthesis", "parts", "--json", str(tmp_path / "found.json"))
     found = json.loads((tmp_path / "found.json").read_text())
