@@ -84,15 +84,23 @@ class Subject:
         return list(islice(reader, count + self.options.n_frames_G - 1))
 
 
+@torch.no_grad()
+def condition_well(drawn: nn.ModuleList) -> None:
+    """So that rounding stays small, as it does in trained networks: flows get small; norms of constant maps (black
+    first pictures) get biases, else they would give the next norm nothing but rounding to enlarge."""
+    for key, weight in drawn.named_parameters():
+        if "final_flow" in key:
+            weight.mul_(CALM)
+        elif weight.ndim == 1:
+            weight.add_(torch.randn_like(weight), alpha=0.1)
+
+
 def drawn_subject(mode: str, size: Size, ngf: int, data: Path, device: torch.device,
                   more: Sequence[str] = ()) -> Subject:
     options = parse_test([*mode_flags(mode, size), f"--ngf={ngf}", f"--dataroot={data}", *more])
     torch.manual_seed(options.seed)
     networks = build_generator(configs.generator(options))
-    with torch.no_grad():
-        for key, weight in networks.named_parameters():
-            if "final_flow" in key:
-                weight.mul_(CALM)
+    condition_well(networks)
     return _subject(options, networks, device)
 
 

@@ -28,7 +28,7 @@ from options.parsing import Options
 from options.train import parse_train
 from scripts.benchmark.clock import Limits, in_turn
 from scripts.benchmark.report import Row, row_of
-from scripts.benchmark.subject import CALM, Size, mode_flags
+from scripts.benchmark.subject import Size, condition_well, mode_flags
 from scripts.plain_way import PlainTrainer
 from util.clip import Clip
 from util.placement import Placement, place
@@ -64,9 +64,7 @@ def build_step(options: Options, kind: type[Trainer], placement: Placement, refe
     torch.manual_seed(options.seed)
     networks = METHODS[options.model].networks(options).to(placement.device)
     perceptual = PerceptualLoss().to(placement.device)
-    with torch.no_grad():
-        for key, weight in networks.generator.named_parameters():
-            weight.mul_(CALM if "final_flow" in key else 1)
+    condition_well(networks.generator)
     schedule = configs.schedule(options, longest=start + 9, n_gpus_gen=1)
     trainer = kind(
         networks, placement.steppers(build_optimizers(networks, configs.optimizer(options)), None),
