@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Literal
 
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from models.fast.choice import fast_on, norms_fast, winograd_pays
+from models.fast.choice import as_here, fast_on, norms_fast, winograd_pays
 from models.fast.heads import split_convolution
 from models.fast.norms import normalised, statistics
 from models.fast.winograd import winograd
@@ -121,13 +121,14 @@ def head(channels: int, outputs: int, activation: nn.Module | None) -> nn.Sequen
 
 
 @contextmanager
-def _still(stage: nn.Module) -> Iterator[None]:
-    """Leaves running statistics as they are."""
+def _again(stage: nn.Module, as_before: AbstractContextManager) -> Iterator[None]:
+    """Leaves running statistics as they are, and chooses `as_before`."""
     momenta = {part: part.momentum for part in stage.modules() if isinstance(part, BatchNorm | InstanceNorm)}
     try:
         for part in momenta:
             part.momentum = 0.0
-        yield
+        with as_before:
+            yield
     finally:
         for part, momentum in momenta.items():
             part.momentum = momentum
@@ -150,7 +151,7 @@ def recomputed(stage: nn.Module, x: Condition) -> Tensor:
     """stage(x), whose inner activations are not kept but computed again on the way back, when norms have counted x
     already."""
     return checkpoint(stage, x, use_reentrant=False, preserve_rng_state=False,
-                      context_fn=lambda: (nullcontext(), _still(stage)))
+                      context_fn=lambda: (nullcontext(), _again(stage, as_here())))
 
 
 def pool(x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ Attribute names are the published state-dict keys.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from models.blocks import NormKind, blocks, down, head, init_weights, recomputed, stem, up
-from models.fast.choice import laid_out
+from models.fast.choice import laid_out, plainly
 from models.labels import Condition, LabelMaps
 from models.warp import warp
 from util.placement.precision import full_precision, widened
@@ -97,6 +98,7 @@ class Frame:
 class Painter(nn.Module):
     """Heads that coarse and refining networks share: from feature maps to a frame."""
 
+    model_down_img: nn.Sequential
     indv_final: nn.Sequential  # where there is a foreground
 
     def __init__(self, config: GeneratorConfig, scale: int) -> None:
@@ -107,6 +109,11 @@ class Painter(nn.Module):
     def through(self, stage: nn.Sequential, x: Condition) -> Tensor:
         """stage(x), of which only x is kept for the way back where `checkpoint` asks for it."""
         return recomputed(stage, x) if self.config.checkpoint else stage(x)
+
+    def look_back(self, previous: Tensor, raw_only: bool) -> Tensor:
+        """The pictures before, encoded. Before a `raw_only` frame they may be black, and every map constant."""
+        with plainly() if raw_only else nullcontext():
+            return self.through(self.model_down_img, _stacked(previous))
 
     def add_heads(self, width: int) -> None:
         self.model_final_img = head(width, self.config.picture_channels, nn.Tanh())
@@ -180,7 +187,7 @@ class CompositeGenerator(Painter):
     def forward(self, condition: Condition, previous: Tensor, raw_only: bool) -> tuple[Frame, Features]:
         """condition: (B, tG, C, h, w); previous: (B, tG-1, 3, h, w) -> the frame and its features."""
         stacked = _stacked(condition)
-        trunk = self.through(self.model_down_seg, stacked) + self.through(self.model_down_img, _stacked(previous))
+        trunk = self.through(self.model_down_seg, stacked) + self.look_back(previous, raw_only)
         features = Features(
             picture=self.through(self.model_up_img, self.through(self.model_res_img, trunk)),
             flow=(self.through(self.model_up_flow, self.through(self.model_res_flow, trunk))
@@ -223,7 +230,7 @@ class CompositeLocalGenerator(Painter):
                 coarse: Features) -> tuple[Frame, Features]:
         """condition: (B, tG, C, h, w); previous: (B, tG-1, 3, h, w); coarse: maps of half the size after one down."""
         stacked = _stacked(condition)
-        trunk = self.through(self.model_down_seg, stacked) + self.through(self.model_down_img, _stacked(previous))
+        trunk = self.through(self.model_down_seg, stacked) + self.look_back(previous, raw_only)
         features = Features(
             picture=self.through(self.model_up_img, trunk + coarse.picture),
             flow=None if coarse.flow is None else self.through(self.model_up_flow, trunk + coarse.flow),

@@ -9,7 +9,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from models.fast.choice import differentiable_twice
+from models.fast.choice import plainly
 from models.generators import FLOW_UNIT, Frame
 from models.losses import GanMode, Scores, feature_matching_loss, gan_loss, masked_l1
 from models.temporal import FrameGroups
@@ -151,7 +151,7 @@ def slope_penalty(discriminator: nn.Module, real: Tensor, name: str, config: Obj
     if not config.r1:
         return Terms()
     inputs = real.detach().requires_grad_()
-    with differentiable_twice():
+    with plainly():
         scores = full_precision(discriminator, inputs)
     height = torch.stack([scale[-1].mean(dim=(1, 2, 3)).sum() for scale in scores]).sum()
     slope, = torch.autograd.grad(height, inputs, create_graph=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 
 import torch
 from torch import Tensor
 
-_slopes = ContextVar("slopes", default=False)
+_plain = ContextVar("plain", default=False)
 
 LEAST_TILES = 16  # of 4x4 results: for fewer, transforming the weights costs more than it saves
 LEAST_CHANNELS = 128  # below, the transforms take more time than the products save
@@ -17,17 +17,23 @@ LEAST_CHANNELS = 128  # below, the transforms take more time than the products s
 
 def fast_on(device: torch.device) -> bool:
     """Programs that are exported or compiled hold plain operations, which every runtime knows."""
-    return device.type == "cpu" and not torch.compiler.is_compiling() and not _slopes.get()
+    return device.type == "cpu" and not torch.compiler.is_compiling() and not _plain.get()
 
 
 @contextmanager
-def differentiable_twice() -> Iterator[None]:
-    """Plain operations alone, whose gradients have gradients."""
-    before = _slopes.set(True)
+def plainly() -> Iterator[None]:
+    """Plain operations alone. Their gradients have gradients; and what rounding leaves of a constant map, which norms
+    blow up, is with them what the public release is left with."""
+    before = _plain.set(True)
     try:
         yield
     finally:
-        _slopes.reset(before)
+        _plain.reset(before)
+
+
+def as_here() -> AbstractContextManager:
+    """What is chosen where this is called, for what is computed elsewhere."""
+    return plainly() if _plain.get() else nullcontext()
 
 
 def laid_out(x: Tensor) -> Tensor:

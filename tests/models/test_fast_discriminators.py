@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from models.discriminators import DiscriminatorConfig, MultiScaleDiscriminator
-from models.fast.choice import differentiable_twice
+from models.fast.choice import plainly
 from models.fast.winograd import winograd
 from scripts.plain_way import PlainDiscriminator, weights_of
 
@@ -41,7 +41,7 @@ def test_scores_and_gradients_are_the_plain_ways(monkeypatch: pytest.MonkeyPatch
 
 def test_slopes_of_slopes_are_there_where_they_are_asked_for() -> None:
     network, x = wide(), torch.randn(1, 6, 64, 64, dtype=torch.float64, requires_grad=True)
-    with differentiable_twice():
+    with plainly():
         scores = network(x)
     slope, = torch.autograd.grad(summed(scores), x, create_graph=True)
     slope.square().sum().backward()
