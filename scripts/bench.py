@@ -1,4 +1,4 @@
-"""Speed of synthesis and of the training step, beside the plain way and the device's limit: `python scripts/bench.py`.
+"""Speed of synthesis and of the training step, beside the plain way and the device's limit: `python -m scripts.bench`.
 
 The plain way (`scripts/plain_way.py`) executes the same networks as the public release does; it and the program work in
 turn in this process, and what they make is compared. Weights are drawn and frames are toys, unless --name gives a run.
