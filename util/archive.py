@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import lzma
 import shutil
 import stat
 import tarfile
@@ -17,7 +18,8 @@ from util.errors import UserError
 from util.files import replacing
 
 # what the readers of damaged archives raise: impossible offsets, unknown compressions and encryption among it
-_BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError)
+_BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError,
+           NotImplementedError, RuntimeError)
 LARGEST = 64 << 30  # bytes unpacked; the largest published archive holds 3 GB
 
 
@@ -46,7 +48,7 @@ def unpack(archive: Path, folder: Path, largest: int = LARGEST) -> tuple[int, in
     except UserError:
         raise
     except (*_BROKEN, OSError) as error:
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a seek to where no file can have bytes
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # a checksum, an impossible seek
             raise
         raise UserError(f"{archive}: damaged ({error}); remove it and fetch it again") from error
     raise UserError(f"{archive}: neither a zip nor a tar; remove it and fetch it again")

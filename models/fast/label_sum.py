@@ -39,14 +39,35 @@ def _reflected(letters: Tensor) -> Tensor:
     return letters
 
 
-def _rows(letters: Tensor, count: int) -> Tensor:
-    """(T, h + 6, w + 6) of one clip -> (h * w, T * 49): for each pixel the rows of a table (frame, tap, letter)."""
-    frames, height, width = letters.shape
-    rows = letters.new_empty(height - SIDE + 1, width - SIDE + 1, frames, SIDE, SIDE)
-    first = torch.arange(0, frames * SIDE * SIDE * count, count, dtype=letters.dtype, device=letters.device)
+def _mixed(letters: Tensor) -> Tensor:
+    """(T, h + 6, w + 6) of one clip -> numbers of the pixels, of h * w, in whose windows letters change; others may be
+    among them."""
+    changes = torch.zeros(letters.shape[1:], device=letters.device)
+    changes[:, :-1][(letters[:, :, 1:] != letters[:, :, :-1]).any(0)] = 1
+    changes[:-1][(letters[:, 1:] != letters[:, :-1]).any(0)] = 1
+    wide = F.max_pool2d(changes[None], (1, SIDE), stride=1)
+    return F.max_pool2d(wide, (SIDE, 1), stride=1).flatten().nonzero().squeeze(1)
+
+
+def _rows(letters: Tensor, count: int, pixels: Tensor) -> Tensor:
+    """(T, h + 6, w + 6) of one clip -> (len(pixels), T * 49): each pixel's rows of a table (frame, tap, letter)."""
     windows = letters.unfold(1, SIDE, 1).unfold(2, SIDE, 1).permute(1, 2, 0, 3, 4)
-    torch.add(windows, first.view(rows.shape[2:]), out=rows)
-    return rows.flatten(0, 1).flatten(1)
+    width = windows.shape[1]
+    first = torch.arange(0, windows[0, 0].numel() * count, count, dtype=letters.dtype, device=letters.device)
+    return windows[pixels // width, pixels % width].flatten(1).add_(first)
+
+
+def _summed(letters: Tensor, table: Tensor, whole: Tensor) -> Tensor:
+    """(T, h + 6, w + 6) of one clip -> (h * w, O). whole: (T, count, O), the table summed over taps: what a window
+    gives that holds one letter in each frame, as most of a label map's do."""
+    inner = slice(SIDE // 2, -(SIDE // 2))
+    first = torch.arange(0, whole.shape[0] * whole.shape[1], whole.shape[1], dtype=letters.dtype, device=letters.device)
+    centres = letters[:, inner, inner].flatten(1).T + first
+    sums, pixels = F.embedding_bag(centres.contiguous(), whole.flatten(0, 1), mode="sum"), _mixed(letters)
+    if len(pixels):
+        rows = _rows(letters, whole.shape[1], pixels)
+        sums[pixels] = F.embedding_bag(rows, table.flatten(0, 2), mode="sum")
+    return sums
 
 
 class _LabelSum(torch.autograd.Function):
@@ -56,11 +77,10 @@ class _LabelSum(torch.autograd.Function):
         ctx.count = table.shape[2]
         batch, height, width = len(letters), letters.shape[2] - SIDE + 1, letters.shape[3] - SIDE + 1
         sums = table.new_empty(batch, height, width, table.shape[3])
-        lines = max(1, STRIP // width)
+        lines, whole = max(1, STRIP // width), table.sum(1)
         for clip, out in zip(letters, sums, strict=True):
             for top in range(0, height, lines):
-                rows = _rows(clip[:, top:top + lines + SIDE - 1], ctx.count)
-                found = F.embedding_bag(rows, table.flatten(0, 2), mode="sum")
+                found = _summed(clip[:, top:top + lines + SIDE - 1], table, whole)
                 out[top:top + lines] = found.view(-1, width, table.shape[3])
         return sums.permute(0, 3, 1, 2)
 
