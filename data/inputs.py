@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import cycle
+from itertools import chain, repeat
 from pathlib import Path
 
 from data.clips import SequenceReader
@@ -115,4 +115,7 @@ def _readers(root: Path, config: InputConfig, domain: Domain, geometry: Geometry
         if len(reader) <= n_given and not config.loop:
             raise UserError(f"{sequence.name} has {len(reader)} frames (from --start_frame on): the first that is "
                             f"generated needs {n_given} before it, give at least {n_given + 1}, or --loop")
-        yield sequence.name, cycle(reader) if config.loop else reader, None if config.loop else len(reader)
+        if config.loop:
+            yield sequence.name, chain.from_iterable(repeat(reader)), None
+        else:
+            yield sequence.name, reader, len(reader)

@@ -7,17 +7,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_args
 
+import torch
+
 from models.appearance import Looks
 from models.blocks import NormKind
 from models.conditions import ConditionConfig
-from models.generators import GeneratorConfig
+from models.generators import GeneratorConfig, build_generator
 from models.synthesis import SynthesisConfig
 from util.errors import UserError
 from util.files import replacing
 
 FILE = "networks.json"
 LONGEST = 2**14  # bytes of such a file
-LARGEST = 4096  # of any number in it: beyond lies nothing that was ever trained, but memory for it would be given
+LARGEST = 4096  # of any number in it, and what follows: beyond lies nothing that was ever trained
+DEEPEST = {"n_downsample": 8, "n_scales": 8, "n_blocks": 100, "n_blocks_local": 100}
+HEAVIEST = 4 * 10**9  # weights
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,12 @@ def _checked(blueprint: Blueprint) -> Blueprint:
     parts = ((blueprint, example), (blueprint.generator, example.generator), (blueprint.conditions, example.conditions))
     values = [(key, getattr(part, key), known) for part, usual in parts for key, known in vars(usual).items()]
     for key, value, known in [*values, *(("foreground", label, 0) for label in blueprint.generator.foreground)]:
-        if type(value) is not type(known) or isinstance(value, int) and not 0 <= value <= LARGEST:
+        if type(value) is not type(known) or isinstance(value, int) and not 0 <= value <= DEEPEST.get(key, LARGEST):
             raise ValueError(f"{key} is {value!r}")
     if blueprint.generator.norm not in get_args(NormKind):
         raise ValueError(f"norm is {blueprint.generator.norm!r}")
+    with torch.device("meta"):  # counted before memory is given for them
+        count = sum(weight.numel() for weight in build_generator(blueprint.generator).parameters())
+    if count > HEAVIEST:
+        raise ValueError(f"{count:,} weights")
     return blueprint

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.generators import GeneratorConfig, build_generator
+from models.labels import Condition
 from models.objectives import ObjectiveConfig, Perceptual, Terms, Window, flat, sum_of
 from models.rollout import History, RolloutConfig, rollout
 from models.saving import load_generator
@@ -26,7 +27,8 @@ def load_teacher(config: GeneratorConfig, folder: Path) -> nn.ModuleList:
 
 
 @torch.no_grad()
-def teach(teacher: nn.ModuleList, condition: Tensor, history: History, config: RolloutConfig) -> tuple[Tensor, History]:
+def teach(teacher: nn.ModuleList, condition: Condition, history: History,
+          config: RolloutConfig) -> tuple[Tensor, History]:
     """What the teacher makes of a window: (B, T + tG - 1, C, H, W) -> pictures (B, T, 3, H, W), and its own history
     after them."""
     frames, history = rollout(teacher, condition, history, config)

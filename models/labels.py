@@ -20,14 +20,15 @@ from models.fast.label_sum import label_sum
 
 def one_hot(ids: Tensor, label_nc: int) -> Tensor:
     """(..., 1, H, W) integer ids -> (..., label_nc, H, W) float32. An id of label_nc is no label: all zeros."""
+    ids = ids.long()  # 8 bits would not hold the 256 that may be compared with
     planes = torch.zeros(*ids.shape[:-3], label_nc, *ids.shape[-2:], device=ids.device)
-    return planes.scatter_(-3, ids.long().clamp(max=label_nc - 1), (ids < label_nc).to(planes.dtype))
+    return planes.scatter_(-3, ids.clamp(max=label_nc - 1), (ids < label_nc).to(planes.dtype))
 
 
 def _pooled_one_hot(ids: Tensor, label_nc: int) -> Tensor:
     """Every label's share of each 3x3 window of stride 2: (N, 1, H, W) ids -> (N, label_nc, h, w) float32."""
     inside, ids = (F.unfold(F.pad(x.float(), (1, 1, 1, 1)), 3, stride=2)
-                   for x in (torch.ones_like(ids), ids.clamp(max=label_nc)))
+                   for x in (torch.ones_like(ids), ids.int().clamp(max=label_nc)))
     planes = torch.zeros(len(ids), label_nc + 1, ids.shape[-1], device=ids.device)
     return planes.scatter_add_(1, ids.long(), inside / inside.sum(1, keepdim=True))[:, :label_nc]
 
@@ -98,10 +99,11 @@ class LabelMaps:
         weight: (O, T * C, 7, 7). An edge is one more bit of the label, at no cost; features are convolved as they are.
         """
         parts = rearrange(weight, "o (t c) h w -> t (h w) c o", t=self.shape[1])
-        letters, table = self.ids.squeeze(2).clamp(max=self.label_nc), F.pad(parts[:, :, :self.label_nc], (0, 0, 0, 1))
+        letters = self.ids.squeeze(2).int().clamp(max=self.label_nc)
+        table = F.pad(parts[:, :, :self.label_nc], (0, 0, 0, 1))
         if self.edges is not None:
             edge = parts[:, :, self.label_nc].unsqueeze(2)
-            letters, table = letters.int() * 2 + self.edges.squeeze(2).int(), torch.stack([table, table + edge], dim=3)
+            letters, table = letters * 2 + self.edges.squeeze(2).int(), torch.stack([table, table + edge], dim=3)
         sums = label_sum(letters, table.flatten(2, -2))
         if bias is not None:
             sums = sums + bias[:, None, None]

@@ -59,9 +59,10 @@ class Networks:
         return players
 
     def share_norms(self) -> None:
-        """Batch norms share their statistics between processes; not the face's, which some clips have none for."""
+        """Batch norms share their statistics between processes; not the face's, which some clips have none for, nor the
+        encoder's, with which one process surveys the data alone."""
         for name, network in self.learning().items():
-            if name != "D_f":
+            if name not in ("D_f", "E"):
                 nn.SyncBatchNorm.convert_sync_batchnorm(network)
 
     @torch.no_grad()

@@ -27,7 +27,7 @@ RUN = "--name, --checkpoints_dir, --which_epoch, --use_ema"
 @dataclass(frozen=True)
 class RunState:
     """Where a run stands. epoch: from 1. step: batches done in it. batch_size: clips of a batch. best: the highest
-    SSIM on held-out clips so far."""
+    figure on held-out clips so far (`Trainer.best_by`)."""
 
     epoch: int = 1
     step: int = 0
@@ -180,15 +180,16 @@ def fitting_scales(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> tu
 def load_pretrained(networks: Networks, folder: Path, label: str, partial: bool = False) -> list[str]:
     """Weights of another run or of a coarser stage, as far as it has them; what starts fresh, a line each.
 
-    The generator G0 must be there, and none may be of another shape (partial, `--allow_partial`: what fits): UserError.
+    The coarsest generator must be there, and none may be of another shape (partial, `--allow_partial`: what fits):
+    UserError.
     """
     settle(folder)
-    fresh = []
+    fresh, coarsest = [], next(iter(networks.named()))
     for name, network in networks.named().items():
         path = weight_file(folder, label, name)
         if name.endswith(AVERAGED) and not path.is_file():  # an average begins where its generator does
             path = weight_file(folder, label, name.removesuffix(AVERAGED))
-        if name == "G0" or path.is_file() and name.startswith("G"):
+        if name == coarsest or path.is_file() and name.startswith("G"):
             fresh += _load_generator(network, path, "--load_pretrain", partial)
         elif not path.is_file():
             fresh.append(f"{name} starts fresh: {folder} has no {path.name}")

@@ -239,7 +239,7 @@ class Trainer:
             return view, None
         assert window.picture is not None
         raw_first = len(view) if history is None and self.config.begin_with_zeros else 0
-        taught, history = teach(team.teacher, self.config.conditions.encode(window),
+        taught, history = teach(team.teacher, self.config.conditions.see(window),
                                 history or self.begin(window.picture, len(team.teacher)),
                                 RolloutConfig(self.config.schedule.n_frames_G, raw_first=raw_first))
         return replace(view, taught=taught), history

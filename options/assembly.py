@@ -154,7 +154,9 @@ def evaluator(options: Options, domain: Domain, networks: Networks, reference: R
     """What `--eval_freq` does every time; held-out data that does not fit is refused before training."""
     if not options.eval_freq or options.model == "single":
         return None
-    held_out = open_input(configs.held_out(options), domain, configs.geometry(options), 0, configs.run_folder(options))
+    given = options.n_frames_G - 1
+    held_out = open_input(configs.held_out(options), domain, configs.test_geometry(options), given,
+                          configs.run_folder(options))
     if predicts_labels(options):
         readers = [reader for _, reader, _ in held_out.sequences]
         predictor = networks.generator[0]
@@ -177,7 +179,8 @@ def open_conditions(options: Options, domain: Domain, reads_pictures: bool, devi
     assert source.video != "-" and not source.loop, "the options' rules see to it"
     teller = Foreteller(load_predictor(options.future_labels, options.label_nc, device), given, device,
                         options.future_frames)
-    readers = open_input(source, domain, geometry, teller.n_known, work)
+    needed = teller.n_known if options.future_frames is None else teller.n_known - 1
+    readers = open_input(source, domain, geometry, needed, work)
     return replace(readers, sequences=[(name, teller.clips(reader), teller.length(length, name))
                                        for name, reader, length in readers.sequences if length is not None])
 

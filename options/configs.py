@@ -30,7 +30,7 @@ from models.temporal import TemporalConfig
 from models.trainer import TrainerConfig
 from options.parsing import Options, option_texts
 from options.rules import composes, encodes, is_train, predicts_labels, trains_beside, trains_single
-from options.stored import teacher_options
+from options.stored import teacher_options, without_chance
 from util.placement import PlacementConfig
 
 
@@ -68,6 +68,11 @@ def domain(o: Options) -> Domain:
 def geometry(o: Options) -> GeometryConfig:
     return GeometryConfig(load_size=o.loadSize, fine_size=o.fineSize, resize_or_crop=o.resize_or_crop,
                           flip=is_train(o) and not o.no_flip and o.dataset_mode != "pose")
+
+
+def test_geometry(o: Options) -> GeometryConfig:
+    """As test.py will have it of a run that is trained with `o`."""
+    return replace(geometry(o), resize_or_crop=without_chance(o.resize_or_crop), flip=False)
 
 
 def source(o: Options, reads_pictures: bool) -> InputConfig:

@@ -27,7 +27,8 @@ def run_options(folder: Path, *flags: str) -> Options:
     path = folder / "opt.txt"
     if not path.is_file():
         raise UserError(f"{path} is not there: give the folder of a run, checkpoints/NAME")
-    begins = read_texts(path).get("no_first_img") == "True" or any(f"--{key}" in flags for key in FIRST_PICTURES)
+    begins = read_texts(path).get("no_first_img") == "True" or any(
+        flag.split("=")[0] == f"--{key}" for flag in flags for key in FIRST_PICTURES)
     first = [] if begins else ["--use_real_img"]
     return parse_test([*first, "--checkpoints_dir", str(folder.parent), "--name", folder.name, *flags])
 
@@ -50,12 +51,14 @@ def load_predictor(folder: Path, label_nc: int, device: torch.device) -> LabelPr
 def load_networks(options: Options) -> nn.ModuleList:
     """The generators of a run. UserError: their weights are not there, or another network's."""
     networks = build_generator(configs.generator(options))
-    load_generator(networks, configs.run_folder(options), options.which_epoch)
+    load_generator(networks, configs.run_folder(options), options.which_epoch, options.allow_partial, options.use_ema)
     return networks
 
 
 def load_synthesizer(options: Options) -> Synthesizer:
     """The trained networks, ready to step. UserError: their weights are not there, or another network's."""
+    if options.keyframes > 1:
+        raise UserError(f"--keyframes {options.keyframes}: frame by frame there is none to wait for: leave it out")
     networks = load_networks(options)
     first, _ = choose_first_pictures(configs.first_frame(options))
     return Synthesizer(networks, configs.synthesis(options), first, place(configs.placement(options)).device)

@@ -45,18 +45,16 @@ def stored_arguments(parser: Parser, argv: Sequence[str]) -> list[str]:
     saved = read_texts(path)
     taken = [key for key in ("model", *GENERATOR, *DATA, "resize_or_crop", "no_first_img") if key in saved]
     given_first = any(key in flags for key in FIRST_PICTURES)
-    arguments = as_arguments(parser, {key: _for_test(key, saved[key]) for key in taken
-                                      if not (key == "no_first_img" and given_first)})
+    arguments = as_arguments(parser, {key: without_chance(saved[key]) if key == "resize_or_crop" else saved[key]
+                                      for key in taken if not (key == "no_first_img" and given_first)})
     if not flags.get("allow_partial"):
         _refuse_contradictions(parser, flags, arguments, path)
     return arguments
 
 
-def _for_test(key: str, text: str) -> str:
+def without_chance(resize_or_crop: str) -> str:
     """Training's random sizes and crops are not test's."""
-    if key != "resize_or_crop":
-        return text
-    scale = text.lower().split("_and_")[0].removeprefix("random")
+    scale = resize_or_crop.lower().split("_and_")[0].removeprefix("random")
     return "none" if "crop" in scale else scale
 
 

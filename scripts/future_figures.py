@@ -36,7 +36,7 @@ def main() -> None:
     args = parser.parse_args()
     options, device = trained_options(args.run, "future_labels", "RUN"), place(PlacementConfig(args.gpu_ids)).device
     data = InputConfig(args.dataroot or options.dataroot, args.phase)
-    readers = open_input(data, configs.domain(options), configs.geometry(options), 0, args.run)
+    readers = open_input(data, configs.domain(options), configs.test_geometry(options), 1, args.run)
     predictor = load_predictor(args.run, options.label_nc, device)
     sequences = [reader for _, reader, _ in readers.sequences]
     print(table(measure_foresight(predictor, sequences, args.frames, device)))

@@ -33,7 +33,7 @@ NETWORKS = "--ngf 4 --n_downsample_G 2 --n_blocks 2 --gpu_ids -1 --name run"
 TRAINING = ("--ndf 4 --num_D 1 --n_layers_D 2 --n_scales_temporal 2 --n_frames_total 4 --max_frames_per_gpu 2 "
             "--niter 1 --niter_decay 1 --niter_step 1 --no_vgg --flow_net dis --nThreads 0 --print_freq 1 --no_html")
 LEARNING = ("--ndf 16 --n_scales_temporal 1 --n_frames_total 4 --max_frames_per_gpu 4 --niter 1 --niter_decay 1 "
-            "--clips_per_epoch 100 --lr 0.002 --no_flip --no_vgg --flow_net dis --nThreads 0 --no_html")
+            "--clips_per_epoch 150 --lr 0.002 --no_flip --no_vgg --flow_net dis --nThreads 0 --no_html")
 FRAMES = 6
 
 

@@ -123,8 +123,3 @@ def load_partial(network: nn.Module, state: Mapping[str, Tensor], source: str) -
     network.load_state_dict(own | fitting)
     return (f"{source}: {len(fitting)} of {len(own)} weights loaded, {len(own) - len(fitting)} start fresh, "
             f"{len(state) - len(fitting)} of the file unused (--allow_partial)")
-
-
-def load_weights(network: nn.Module, path: Path, flag: str) -> None:
-    """A file with one network's state dict into the network. UserError for the user to mend."""
-    load_state(network, read_weights(path, flag), str(path))

@@ -43,7 +43,7 @@ def in_turn(ways: Mapping[str, Way], rounds: int, device: torch.device, warm: bo
             seconds, made = timed(way(), device)
             taken[name].seconds += seconds if warm or number else seconds[1:]
             taken[name].made += made if number == 0 else []
-            taken[name].peak = max(taken[name].peak, peak_memory([device])[str(device)])
+            taken[name].peak = max(taken[name].peak, peak_memory([device]).get(str(device), 0.0))
     return taken
 
 

@@ -55,7 +55,7 @@ def point(subject: Subject, x: float, frames: int, each: int | None = None) -> P
                 pass
             yield number
 
-    return Point(x, sum(timed(work(), subject.device)[0]), peak_memory([subject.device])[str(subject.device)])
+    return Point(x, sum(timed(work(), subject.device)[0]), peak_memory([subject.device]).get(str(subject.device), 0.0))
 
 
 def bent(points: Sequence[Point]) -> float:

@@ -2,8 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models.blocks import condition_pyramid, pyramid, recomputed
-from models.labels import LabelConv2d, LabelMaps, LabelReflectionPad2d, frames_of, joined
+from models.blocks import condition_pyramid, pool, pyramid, recomputed
+from models.labels import LabelConv2d, LabelMaps, LabelReflectionPad2d, frames_of, joined, one_hot
 
 LABELS = 5
 
@@ -50,3 +50,14 @@ def test_the_mask_is_the_sum_of_the_labels_maps() -> None:
     seen = maps()
     assert torch.equal(seen.mask((1, 3)), seen.dense()[:, -1, [1, 3]].sum(1, keepdim=True))
     assert F.max_pool2d(seen.mask(range(LABELS)), 3).max() == 1
+
+
+def test_256_labels_fit() -> None:
+    """As many as 8 bits hold: an id is then never beyond them."""
+    ids = torch.arange(256, dtype=torch.uint8).view(1, 1, 1, 16, 16)
+    maps = LabelMaps(ids, 256)
+    assert one_hot(ids, 256).sum() == 256 and maps.dense().argmax(2).flatten().tolist() == list(range(256))
+    weight = torch.randn(3, 256, 7, 7)
+    expected = F.conv2d(F.pad(maps.dense()[:, 0], (3, 3, 3, 3), mode="reflect"), weight)
+    assert torch.allclose(maps.convolved(weight, None), expected, atol=1e-4)
+    assert torch.allclose(maps.pooled(), pool(maps.dense()), atol=1e-6)

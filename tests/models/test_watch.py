@@ -95,7 +95,7 @@ def trained(tmp_path: Path, batches: int, spoil: str = "") -> Path:
     return tmp_path / "experiment_name"
 
 
-def test_a_run_that_the_discriminator_wins_says_so_each_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_the_discriminator_wins_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = trained(tmp_path, 150)
     told = (folder / "warnings.txt").read_text().splitlines()
     assert told and all(re.match(r"\(epoch: 1, iters: \d+\) D has won", line) for line in told)

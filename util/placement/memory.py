@@ -14,6 +14,7 @@ from util.errors import UserError
 
 GIB = 2**30
 KEPT, TRIMMED = -3, -1  # glibc's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD
+OLD_MOST = 2**25  # of the first, before glibc 2.35
 
 
 def peak_memory(devices: Sequence[torch.device]) -> dict[str, float]:
@@ -32,7 +33,7 @@ def keep_freed_memory() -> bool:
     """Has glibc keep what tensors on the CPU give back, for the next ones: a page that is new to the process costs more
     than a pass over it. Returns whether there is a glibc to ask."""
     adjust = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    return adjust is not None and bool(adjust(KEPT, GIB) and adjust(TRIMMED, 2**31 - 1))
+    return adjust is not None and bool((adjust(KEPT, GIB) or adjust(KEPT, OLD_MOST)) and adjust(TRIMMED, 2**31 - 1))
 
 
 @contextmanager
