@@ -13,6 +13,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from models.fast.choice import plainly
 from models.networks import build_networks
 from models.perceptual import PerceptualLoss
 from options import configs
@@ -40,7 +41,7 @@ class Work:
 
 def count_work(options: Options, height: int, width: int) -> Work:
     """Of networks with one spatial scale, on pictures of (height, width); by torch's own counting, without a number."""
-    with FakeTensorMode():
+    with FakeTensorMode(), plainly():  # whose operations torch knows how to count
         networks = build_networks(configs.generator(options), configs.discriminator(options), configs.temporal(options),
                                   face=False)
         assert (image := networks.image) is not None

@@ -95,11 +95,11 @@ def trained(tmp_path: Path, batches: int, spoil: str = "") -> Path:
     return tmp_path / "experiment_name"
 
 
-def test_a_run_that_the_discriminator_wins_says_so_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_the_discriminator_wins_says_so_each_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = trained(tmp_path, 150)
     told = (folder / "warnings.txt").read_text().splitlines()
-    assert len(told) == 1 and re.match(r"\(epoch: 1, iters: \d+\) D has won", told[0])
-    assert capsys.readouterr().err.count("warning: D has won") == 1
+    assert told and all(re.match(r"\(epoch: 1, iters: \d+\) D has won", line) for line in told)
+    assert capsys.readouterr().err.count("warning: D has won") == len(told) < 5  # it may recover in between
     last = (folder / "loss_log.txt").read_text().splitlines()[-1]
     names = dict(part.split(": ") for part in re.findall(r"\w+: [\d.]+", last.split(") ")[1]))
     assert float(names["D_real"]) + float(names["D_fake"]) < 0.05 and float(names["G_GAN"]) > 3  # 4 scores of about 1
