@@ -39,7 +39,8 @@ class CompiledStep:
             made, pictures = _program(self.backend, history.pictures[0].device.type)(networks, dense, history)
         except (TorchDynamoException, FailOnRecompileLimitHit) as fault:  # whatever the backend raises is among them
             self.failed = True
-            tqdm.write(f"warning: the networks run uncompiled: {' '.join(str(fault).split())[:200]}", file=sys.stderr)
+            reason = " ".join(str(fault).split("\n\n")[0].split())  # torch's advice for its own makers follows
+            tqdm.write(f"warning: the networks run uncompiled: {reason[:200]}", file=sys.stderr)
             return step(networks, conditions, history)
         return made.map(torch.clone), tuple(picture.clone() for picture in pictures)  # a graph's next run overwrites
 
