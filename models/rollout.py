@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
@@ -13,6 +13,8 @@ from models.blocks import condition_pyramid, pyramid
 from models.generators import Features, Frame
 from models.labels import Condition, frames_of
 from util.placement.replicas import device_of, equal_runs
+
+Step = Callable[..., tuple[Frame, tuple[Tensor, ...]]]  # `step`, or a way to the same
 
 
 @dataclass(frozen=True)

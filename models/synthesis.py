@@ -14,7 +14,7 @@ from models.blocks import apart, condition_pyramid
 from models.conditions import ConditionConfig, pad_clip
 from models.first_frame import FirstPictures
 from models.labels import Condition, joined
-from models.rollout import History, step
+from models.rollout import History, Step, step
 from util.clip import Clip
 from util.placement.precision import Precision
 
@@ -24,7 +24,7 @@ class SynthesisConfig:
     """n_frames: tG. size_multiple: what the networks need sides to divide by; others are padded and cropped back.
     begin_with_zeros: `no_first_img`, so a sequence's first frame is `raw` alone. looks: of regions, for networks with
     features; faces: whether the regions are parts of faces. amp: half precision of the networks' convolutions, as in
-    training (`util.placement.precision`)."""
+    training (`util.placement.precision`). step: how a frame is made, plainly or by `models.compiled`."""
 
     conditions: ConditionConfig
     n_frames: int
@@ -33,6 +33,7 @@ class SynthesisConfig:
     looks: Looks | None = None
     faces: bool = False
     amp: str = "off"
+    step: Step = step
 
     def see(self, clip: Clip) -> Condition:
         """(B, T, C, H, W) as the generator sees it."""
@@ -61,7 +62,7 @@ def synthesise(networks: nn.ModuleList, frames: Iterable[Clip], first: FirstPict
         history = history or History.begin(first(given), len(networks))
         conditions = [joined(level) for level in zip(*seen, strict=True)]
         with precision.autocast(), apart(networks):  # not around the yield: they would reign in the caller
-            made, pictures = step(networks, conditions, history, raw_only=begins and config.begin_with_zeros)
+            made, pictures = config.step(networks, conditions, history, raw_only=begins and config.begin_with_zeros)
         history = history.push(pictures)
         height, width = frame.condition.shape[-2:]
         yield frame, made.picture[..., :height, :width]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from models.appearance import load_looks
 from models.blueprint import Blueprint
+from models.compiled import CompiledStep
 from models.first_frame import FirstPictures, real_pictures, zeros
 from models.generators import build_generator
 from models.saving import load_generator
@@ -45,11 +46,13 @@ class Synthesizer:
 
     @staticmethod
     def from_checkpoint(folder: Path, which_epoch: str = "latest", averaged: bool = False,
-                        device: torch.device | str = "cpu", seed: int = 0) -> Synthesizer:
+                        device: torch.device | str = "cpu", seed: int = 0,
+                        compiled: bool = False) -> Synthesizer:
         """The networks of a run, from its folder alone. A run that was not trained with `--no_first_img` begins with
         real pictures: give them to the first steps.
 
         averaged: the running average of a run with `--ema`. seed: draws how regions look, for networks with features.
+        compiled: as `test.py --compile`.
         UserError: weights or networks.json are missing or do not fit; those of elsewhere are loaded, by flags, with
         `options.loading.load_synthesizer`.
         """
@@ -58,7 +61,9 @@ class Synthesizer:
         load_generator(networks, folder, which_epoch, averaged=averaged)
         looks = load_looks(folder, n_features, rows=False, seed=seed) if n_features else None
         first = zeros if blueprint.begin_with_zeros else real_pictures
-        return Synthesizer(networks, blueprint.synthesis(looks), first, torch.device(device))
+        config = blueprint.synthesis(looks)
+        config = replace(config, step=CompiledStep()) if compiled else config
+        return Synthesizer(networks, config, first, torch.device(device))
 
     def __post_init__(self) -> None:
         self.networks.to(self.device)

@@ -15,6 +15,7 @@ from data.sampling import Sampling
 from data.street import Street
 from models.appearance import Looks, load_looks
 from models.blueprint import Blueprint
+from models.compiled import CompiledStep
 from models.conditions import ConditionConfig
 from models.discriminators import DiscriminatorConfig
 from models.first_frame import FirstFrameConfig, FirstSource
@@ -217,4 +218,5 @@ def blueprint(o: Options) -> Blueprint:
 
 
 def synthesis(o: Options) -> SynthesisConfig:
-    return blueprint(o).synthesis(looks(o), amp(o))
+    config = blueprint(o).synthesis(looks(o), amp(o))
+    return replace(config, step=CompiledStep()) if not is_train(o) and o.compile else config

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from models import first_frame, synthesizer
+from models.compiled import CompiledStep
 from models.synthesis import synthesise
 from models.synthesizer import Synthesizer
 from options import configs
@@ -31,6 +32,12 @@ def test_the_docstring_tells_the_truth(tmp_path):
     saved(tmp_path / "run", "--input_nc 1 --no_first_img")
     found = doctest.testmod(synthesizer, extraglobs={"checkpoint": tmp_path / "run"})
     assert found.attempted >= 6 and found.failed == 0
+
+
+def test_steps_are_compiled_on_request_alone(tmp_path):
+    saved(tmp_path / "run", "--input_nc 1 --no_first_img")
+    plain, compiled = (Synthesizer.from_checkpoint(tmp_path / "run", compiled=choice) for choice in (False, True))
+    assert not isinstance(plain.config.step, CompiledStep) and compiled.config.step == CompiledStep()
 
 
 @pytest.mark.parametrize("flags", ["", "--no_first_img"])

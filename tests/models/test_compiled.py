@@ -1,0 +1,94 @@
+"""A compiled step makes the frames that the plain one makes; where it cannot be had, this is said."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from torch._dynamo.utils import counters
+
+from models import first_frame
+from models.compiled import CompiledStep
+from models.fast.choice import plainly
+from models.synthesis import synthesise
+from options import configs
+from options.test import parse_test
+from tests.tiny import street_clip, tiny_networks, tiny_options
+
+CPU = torch.device("cpu")
+FIRST = "--label_nc 5 --no_first_img"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_compiled_before():
+    torch.compiler.reset()
+    counters.clear()
+
+
+def both(flags, step, sizes=((16, 24),)):
+    """Pictures of 4 frames at each size: of the plain step and of this one."""
+    options = tiny_options(flags)
+    networks, config = tiny_networks(options).generator, configs.synthesis(options)
+    first = first_frame.zeros if options.no_first_img else first_frame.real_pictures
+    made = ([], [])
+    for size in sizes:
+        clip = street_clip(options.n_frames_G + 3, *size)
+        frames = [clip.frames(t, t + 1) for t in range(clip.condition.shape[1])]
+        for pictures, way in zip(made, (config, replace(config, step=step)), strict=True):
+            pictures += [picture for _, picture in synthesise(networks, frames, first, way, CPU)]
+    return [torch.stack(pictures) if len(sizes) == 1 else pictures for pictures in made]
+
+
+@pytest.mark.parametrize("flags", [FIRST, "--label_nc 5 --use_instance --fg --fg_labels 1,3",
+                                   "--label_nc 5 --no_flow --norm instance"])
+def test_frames_are_those_of_the_fast_ways(flags):
+    step = CompiledStep("eager")
+    plain, compiled = both(flags, step)
+    torch.testing.assert_close(compiled, plain, rtol=0, atol=1e-5)
+    assert not step.failed and counters["stats"]["unique_graphs"] == 1  # none for a first frame that is `raw`
+
+
+@pytest.mark.parametrize("flags", [FIRST, "--label_nc 5 --n_scales_spatial 2", "--label_nc 5 --amp bf16"])
+def test_frames_are_exactly_those_of_plain_operations(flags):
+    step = CompiledStep("eager")
+    with plainly():
+        plain, compiled = both(flags, step)
+    torch.testing.assert_close(compiled, plain, rtol=0, atol=0)
+    assert not step.failed and counters["stats"]["unique_graphs"] == 1
+
+
+def no_compiler(graph, inputs):
+    raise RuntimeError("no compiler here\nand more lines")
+
+
+def test_without_a_compiler_this_is_said_once_and_frames_are_made(capfd):
+    step = CompiledStep(no_compiler)
+    plain, made = both("--label_nc 5", step)
+    torch.testing.assert_close(made, plain, rtol=0, atol=0)
+    said = capfd.readouterr().err.splitlines()
+    assert len(said) == 1 and "run uncompiled" in said[0] and "no compiler here" in said[0]
+
+
+def test_more_sizes_than_torch_compiles_are_made_plainly(capfd):
+    step = CompiledStep("eager")
+    with torch._dynamo.config.patch(recompile_limit=1):
+        plain, made = both("--label_nc 5", step, sizes=[(16, 24), (16, 32)])
+    for one, other in zip(made, plain, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+    assert step.failed and len(capfd.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")  # inside torch._inductor
+@pytest.mark.skipif(shutil.which("g++") is None, reason="a compiler is needed")
+def test_frames_of_really_compiled_networks(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    step = CompiledStep()
+    with torch._inductor.config.patch(compile_threads=1):
+        plain, compiled = both(f"{FIRST} --ngf 4 --n_blocks 0 --n_downsample_G 1 --n_frames_G 2", step)
+    torch.testing.assert_close(compiled, plain, rtol=0, atol=1e-4)
+    assert not step.failed and any(tmp_path.rglob("*.so"))
+
+
+def test_the_flag_is_off_unless_given():
+    off, on = (configs.synthesis(parse_test(["--no_first_img", *flags])).step for flags in ([], ["--compile"]))
+    assert not isinstance(off, CompiledStep) and on == CompiledStep()
