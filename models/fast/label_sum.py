@@ -1,8 +1,8 @@
 """The 7x7 convolution of one-hot maps without the maps: sums of weight vectors, looked up by label.
 
-Both ways are one embedding bag. Forward, a bag is a pixel and holds the (frame, tap, letter) triples of its window; on
-the way back, a bag is such a triple and holds the pixels whose window has that letter there. A letter is a label, or a
-label with an edge bit.
+Both ways are embedding bags. Forward, a bag is a pixel and holds the (frame, tap, letter) triples of its window, or the
+(frame, letter) pairs where a window holds one letter in each frame; on the way back, a bag is such a triple and holds
+the pixels whose window has that letter there. A letter is a label, or a label with an edge bit.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Times the parts of a training step: `python scripts/cluster/step_parts.py` and the flags of train.py."""
+"""Times the parts of a training step: `python -m scripts.cluster.step_parts` and the flags of train.py."""
 
 from __future__ import annotations
 

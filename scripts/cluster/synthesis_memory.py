@@ -1,4 +1,4 @@
-"""Peak memory of synthesis over the length of the video: `python scripts/cluster/synthesis_memory.py 50 500`."""
+"""Peak memory of synthesis over the length of the video: `python -m scripts.cluster.synthesis_memory 50 500`."""
 
 from __future__ import annotations
 

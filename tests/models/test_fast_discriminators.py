@@ -1,10 +1,13 @@
 """Discriminators as wide as real runs have them take fast ways on a CPU: held to the plain way's."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from models.discriminators import DiscriminatorConfig, MultiScaleDiscriminator
+from models.discriminators import DiscriminatorConfig, MultiScaleDiscriminator, PatchConv2d
 from models.fast.choice import plainly
 from models.fast.winograd import winograd
 from scripts.plain_way import PlainDiscriminator, weights_of
@@ -46,3 +49,17 @@ def test_slopes_of_slopes_are_there_where_they_are_asked_for() -> None:
     slope, = torch.autograd.grad(summed(scores), x, create_graph=True)
     slope.square().sum().backward()
     assert all(weight.grad is not None for name, weight in network.named_parameters() if name.endswith("0.weight"))
+
+
+def test_a_pass_is_one_power_iteration() -> None:
+    """Reading a weight that is bounded by its spectral norm is an iteration, whichever way then takes it."""
+    network = MultiScaleDiscriminator(6, replace(CONFIG, n_scales=1, spectral_norm=True))
+    layers = [part for part in network.modules() if isinstance(part, PatchConv2d)]
+    vectors = [part.parametrizations.weight[0]._u for part in layers]
+    before = [vector.clone() for vector in vectors]
+    expected = [F.normalize(part.parametrizations.weight.original.flatten(1) @ F.normalize(
+        part.parametrizations.weight.original.flatten(1).T @ u, dim=0, eps=1e-12), dim=0, eps=1e-12)
+        for part, u in zip(layers, before, strict=True)]
+    network(torch.randn(1, 6, 96, 128))
+    assert layers and not any(torch.equal(old, new) for old, new in zip(before, vectors, strict=True) if len(old) > 1)
+    assert all(torch.allclose(new, once, atol=1e-5) for new, once in zip(vectors, expected, strict=True))

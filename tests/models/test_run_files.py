@@ -20,7 +20,9 @@ from models.saving import (
 )
 from models.schedule import phase_at
 from options import configs
+from options.methods import METHODS
 from options.parsing import Options
+from options.train import parse_train
 from tests.tiny import street_clip, tiny_networks, tiny_options, tiny_trainer
 from util.errors import UserError
 
@@ -244,3 +246,10 @@ def test_a_failed_save_leaves_the_old_files(stopped: tuple[Path, Networks, dict]
     with pytest.raises(OSError, match="no space"):
         save_epoch(tmp_path, "latest", stopped[1])
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_a_folder_without_the_generator_is_refused_whatever_the_method(tmp_path: Path) -> None:
+    options = parse_train(["--model", "single", "--netG", "global", "--label_nc", "5", "--ngf", "4", "--ndf", "4"])
+    networks = METHODS["single"].networks(options)
+    with pytest.raises(UserError, match=r"latest_net_G\.pth is not there.*--load_pretrain"):
+        load_pretrained(networks, tmp_path, "latest")

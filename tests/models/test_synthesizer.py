@@ -109,3 +109,15 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
 def test_real_first_pictures_are_asked_for_where_training_had_them(tmp_path):
     (tmp_path / "opt.txt").write_text(listing(tiny_options("--label_nc 5")))
     assert run_options(tmp_path, "--gpu_ids", "-1").use_real_img
+
+
+@pytest.mark.parametrize("given", [["--single_G", "x"], ["--single_G=x"]])
+def test_whoever_names_the_first_pictures_gets_them(tmp_path, given):
+    (tmp_path / "opt.txt").write_text(listing(tiny_options("--label_nc 5")))
+    assert not run_options(tmp_path, "--gpu_ids", "-1", *given).use_real_img
+
+
+def test_frame_by_frame_there_are_no_key_frames(tmp_path):
+    (tmp_path / "opt.txt").write_text(listing(tiny_options("--label_nc 5")))
+    with pytest.raises(UserError, match="--keyframes 2"):
+        load_synthesizer(run_options(tmp_path, "--gpu_ids", "-1", "--keyframes", "2"))

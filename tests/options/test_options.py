@@ -281,3 +281,9 @@ def test_folders_of_a_run() -> None:
     ("--input - --input_size 8x8 --loop", float("inf"))])
 def test_a_video_is_done_whole_unless_it_is_said_how_far(flags: str, frames: float) -> None:
     assert parse_test([*FIRST, *flags.split()]).how_many == frames
+
+
+def test_held_out_clips_are_as_large_as_in_test() -> None:
+    options = parse_train(["--resize_or_crop", "randomScaleHeight_and_scaledCrop", "--loadSize", "640"])
+    geometry = configs.test_geometry(options)
+    assert (geometry.resize_or_crop, geometry.load_size, geometry.flip) == ("scaleheight", 640, False)
