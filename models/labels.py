@@ -137,7 +137,7 @@ class LabelConv2d(nn.Conv2d):
     def forward(self, x: Condition) -> Tensor:
         if not isinstance(x, LabelMaps):
             return super().forward(x)
-        if sums_pay(self.weight):
+        if sums_pay(x.ids, self.weight):
             return x.convolved(self.weight, self.bias)
         return super().forward(F.pad(x.dense().flatten(1, 2).to(self.weight.dtype), (3, 3, 3, 3), mode="reflect"))
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 _plain = ContextVar("plain", default=False)
 
-LEAST_WIDTH = 16  # channels that a vector unit takes at a time: narrower networks gain nothing by other orders of sums
+LEAST_NUMBERS = 2**17  # in a network's first map: for fewer, little is gained, and sums are in the published order
 LEAST_TILES = 16  # of 4x4 results: for fewer, transforming the weights costs more than it saves
 LEAST_CHANNELS = 128  # below, the transforms take more time than the products save
 
@@ -40,7 +40,8 @@ def as_here() -> AbstractContextManager:
 def laid_out(x: Tensor, width: int) -> Tensor:
     """(N, C, H, W) for a network of `width` channels: channels last where fast ways pay, whose sign this layout is to
     the layers that follow. It also suits oneDNN's convolutions."""
-    return x.contiguous(memory_format=torch.channels_last) if fast_on(x.device) and width >= LEAST_WIDTH else x
+    pays = fast_on(x.device) and width * x.shape[-2:].numel() >= LEAST_NUMBERS
+    return x.contiguous(memory_format=torch.channels_last) if pays else x
 
 
 def is_laid_out(x: Tensor) -> bool:
@@ -53,9 +54,9 @@ def norms_fast(x: Tensor) -> bool:
     return is_laid_out(x) and x.dtype.itemsize >= 4
 
 
-def sums_pay(weight: Tensor) -> bool:
-    """For the convolution of label maps."""
-    return fast_on(weight.device) and len(weight) >= LEAST_WIDTH
+def sums_pay(ids: Tensor, weight: Tensor) -> bool:
+    """For the convolution of label maps (..., H, W)."""
+    return weight.is_cuda or len(weight) * ids.shape[-2:].numel() >= LEAST_NUMBERS
 
 
 def winograd_pays(x: Tensor, weight: Tensor) -> bool:

@@ -16,13 +16,15 @@ def maps(features: int = 0, edges: bool = True, n_frames: int = 3) -> LabelMaps:
                      torch.randn(2, n_frames, features, 11, 14) if features else None)
 
 
-@pytest.mark.parametrize("outputs", [4, 16])  # too few for sums by label, and enough
+@pytest.mark.parametrize("summed", [True, False])
 @pytest.mark.parametrize(("features", "edges"), [(0, False), (0, True), (2, False), (3, True)])
-def test_convolving_labels_is_convolving_what_they_stand_for(features: int, edges: bool, outputs: int) -> None:
+def test_convolving_labels_is_convolving_what_they_stand_for(features: int, edges: bool, summed: bool,
+                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.fast.choice.LEAST_NUMBERS", 0 if summed else 2**17)
     seen = maps(features, edges)
     dense = seen.dense()
     assert dense.shape == seen.shape
-    convolution = LabelConv2d(dense.shape[1] * dense.shape[2], outputs, 7)
+    convolution = LabelConv2d(dense.shape[1] * dense.shape[2], 4, 7)
     stage = torch.nn.Sequential(LabelReflectionPad2d(3), convolution).double()
     exact = LabelMaps(seen.ids, LABELS, seen.edges, None if seen.features is None else seen.features.double())
     plain, fast = stage(dense.flatten(1, 2).double()), stage(exact)
