@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -107,13 +107,14 @@ class SequenceWriter:
                                      for stream, paths in self.written.items()])
 
 
-def write_frames(frames: Iterable[tuple[Clip, Tensor]], show: Callable[[Tensor], np.ndarray], writer: SequenceWriter,
-                 output: OutputVideo) -> None:
-    """A sequence's frames (B = T = 1) and their pictures (1, 3, H, W), fetched from the device, encoded and written by
-    a thread while the next ones are made. show: a condition (C, H, W) as people see it."""
+def write_frames(frames: Iterable[tuple[int, Clip, Tensor]], show: Callable[[Tensor], np.ndarray],
+                 writers: Sequence[SequenceWriter], output: OutputVideo) -> None:
+    """Frames (B = T = 1) and their pictures (1, 3, H, W), each with the number of its sequence's writer, fetched from
+    the device, encoded and written by a thread while the next ones are made. show: a condition (C, H, W) as people see
+    it."""
     with behind() as later:
-        for clip, picture in frames:
-            later(_write_frame, clip, bytes_of(picture[0]), show, writer, output)
+        for number, clip, picture in frames:
+            later(_write_frame, clip, bytes_of(picture[0]), show, writers[number], output)
 
 
 def _write_frame(clip: Clip, generated: Tensor, show: Callable[[Tensor], np.ndarray], writer: SequenceWriter,
