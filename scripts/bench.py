@@ -65,7 +65,8 @@ def main() -> None:
                    drawn_subject(args.mode, size, ngf, data, device))
         found |= {"limits": can, "mode": args.mode} | introduce(args.mode, subject, can)
         if "synthesis" in args.what:
-            found["synthesis"] = rows = measure_synthesis(subject, args.amp, FRAMES, args.rounds, can)
+            found["synthesis"] = rows = measure_synthesis(subject, args.amp, FRAMES, args.rounds, can,
+                                                          Path(folder) / "videos")
             tell("synthesis, one frame", rows)
         if "parts" in args.what:
             found["parts"] = parts = time_by_part(subject, FRAMES - 1, Path(folder) / "written")
