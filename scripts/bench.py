@@ -78,7 +78,7 @@ def main() -> None:
             found["training"] = rows = measure_training(options, args.rounds, can, teacher)
             tell(f"training, one step {'with FlowNet2' if teacher else 'without reference flow'}", rows)
         if "growth" in args.what:
-            found["growth"] = growth = measure_growth(args.mode, ngf, Path(folder), device)
+            found["growth"] = growth = measure_growth(args.mode, ngf, Path(folder), device, args.rounds)
             plot(growth, args.plot)
             print(f"\n{told(growth)}; drawn in {args.plot}")
     if args.json:
