@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
 
 from tqdm import tqdm
 
@@ -20,7 +19,7 @@ from options.test import parse_test, synthesis_parser
 from util.errors import UserError, reported
 from util.pipeline import ahead
 from util.placement import place
-from util.results import OutputVideo, SequenceWriter, write_frames
+from util.results import OutputVideo, sequence_writers, write_frames
 from util.web_page import ResultSequence, write_results_page
 
 
@@ -53,18 +52,17 @@ def main() -> None:
         for group in at_once(own, options.batch_sequences):
             clips = [(edit_labels(clip, edits) for clip in read(job.frames)) for job in group]
             frames = paint(networks, clips, first, synthesis, placement.device)
-            bar = tqdm(frames, ", ".join(job.name for job in group), sum(job.count or 0 for job in group) or None,
-                       unit="frame")
-            with ExitStack() as stack:
-                writers = [stack.enter_context(SequenceWriter(folder / job.name, rate, suffixes)) for job in group]
+            count = sum(job.count or 0 for job in group) or None  # a pipe does not say
+            bar = tqdm(frames, ", ".join(job.name for job in group), count, unit="frame")
+            with sequence_writers([folder / job.name for job in group], rate, suffixes) as writers:
                 write_frames(bar, domain.show, writers, output)
             made |= {job.name: writer.section(job.name) for job, writer in zip(group, writers, strict=True)}
     made = processes.merged(made)
     if processes.leads:
         sections = [made[job.name] for job in jobs]
         write_results_page(folder, sections, options.name, options.display_winsize)
-        count = sum(section.length for section in sections)
-        print(f"{count} frames of {len(sections)} sequences: {folder / 'index.html'}", file=say)
+        total = sum(section.length for section in sections)
+        print(f"{total} frames of {len(sections)} sequences: {folder / 'index.html'}", file=say)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -105,6 +105,14 @@ class SequenceWriter:
         """For the page: condition, generated and real side by side."""
         return ResultSequence(name, [ResultStream(TITLES[stream], paths, self.folder / f"{stream}.mp4")
                                      for stream, paths in self.written.items()])
+
+
+@contextmanager
+def sequence_writers(folders: Sequence[Path], fps: float | Fraction,
+                     suffixes: dict[str, str]) -> Iterator[list[SequenceWriter]]:
+    """Of sequences that are written at the same time."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(SequenceWriter(folder, fps, suffixes)) for folder in folders]
 
 
 def write_frames(frames: Iterable[tuple[int, Clip, Tensor]], show: Callable[[Tensor], np.ndarray],
