@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from models.fast.choice import as_here, fast_on, norms_fast, winograd_pays
+from models.fast.choice import as_here, is_laid_out, norms_fast, winograd_pays
 from models.fast.heads import split_convolution
 from models.fast.norms import normalised, normalised_apart, statistics
 from models.fast.winograd import winograd
@@ -71,6 +71,16 @@ def norm(kind: NormKind, channels: int) -> nn.Module:
     return BatchNorm(channels) if kind == "batch" else InstanceNorm(channels)
 
 
+class ReflectionPad2d(nn.ReflectionPad2d):
+    """In the precision of x: for a CPU, autocast knows no padding in half precision."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.is_autocast_enabled(x.device.type):
+            return super().forward(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x)
+
+
 class Conv3x3(nn.Conv2d):
     """3x3 convolution of stride 1."""
 
@@ -85,7 +95,7 @@ class HeadConv2d(nn.Conv2d):
     """7x7 convolution to few channels."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return split_convolution(x, self.weight, self.bias) if fast_on(x.device) else super().forward(x)
+        return split_convolution(x, self.weight, self.bias) if is_laid_out(x) else super().forward(x)
 
 
 class ResnetBlock(nn.Module):
@@ -94,8 +104,8 @@ class ResnetBlock(nn.Module):
     def __init__(self, channels: int, kind: NormKind) -> None:
         super().__init__()
         self.conv_block = nn.Sequential(
-            nn.ReflectionPad2d(1), Conv3x3(channels, channels), norm(kind, channels), nn.ReLU(inplace=True),
-            nn.ReflectionPad2d(1), Conv3x3(channels, channels), norm(kind, channels))
+            ReflectionPad2d(1), Conv3x3(channels, channels), norm(kind, channels), nn.ReLU(inplace=True),
+            ReflectionPad2d(1), Conv3x3(channels, channels), norm(kind, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv_block(x)
@@ -123,7 +133,7 @@ def blocks(count: int, channels: int, kind: NormKind) -> list[nn.Module]:
 
 def head(channels: int, outputs: int, activation: nn.Module | None) -> nn.Sequential:
     """7x7 convolution to the result."""
-    layers = [nn.ReflectionPad2d(3), HeadConv2d(channels, outputs, 7)]
+    layers = [ReflectionPad2d(3), HeadConv2d(channels, outputs, 7)]
     return nn.Sequential(*layers, activation) if activation else nn.Sequential(*layers)
 
 

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from models.blocks import NormKind, init_weights, norm, pyramid
-from models.fast.choice import laid_out, winograd_pays
+from models.fast.choice import is_laid_out, laid_out, winograd_pays
+from models.fast.heads import folded_convolution
 from models.fast.winograd import winograd
 
 MAX_WIDTH = 512
@@ -29,10 +30,12 @@ class DiscriminatorConfig:
 
 
 class PatchConv2d(nn.Conv2d):
-    """4x4 convolution."""
+    """4x4 convolution; to one channel, the score, of stride 1."""
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight  # asked for once: with `spectral_norm` each time is a power iteration
+        if len(weight) == 1 and is_laid_out(x):
+            return folded_convolution(x, weight, self.bias, padding=2)
         if self.stride == (1, 1) and winograd_pays(x, weight):
             return winograd(x, weight, self.bias, padding=2)
         return self._conv_forward(x, weight, self.bias)
@@ -81,5 +84,5 @@ class MultiScaleDiscriminator(nn.Module):
 
     def forward(self, x: Tensor) -> list[list[Tensor]]:
         """x: (N, C, H, W) -> for each scale, the finest first, its feature maps; the last is the (N, 1, h, w) score."""
-        levels = pyramid(laid_out(x), self.config.n_scales)
+        levels = pyramid(laid_out(x, self.config.width), self.config.n_scales)
         return [self._patch(self.config.n_scales - 1 - i, level) for i, level in enumerate(levels)]

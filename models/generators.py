@@ -11,7 +11,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from models.blocks import NormKind, blocks, down, head, init_weights, recomputed, stem, up
@@ -104,6 +103,7 @@ class Painter(nn.Module):
     def __init__(self, config: GeneratorConfig, scale: int) -> None:
         super().__init__()
         self.config = config
+        self.width = config.width // 2**scale
         self.flow_unit = FLOW_UNIT * 2**scale
 
     def through(self, stage: nn.Sequential, x: Condition) -> Tensor:
@@ -113,14 +113,18 @@ class Painter(nn.Module):
     def look_back(self, previous: Tensor, raw_only: bool) -> Tensor:
         """The pictures before, encoded. Before a `raw_only` frame they may be black, and every map constant."""
         with plainly() if raw_only else nullcontext():
-            return self.through(self.model_down_img, _stacked(previous))
+            return self.through(self.model_down_img, self.stacked(previous))
 
-    def add_heads(self, width: int) -> None:
-        self.model_final_img = head(width, self.config.picture_channels, nn.Tanh())
+    def stacked(self, frames: Condition) -> Condition:
+        """(B, T, C, h, w) -> (B, T * C, h, w); label maps stack themselves."""
+        return frames if isinstance(frames, LabelMaps) else laid_out(frames.flatten(1, 2), self.width)
 
-    def add_flow_heads(self, width: int) -> None:
-        self.model_final_flow = head(width, 2, None)
-        self.model_final_w = head(width, 1, nn.Sigmoid())
+    def add_heads(self) -> None:
+        self.model_final_img = head(self.width, self.config.picture_channels, nn.Tanh())
+
+    def add_flow_heads(self) -> None:
+        self.model_final_flow = head(self.width, 2, None)
+        self.model_final_w = head(self.width, 1, nn.Sigmoid())
 
     def paint(self, features: Features, condition: Condition, previous: Tensor, raw_only: bool) -> Frame:
         """condition: (B, tG, C, h, w); previous: (B, tG-1, 3, h, w)."""
@@ -143,11 +147,6 @@ def label_mask(condition: Condition, labels: tuple[int, ...]) -> Tensor:
     if isinstance(condition, LabelMaps):
         return condition.mask(labels)
     return condition[:, -1, list(labels)].sum(1, keepdim=True).clamp(0, 1)
-
-
-def _stacked(frames: Condition) -> Condition:
-    """(B, T, C, h, w) -> (B, T * C, h, w); label maps stack themselves."""
-    return frames if isinstance(frames, LabelMaps) else laid_out(rearrange(frames, "b t c h w -> b (t c) h w"))
 
 
 class CompositeGenerator(Painter):
@@ -173,20 +172,20 @@ class CompositeGenerator(Painter):
             self.indv_res = nn.Sequential(*blocks(config.n_blocks, width * 2**n, kind))
             self.indv_up = decoder(width)
             self.indv_final = head(width, config.picture_channels, nn.Tanh())
-        width, half = config.width, config.n_blocks // 2
+        width, half = self.width, config.n_blocks // 2
         self.model_down_seg = encoder(conditions, width, config.n_blocks - half)
         self.model_down_img = encoder(pictures, width, config.n_blocks - half)
         self.model_res_img = nn.Sequential(*blocks(half, width * 2**n, kind))
         self.model_up_img = decoder(width)
-        self.add_heads(width)
+        self.add_heads()
         if config.flow:
             self.model_res_flow = nn.Sequential(*blocks(half, width * 2**n, kind))
             self.model_up_flow = decoder(width)
-            self.add_flow_heads(width)
+            self.add_flow_heads()
 
     def forward(self, condition: Condition, previous: Tensor, raw_only: bool) -> tuple[Frame, Features]:
         """condition: (B, tG, C, h, w); previous: (B, tG-1, 3, h, w) -> the frame and its features."""
-        stacked = _stacked(condition)
+        stacked = self.stacked(condition)
         trunk = self.through(self.model_down_seg, stacked) + self.look_back(previous, raw_only)
         features = Features(
             picture=self.through(self.model_up_img, self.through(self.model_res_img, trunk)),
@@ -217,19 +216,19 @@ class CompositeLocalGenerator(Painter):
             self.indv_down = encoder(conditions, width)
             self.indv_up = decoder(width)
             self.indv_final = head(width, config.picture_channels, nn.Tanh())
-        width = config.width // 2**scale
+        width = self.width
         self.model_down_seg = encoder(conditions, width)
         self.model_down_img = encoder(pictures, width)
         self.model_up_img = decoder(width)
-        self.add_heads(width)
+        self.add_heads()
         if config.flow:
             self.model_up_flow = decoder(width)
-            self.add_flow_heads(width)
+            self.add_flow_heads()
 
     def forward(self, condition: Condition, previous: Tensor, raw_only: bool,
                 coarse: Features) -> tuple[Frame, Features]:
         """condition: (B, tG, C, h, w); previous: (B, tG-1, 3, h, w); coarse: maps of half the size after one down."""
-        stacked = _stacked(condition)
+        stacked = self.stacked(condition)
         trunk = self.through(self.model_down_seg, stacked) + self.look_back(previous, raw_only)
         features = Features(
             picture=self.through(self.model_up_img, trunk + coarse.picture),

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from models.fast.choice import sums_pay
 from models.fast.label_sum import label_sum
 
 
@@ -134,7 +135,11 @@ class LabelConv2d(nn.Conv2d):
     """7x7 convolution at full size of a padded tensor, or of label maps."""
 
     def forward(self, x: Condition) -> Tensor:
-        return x.convolved(self.weight, self.bias) if isinstance(x, LabelMaps) else super().forward(x)
+        if not isinstance(x, LabelMaps):
+            return super().forward(x)
+        if sums_pay(self.weight):
+            return x.convolved(self.weight, self.bias)
+        return super().forward(F.pad(x.dense().flatten(1, 2).to(self.weight.dtype), (3, 3, 3, 3), mode="reflect"))
 
 
 def frames_of(condition: Condition, start: int, stop: int) -> Condition:

@@ -19,6 +19,7 @@ from util.torchvision_models import import_torchvision
 
 # the layers whose activations are compared (torchvision's numbering: relu1_1, 2_1, 3_1, 4_1, 5_1) and their weights
 LAYERS = {1: 1 / 32, 6: 1 / 16, 11: 1 / 8, 20: 1 / 4, 29: 1.0}
+VGG_WIDTH = 64  # of its first layers
 WIDEST = 1024  # pictures are halved until they are no wider
 
 
@@ -36,7 +37,7 @@ class PerceptualLoss(nn.Module):
 
     def activations(self, x: Tensor) -> list[Tensor]:
         kept = []
-        x = laid_out(x)
+        x = laid_out(x, VGG_WIDTH)
         for index, layer in enumerate(self.features):
             x = _convolved(layer, x) if isinstance(layer, nn.Conv2d) else layer(x)
             if index in LAYERS:
@@ -60,8 +61,8 @@ def _convolved(layer: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def _distance(fakes: Tensor, reals: Tensor) -> Tensor:
-    """L1 between (K N, C, h, w) and the (N, C, h, w) that each K of them are versions of."""
-    return (fakes.unflatten(0, (-1, len(reals))) - reals).abs().mean()
+    """L1 between (K N, C, h, w) and the (N, C, h, w) that each K of them are versions of, in the layout they have."""
+    return F.l1_loss(fakes, torch.cat([reals] * (len(fakes) // len(reals))))
 
 
 def _feature_weights(state: Mapping[str, Tensor], network: PerceptualLoss) -> dict[str, Tensor]:

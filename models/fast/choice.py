@@ -11,6 +11,7 @@ from torch import Tensor
 
 _plain = ContextVar("plain", default=False)
 
+LEAST_WIDTH = 16  # channels that a vector unit takes at a time: narrower networks gain nothing by other orders of sums
 LEAST_TILES = 16  # of 4x4 results: for fewer, transforming the weights costs more than it saves
 LEAST_CHANNELS = 128  # below, the transforms take more time than the products save
 
@@ -36,14 +37,25 @@ def as_here() -> AbstractContextManager:
     return plainly() if _plain.get() else nullcontext()
 
 
-def laid_out(x: Tensor) -> Tensor:
-    """(N, C, H, W) in the layout that all fast ways begin with: channels last. It also suits oneDNN's convolutions."""
-    return x.contiguous(memory_format=torch.channels_last) if fast_on(x.device) else x
+def laid_out(x: Tensor, width: int) -> Tensor:
+    """(N, C, H, W) for a network of `width` channels: channels last where fast ways pay, whose sign this layout is to
+    the layers that follow. It also suits oneDNN's convolutions."""
+    return x.contiguous(memory_format=torch.channels_last) if fast_on(x.device) and width >= LEAST_WIDTH else x
+
+
+def is_laid_out(x: Tensor) -> bool:
+    return fast_on(x.device) and x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
 
 
 def norms_fast(x: Tensor) -> bool:
-    """Torch's own norm is inexact for channels that are last on a CPU: its sums are single long ones."""
-    return fast_on(x.device) and x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
+    """Torch's own norm is inexact for channels that are last on a CPU: its sums are single long ones. Half precision
+    loses nothing by that."""
+    return is_laid_out(x) and x.dtype.itemsize >= 4
+
+
+def sums_pay(weight: Tensor) -> bool:
+    """For the convolution of label maps."""
+    return fast_on(weight.device) and len(weight) >= LEAST_WIDTH
 
 
 def winograd_pays(x: Tensor, weight: Tensor) -> bool:

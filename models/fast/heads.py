@@ -1,7 +1,8 @@
 """Convolutions of large kernels to few channels.
 
 A vector unit works on 16 channels at a time, whether or not there are so many results. So each line of the kernel makes
-channels of its own, 7 * 3 for a picture, and 7 sums of shifted maps give the result.
+channels of its own, 7 * 3 for a picture, and 7 sums of shifted maps give the result; or, for the one score of a small
+patch, each tap does, 4 * 4.
 """
 
 from __future__ import annotations
@@ -21,6 +22,15 @@ def split_convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     lines = rearrange(weight, "o c h w -> (h o) c 1 w")
     apart = F.conv2d(x, lines).unflatten(1, (weight.shape[2], weight.shape[0]))
     total = _ShiftedSum.apply(widened(apart))
+    return total if bias is None else total + bias[:, None, None]
+
+
+def folded_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
+    """F.conv2d(x, weight, bias, padding=padding): (N, C, H, W) and (O, C, side, side) -> (N, O, h, w)."""
+    side = weight.shape[-1]
+    taps = rearrange(weight.flip(2, 3), "o c h w -> (o h w) c 1 1")
+    height, width = (length + 2 * padding - side + 1 for length in x.shape[2:])
+    total = F.fold(widened(F.conv2d(x, taps)).flatten(2), (height, width), side, padding=side - 1 - padding)
     return total if bias is None else total + bias[:, None, None]
 
 

@@ -105,9 +105,8 @@ def _convolved(x: Tensor, kernels: Tensor, through: Transforms, bias: Tensor | N
     out = x.new_empty(batch, down, tile, across, tile, channels)
     for n, rows, numbers in _patches(x, through):
         tiles = _twice(through.results, torch.bmm(numbers, kernels))
-        out[n, rows] = tiles.view(tile, tile, -1, across, channels).permute(2, 0, 3, 1, 4)
-    if bias is not None:
-        out += bias
+        tiles = tiles.view(tile, tile, -1, across, channels).permute(2, 0, 3, 1, 4)
+        torch.add(tiles, 0.0 if bias is None else bias, out=out[n, rows])
     return out.view(batch, down * tile, across * tile, channels)[:, :height, :width].contiguous()
 
 
@@ -128,8 +127,8 @@ def _weight_gradient(x: Tensor, grad: Tensor, through: Transforms) -> Tensor:
 
 
 def _transformed(weight: Tensor, through: Transforms) -> Tensor:
-    """(O, C, side, side) -> (36, O, C). Made anew each time: kept ones would take four times the weights' memory, which
-    is slower to read than this is to compute."""
+    """(O, C, side, side) -> (36, O, C): four times as many numbers for a side of 3, so they are kept for the way back
+    and no longer."""
     both = torch.kron(through.kernels, through.kernels)
     return (both @ weight.flatten(2).flatten(0, 1).T).view(-1, *weight.shape[:2])
 
@@ -137,27 +136,35 @@ def _transformed(weight: Tensor, through: Transforms) -> Tensor:
 def winograd(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int = 0) -> Tensor:
     """F.conv2d(x, weight, bias, padding=padding) of a 3x3 or 4x4 kernel; the result's channels lie last. padding: less
     than its side. Differentiable once."""
-    return _Winograd.apply(x, weight, bias, padding).permute(0, 3, 1, 2)
+    return _Winograd.apply(x, weight.view_as(weight), bias, padding).permute(0, 3, 1, 2)
+
+
+def _asked(node: Any, number: int) -> bool:
+    """Whether somebody waits for the gradient of this input, no leaf: `needs_input_grad` is true for every input that
+    could have one, so a generator's gradient would cost those of the discriminators that it passes through too."""
+    before = node.next_functions[number][0]
+    return before is not None and torch._C._will_engine_execute_node(before)
 
 
 class _Winograd(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.padding = padding
         through = transforms(weight.shape[-1], x.dtype, x.device)
-        return _convolved(_padded(x, padding), _transformed(weight, through).mT, through, bias)
+        kernels = _transformed(weight, through)
+        ctx.save_for_backward(x, kernels)
+        ctx.side, ctx.padding = weight.shape[-1], padding
+        return _convolved(_padded(x, padding), kernels.mT, through, bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        through, back = (transforms(weight.shape[-1], x.dtype, x.device, mirrored) for mirrored in (False, True))
+        x, kernels = ctx.saved_tensors
+        through, back = (transforms(ctx.side, x.dtype, x.device, mirrored) for mirrored in (False, True))
         to_x = to_weight = to_bias = None
         if ctx.needs_input_grad[0]:
             around = _padded(grad.permute(0, 3, 1, 2), through.side - 1 - ctx.padding)
-            to_x = _convolved(around, _transformed(weight, through), back).permute(0, 3, 1, 2)
-        if ctx.needs_input_grad[1]:
+            to_x = _convolved(around, kernels, back).permute(0, 3, 1, 2)
+        if _asked(ctx, 1):
             to_weight = _weight_gradient(_padded(x, ctx.padding), grad, through)
         if ctx.needs_input_grad[2]:
             to_bias = grad.sum((0, 1, 2))

@@ -16,12 +16,14 @@ def maps(features: int = 0, edges: bool = True, n_frames: int = 3) -> LabelMaps:
                      torch.randn(2, n_frames, features, 11, 14) if features else None)
 
 
+@pytest.mark.parametrize("outputs", [4, 16])  # too few for sums by label, and enough
 @pytest.mark.parametrize(("features", "edges"), [(0, False), (0, True), (2, False), (3, True)])
-def test_convolving_labels_is_convolving_what_they_stand_for(features: int, edges: bool) -> None:
+def test_convolving_labels_is_convolving_what_they_stand_for(features: int, edges: bool, outputs: int) -> None:
     seen = maps(features, edges)
     dense = seen.dense()
     assert dense.shape == seen.shape
-    stage = torch.nn.Sequential(LabelReflectionPad2d(3), LabelConv2d(dense.shape[1] * dense.shape[2], 4, 7)).double()
+    convolution = LabelConv2d(dense.shape[1] * dense.shape[2], outputs, 7)
+    stage = torch.nn.Sequential(LabelReflectionPad2d(3), convolution).double()
     exact = LabelMaps(seen.ids, LABELS, seen.edges, None if seen.features is None else seen.features.double())
     plain, fast = stage(dense.flatten(1, 2).double()), stage(exact)
     torch.testing.assert_close(fast, plain, rtol=0, atol=1e-12)

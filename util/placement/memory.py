@@ -33,7 +33,7 @@ def keep_freed_memory() -> bool:
     """Has glibc keep what tensors on the CPU give back, for the next ones: a page that is new to the process costs more
     than a pass over it. Returns whether there is a glibc to ask."""
     adjust = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    return adjust is not None and bool((adjust(KEPT, GIB) or adjust(KEPT, OLD_MOST)) and adjust(TRIMMED, 2**31 - 1))
+    return adjust is not None and bool((adjust(KEPT, GIB) or adjust(KEPT, OLD_MOST)) and adjust(TRIMMED, -1))
 
 
 @contextmanager

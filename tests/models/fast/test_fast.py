@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from models.blocks import BatchNorm, Conv3x3, HeadConv2d, apart
 from models.fast.choice import winograd_pays
-from models.fast.heads import split_convolution
+from models.fast.heads import folded_convolution, split_convolution
 from models.fast.label_sum import label_sum
 from models.fast.norms import normalised, statistics
 from models.fast.winograd import winograd
@@ -35,6 +35,21 @@ def agree(plain: torch.Tensor, fast: torch.Tensor, inputs: tuple[torch.Tensor, .
 def test_winograd_is_the_convolution(size, padding, last) -> None:
     x, weight, bias = drawn(*size, last=last), drawn(5, size[1], 3, 3), drawn(5)
     agree(F.conv2d(x, weight, bias, padding=padding), winograd(x, weight, bias, padding), (x, weight, bias))
+
+
+@pytest.mark.parametrize("ask", ["grad", "backward"])
+def test_a_gradient_that_only_passes_through_costs_none_of_the_weights(ask, monkeypatch) -> None:
+    """The generator's, through the discriminators."""
+    x, weight = drawn(1, 3, 8, 8), drawn(5, 3, 3, 3)
+    out, towards = winograd(x.sin(), weight, None), torch.ones(1, 5, 6, 6, dtype=torch.float64)
+    expected, = torch.autograd.grad(F.conv2d(x.sin(), weight), x, towards)
+    monkeypatch.setattr("models.fast.winograd._weight_gradient", None)
+    if ask == "grad":
+        found, = torch.autograd.grad(out, x, towards)
+    else:
+        torch.autograd.backward(out, towards, inputs=[x])
+        found = x.grad
+    torch.testing.assert_close(found, expected, **CLOSE)
 
 
 def test_winograd_passes_gradcheck() -> None:
@@ -71,7 +86,15 @@ def test_heads_line_by_line_are_the_convolution(outputs) -> None:
     x, weight, bias = drawn(2, 5, 12, 15), drawn(outputs, 5, 7, 7), drawn(outputs)
     agree(F.conv2d(x, weight, bias), split_convolution(x, weight, bias), (x, weight, bias))
     head = HeadConv2d(5, outputs, 7).double()
-    torch.testing.assert_close(head(x), F.conv2d(x, head.weight, head.bias), **CLOSE)
+    for laid_out in (x, x.contiguous(memory_format=torch.channels_last)):
+        torch.testing.assert_close(head(laid_out), F.conv2d(x, head.weight, head.bias), **CLOSE)
+
+
+@pytest.mark.parametrize("padding", [0, 2])
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_scores_tap_by_tap_are_the_convolution(outputs, padding) -> None:
+    x, weight, bias = drawn(2, 5, 6, 9, last=True), drawn(outputs, 5, 4, 4), drawn(outputs)
+    agree(F.conv2d(x, weight, bias, padding=padding), folded_convolution(x, weight, bias, padding), (x, weight, bias))
 
 
 def test_norms_of_channels_that_lie_last_are_batch_norm() -> None:
