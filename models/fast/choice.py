@@ -1,4 +1,5 @@
-"""Which implementation runs, all in one place: the fast ones on CPUs, the plain ones wherever else."""
+"""Which implementation runs, all in one place: the fast ones on CPUs, few of them on GPUs too, the plain ones wherever
+else."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ from contextvars import ContextVar
 
 import torch
 from torch import Tensor
+
+from models.fast.label_sum import kernel_works
 
 _plain = ContextVar("plain", default=False)
 
@@ -36,9 +39,27 @@ def as_here() -> AbstractContextManager:
     return plainly() if _plain.get() else nullcontext()
 
 
+def labels_as_ids(device: torch.device) -> bool:
+    """Whether label maps need not be one-hot. On a GPU only where nobody learns: the kernel has no way back."""
+    by_kernel = device.type == "cuda" and not torch.is_grad_enabled() and not _plain.get()
+    return fast_on(device) or (by_kernel and kernel_works(device))
+
+
+def half_on_gpu(device: torch.device) -> bool:
+    """Whether tensor cores convolve in half precision."""
+    return device.type == "cuda" and torch.is_autocast_enabled("cuda")
+
+
+def as_convolved(x: Tensor) -> Tensor:
+    """Weights in the precision that convolutions have here. On a CPU sums by label are as quick in float32."""
+    return x.to(torch.get_autocast_dtype("cuda")) if half_on_gpu(x.device) else x
+
+
 def laid_out(x: Tensor) -> Tensor:
-    """(N, C, H, W) in the layout that all fast ways begin with: channels last. It also suits oneDNN's convolutions."""
-    return x.contiguous(memory_format=torch.channels_last) if fast_on(x.device) else x
+    """(N, C, H, W) in the layout that all fast ways begin with: channels last. It also suits oneDNN's convolutions, and
+    is the one that tensor cores read."""
+    last = fast_on(x.device) or (half_on_gpu(x.device) and not _plain.get())
+    return x.contiguous(memory_format=torch.channels_last) if last else x
 
 
 def norms_fast(x: Tensor) -> bool:
