@@ -11,6 +11,7 @@ from models.conditions import edit_labels
 from models.first_frame import choose_first_pictures
 from models.generators import build_generator
 from models.keyframes import choose_synthesis
+from models.ready import ready
 from models.saving import load_generator
 from options import configs
 from options.assembly import open_conditions
@@ -37,7 +38,7 @@ def main() -> None:
     networks = build_generator(configs.generator(options))
     notes = load_generator(networks, configs.run_folder(options), options.which_epoch, options.allow_partial,
                            options.use_ema)
-    networks.to(placement.device)
+    ready(networks, synthesis.amp, placement.device)
     readers = open_conditions(options, domain, reads_pictures, placement.device, folder / "input")
     announce(options, synthesis_parser(), [placement.reason, *notes, *readers.notes], folder=None,
              aloud=processes.leads, to=say)
@@ -47,7 +48,8 @@ def main() -> None:
     jobs, made = readers.jobs(options.how_many, given), {}
     with OutputVideo(options.output, rate, readers.size, readers.sound, options.side_by_side) as output:
         for job in processes.share_by_load(jobs, [job.count or 0 for job in jobs]):
-            source = job.frames if options.input == "-" else ahead(job.frames)  # Ctrl-C would wait for a silent pipe
+            sent = placement.pinned(job.frames)
+            source = sent if options.input == "-" else ahead(sent)  # Ctrl-C would wait for a silent pipe
             clips = (edit_labels(clip, dict(options.label_map_edit)) for clip in source)
             frames = islice(paint(networks, clips, first, synthesis, placement.device), job.count)
             with SequenceWriter(folder / job.name, rate, suffixes) as writer:

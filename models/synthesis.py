@@ -53,7 +53,7 @@ def synthesise(networks: nn.ModuleList, frames: Iterable[Clip], first: FirstPict
     history = None
     for frame in frames:
         needed = frame if history is None else replace(frame, picture=None)  # real pictures are for first ones
-        padded = pad_clip(needed, config.size_multiple).to(device)
+        padded = pad_clip(needed.to(device), config.size_multiple)
         seen.append(condition_pyramid(config.see(padded), len(networks)))
         if len(seen) < config.n_frames:
             given.append(padded)
