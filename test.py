@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from itertools import islice
 
 from tqdm import tqdm
 
+from data.inputs import at_once
 from models.conditions import edit_labels
 from models.first_frame import choose_first_pictures
 from models.generators import build_generator
@@ -20,8 +20,8 @@ from options.test import parse_test, synthesis_parser
 from util.errors import UserError, reported
 from util.pipeline import ahead
 from util.placement import place
-from util.results import OutputVideo, SequenceWriter, write_frames
-from util.web_page import write_results_page
+from util.results import OutputVideo, sequence_writers, write_frames
+from util.web_page import ResultSequence, write_results_page
 
 
 def main() -> None:
@@ -43,24 +43,27 @@ def main() -> None:
     announce(options, synthesis_parser(), [placement.reason, *notes, *readers.notes], folder=None,
              aloud=processes.leads, to=say)
     suffixes = {"real_A": ".png" if options.label_nc else ".jpg", "fake_B": ".jpg", "real_B": ".jpg"}
-    rate = options.fps or readers.rate
+    rate, edits = options.fps or readers.rate, dict(options.label_map_edit)
+    read = iter if options.input == "-" else ahead  # Ctrl-C would wait for a silent pipe
 
-    jobs, made = readers.jobs(options.how_many, given), {}
+    made: dict[str, ResultSequence] = {}
+    jobs = readers.jobs(options.how_many, given)
+    own = processes.share_by_load(jobs, [job.count or 0 for job in jobs])
     with OutputVideo(options.output, rate, readers.size, readers.sound, options.side_by_side) as output:
-        for job in processes.share_by_load(jobs, [job.count or 0 for job in jobs]):
-            sent = placement.pinned(job.frames)
-            source = sent if options.input == "-" else ahead(sent)  # Ctrl-C would wait for a silent pipe
-            clips = (edit_labels(clip, dict(options.label_map_edit)) for clip in source)
-            frames = islice(paint(networks, clips, first, synthesis, placement.device), job.count)
-            with SequenceWriter(folder / job.name, rate, suffixes) as writer:
-                write_frames(tqdm(frames, job.name, job.count, unit="frame"), domain.show, writer, output)
-            made[job.name] = writer.section(job.name)
+        for group in at_once(own, options.batch_sequences):
+            clips = [(edit_labels(clip, edits) for clip in read(placement.pinned(job.frames))) for job in group]
+            frames = paint(networks, clips, first, synthesis, placement.device)
+            count = sum(job.count or 0 for job in group) or None  # a pipe does not say
+            bar = tqdm(frames, ", ".join(job.name for job in group), count, unit="frame")
+            with sequence_writers([folder / job.name for job in group], rate, suffixes) as writers:
+                write_frames(bar, domain.show, writers, output)
+            made |= {job.name: writer.section(job.name) for job, writer in zip(group, writers, strict=True)}
     made = processes.merged(made)
     if processes.leads:
         sections = [made[job.name] for job in jobs]
         write_results_page(folder, sections, options.name, options.display_winsize)
-        count = sum(section.length for section in sections)
-        print(f"{count} frames of {len(sections)} sequences: {folder / 'index.html'}", file=say)
+        total = sum(section.length for section in sections)
+        print(f"{total} frames of {len(sections)} sequences: {folder / 'index.html'}", file=say)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import chain, repeat
+from itertools import chain, islice, repeat
 from pathlib import Path
 
 from data.clips import SequenceReader
@@ -44,7 +44,7 @@ class InputConfig:
 
 @dataclass(frozen=True)
 class Job:
-    """A sequence to generate `count` frames of (fewer where a pipe ends before); None: as many as come."""
+    """A sequence's frames to generate `count` of (fewer where a pipe ends before); None: as many as come."""
 
     name: str
     frames: Iterable[Clip]
@@ -71,9 +71,16 @@ class Readers:
             if left == 0:
                 break
             count = left if length is None else min(left, length - n_given)
-            jobs.append(Job(name, frames, None if math.isinf(count) else int(count)))
+            jobs.append(Job(name, frames, None) if math.isinf(count) else
+                        Job(name, islice(frames, int(count) + n_given), int(count)))
             left -= count
         return jobs
+
+
+def at_once(jobs: Sequence[Job], most: int) -> list[list[Job]]:
+    """The jobs that are done side by side: up to `most`, of like length, so that few wait for the longest."""
+    ordered = sorted(jobs, key=lambda job: job.count or math.inf, reverse=True) if most > 1 else jobs
+    return [list(ordered[start:start + most]) for start in range(0, len(ordered), most)]
 
 
 def open_input(config: InputConfig, domain: Domain, geometry: GeometryConfig, n_given: int, work: Path) -> Readers:

@@ -7,14 +7,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from models.fast.choice import as_here, fast_on, norms_fast, winograd_pays
 from models.fast.heads import split_convolution
-from models.fast.norms import normalised, statistics
+from models.fast.norms import normalised, normalised_apart, statistics
 from models.fast.winograd import winograd
 from models.labels import Condition, LabelConv2d, LabelMaps, LabelReflectionPad2d
 
@@ -24,24 +23,32 @@ NormKind = Literal["batch", "instance"]
 class BatchNorm(nn.BatchNorm2d):
     """Affine batch norm that always uses the statistics of its input, in test too: published weights depend on it."""
 
-    apart = False  # whether each sample has statistics of its own
+    apart = False  # whether each sample has statistics of its own; running ones then stay as they are
+
+    @property
+    def counts(self) -> bool:
+        """Whether running statistics follow the input's."""
+        return self.training and not self.apart
 
     def forward(self, x: Tensor) -> Tensor:
         self._check_input_dim(x)
-        if self.apart and len(x) > 1:
-            return torch.cat([self._normalised(part) for part in x.split(1)])
-        return self._normalised(x)
+        return self._each_normalised(x) if self.apart and len(x) > 1 else self._normalised(x)
+
+    def _each_normalised(self, x: Tensor) -> Tensor:
+        if norms_fast(x):
+            return normalised_apart(x, self.weight, self.bias, self.eps)
+        return F.instance_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
 
     def _normalised(self, x: Tensor) -> Tensor:
         if norms_fast(x):
             return self._exact(x)
-        running = (self.running_mean, self.running_var) if self.training else (None, None)
+        running = (self.running_mean, self.running_var) if self.counts else (None, None)
         return F.batch_norm(x, *running, self.weight, self.bias, True, self.momentum or 0.0, self.eps)
 
     def _exact(self, x: Tensor) -> Tensor:
         """The same of maps whose channels lie last."""
         mean, variance = statistics(x.detach())
-        if self.training and self.running_mean is not None and self.running_var is not None:
+        if self.counts and self.running_mean is not None and self.running_var is not None:
             count = x.numel() // x.shape[1]
             self.running_mean.lerp_(mean, self.momentum or 0.0)
             self.running_var.lerp_(variance * (count / (count - 1)), self.momentum or 0.0)
@@ -136,7 +143,7 @@ def _again(stage: nn.Module, as_before: AbstractContextManager) -> Iterator[None
 
 @contextmanager
 def apart(networks: nn.Module) -> Iterator[None]:
-    """Batch norms give each sample of a batch the statistics that it would have alone."""
+    """Batch norms give each sample of a batch the statistics that it would have alone, and count none."""
     norms = [part for part in networks.modules() if isinstance(part, BatchNorm)]
     try:
         for part in norms:

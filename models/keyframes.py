@@ -20,17 +20,26 @@ from models.first_frame import FirstPictures
 from models.flow import ReferenceFlow
 from models.flow.dis import Dis
 from models.synthesis import SynthesisConfig, synthesise
+from models.together import Numbered, synthesise_together
 from models.warp import warp
 from util.clip import Clip
 
 Painted = Iterator[tuple[Clip, Tensor]]
-Synthesis = Callable[[nn.ModuleList, Iterable[Clip], FirstPictures, SynthesisConfig, torch.device], Painted]
+Synthesis = Callable[[nn.ModuleList, Sequence[Iterable[Clip]], FirstPictures, SynthesisConfig, torch.device], Numbered]
 SPREAD = 53  # odd: times this, modulo 256, neighbouring label ids become grey levels far apart, and none the same
 
 
 def choose_synthesis(keyframes: int) -> Synthesis:
-    """keyframes: 1 paints every frame."""
-    return synthesise if keyframes == 1 else partial(synthesise_keyed, every=keyframes, flow=Dis())
+    """Of several sequences. keyframes: 1 paints every frame."""
+    return synthesise_together if keyframes == 1 else partial(synthesise_in_turn, every=keyframes, flow=Dis())
+
+
+def synthesise_in_turn(networks: nn.ModuleList, sequences: Sequence[Iterable[Clip]], first: FirstPictures,
+                       config: SynthesisConfig, device: torch.device, *, every: int, flow: ReferenceFlow) -> Numbered:
+    """As `models.together.synthesise_together`, one sequence after the other."""
+    for number, frames in enumerate(sequences):
+        for clip, picture in synthesise_keyed(networks, frames, first, config, device, every=every, flow=flow):
+            yield number, clip, picture
 
 
 @torch.no_grad()

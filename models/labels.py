@@ -87,12 +87,12 @@ class LabelMaps:
                          None if self.features is None else change(self.features))
 
     @staticmethod
-    def concatenate(parts: Sequence[LabelMaps]) -> LabelMaps:
-        """In time order to one."""
+    def concatenate(parts: Sequence[LabelMaps], axis: int) -> LabelMaps:
+        """axis: 0 to one batch, 1 in time order to one clip."""
         def joined(name: str) -> Tensor | None:
             tensors = [getattr(part, name) for part in parts]
-            return None if tensors[0] is None else torch.cat(tensors, dim=1)
-        return LabelMaps(torch.cat([part.ids for part in parts], dim=1), parts[0].label_nc, joined("edges"),
+            return None if tensors[0] is None else torch.cat(tensors, dim=axis)
+        return LabelMaps(torch.cat([part.ids for part in parts], dim=axis), parts[0].label_nc, joined("edges"),
                          joined("features"))
 
     def convolved(self, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -143,8 +143,8 @@ def frames_of(condition: Condition, start: int, stop: int) -> Condition:
     return condition.frames(start, stop) if isinstance(condition, LabelMaps) else condition[:, start:stop]
 
 
-def joined(parts: Sequence[Condition]) -> Condition:
-    """In time order to one; of one kind."""
+def joined(parts: Sequence[Condition], axis: int = 1) -> Condition:
+    """In time order to one, or (axis 0) side by side to one batch; of one kind."""
     if all(isinstance(part, LabelMaps) for part in parts):
-        return LabelMaps.concatenate(parts)  # type: ignore[arg-type]
-    return torch.cat(parts, dim=1)  # type: ignore[arg-type]
+        return LabelMaps.concatenate(parts, axis)  # type: ignore[arg-type]
+    return torch.cat(parts, dim=axis)  # type: ignore[arg-type]

@@ -33,6 +33,15 @@ class History:
         return History(tuple(torch.cat([past[:, 1:], new.unsqueeze(1)], dim=1)
                              for past, new in zip(self.pictures, pictures, strict=True)))
 
+    def video(self, number: int) -> History:
+        """One of the batch."""
+        return History(tuple(past[number:number + 1] for past in self.pictures))
+
+    @staticmethod
+    def stack(videos: Sequence[History]) -> History:
+        """One batch of several, of equal sizes."""
+        return History(tuple(torch.cat(level) for level in zip(*(video.pictures for video in videos), strict=True)))
+
     def to(self, device: torch.device) -> History:
         return History(tuple(past.to(device) for past in self.pictures))
 

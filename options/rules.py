@@ -23,7 +23,7 @@ AT_LEAST = {
     "lambda_F": 0, "lambda_T": 0, "random_drop_prob": 0, "how_many": 1, "start_frame": 0, "fps": 1,
     "display_winsize": 16, "seed": 0, "eval_freq": 0, "eval_frames": 1, "feat_num": 1, "nef": 1, "n_downsample_E": 1,
     "keep": 1, "ema": 1, "grad_clip": 0, "r1": 0, "future_frames": 1, "lambda_distill": 0,
-    "keyframes": 1,
+    "keyframes": 1, "batch_sequences": 1,
 }
 AT_MOST = {  # beyond these lies a slip of the keyboard, which would fill the memory
     "random_drop_prob": 1, "beta1": 0.999, "seed": 2**31 - 1, "lr": 1, "lambda_feat": 1e6, "lambda_F": 1e6,
@@ -31,7 +31,7 @@ AT_MOST = {  # beyond these lies a slip of the keyboard, which would fill the me
     "n_scales_spatial": 8, "n_blocks_local": 1000, "n_frames_G": 128, "n_frames_D": 128, "n_layers_D": 16, "num_D": 16,
     "n_scales_temporal": 8, "loadSize": 2**14, "fineSize": 2**14, "batchSize": 4096, "nThreads": 1024,
     "input_nc": 1024, "clips_per_epoch": 10**7, "display_winsize": 2**14, "niter": 10**6, "niter_decay": 10**6,
-    "lambda_distill": 1e6, "keyframes": 128,
+    "lambda_distill": 1e6, "keyframes": 128, "batch_sequences": 256,
 }
 
 
@@ -178,6 +178,9 @@ REFUSED = (
             "--input - reads raw frames: give their --input_size WxH"),
     Refusal(lambda o: not is_train(o) and o.output not in (None, "-") and not o.output.lower().endswith(".mp4"),
             "--output {output}: expected a FILE.mp4, or - for raw frames on standard output"),
+    Refusal(lambda o: not is_train(o) and o.batch_sequences > 1 and o.output is not None and o.input is None,
+            "--batch_sequences {batch_sequences} paints sequences side by side, and --output {output} is a video of "
+            "one after the other: leave one of them out"),
     Refusal(lambda o: not is_train(o) and any(not 0 <= n < o.label_nc for edit in o.label_map_edit for n in edit),
             "--label_map_edit {label_map_edit}: expected labels 0 to N-1 of --label_nc {label_nc}"),
     Refusal(lambda o: is_train(o) and o.niter + o.niter_decay < 1,
@@ -253,6 +256,8 @@ UNUSED = (
     Unused("side_by_side", lambda o: not is_train(o) and o.output is None, "it needs --output"),
     Unused("loop", lambda o: not is_train(o) and o.future_labels is not None, "--future_labels goes on by itself"),
     Unused("loop", lambda o: not is_train(o) and o.input == "-", "a pipe cannot be read again"),
+    Unused("batch_sequences", lambda o: not is_train(o) and o.input is not None, "--input is one video"),
+    Unused("batch_sequences", lambda o: not is_train(o) and o.keyframes > 1, "--keyframes does one sequence at a time"),
     Unused("phase", lambda o: not is_train(o) and o.input is not None, "--input is not a phase of the data set"),
     Unused("ndf", lambda o: not is_train(o), "synthesis has no discriminators"),
     Unused("eval_frames", lambda o: is_train(o) and not o.eval_freq, "it needs --eval_freq"),

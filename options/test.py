@@ -27,11 +27,15 @@ def synthesis_parser() -> Parser:
     group.add_argument("--keyframes", type=int, default=1, metavar="N",
                        help="let the networks paint only every N-th frame; those between are its neighbours, moved "
                             "along and blended: faster, N - 1 frames later; default: every frame")
+    group.add_argument("--batch_sequences", type=int, default=1, metavar="N",
+                       help="paint so many sequences side by side, in one batch where their sizes are equal: the same "
+                            "files, sooner where one alone leaves a GPU idle, for N times the memory; default: one "
+                            "after the other")
     group.add_argument("--compile", action="store_true",
-                       help="torch.compile the networks at the first frame of each size, on a GPU to CUDA graphs: a "
-                            "wait, then faster frames; on a CPU usually slower than without; where there is no "
-                            "compiler this is said and they run as they are; TORCHINDUCTOR_CACHE_DIR: what is kept "
-                            "for the next run")
+                       help="torch.compile the networks at the first frame of each size and number of sequences, on a "
+                            "GPU to CUDA graphs: a wait, then faster frames; on a CPU usually slower than without; "
+                            "where there is no compiler this is said and they run as they are; "
+                            "TORCHINDUCTOR_CACHE_DIR: what is kept for the next run")
     group.add_argument("--fps", type=float, help="of the videos; default: the --input's, else 25")
     group.add_argument("--aspect_ratio", type=float, default=1.0, help="accepted, without effect")
     group.add_argument("--ntest", type=limit, default=float("inf"), help="accepted, without effect")

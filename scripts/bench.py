@@ -65,7 +65,8 @@ def main() -> None:
                    drawn_subject(args.mode, size, ngf, data, device))
         found |= {"limits": can, "mode": args.mode} | introduce(args.mode, subject, can)
         if "synthesis" in args.what:
-            found["synthesis"] = rows = measure_synthesis(subject, args.amp, FRAMES, args.rounds, can)
+            found["synthesis"] = rows = measure_synthesis(subject, args.amp, FRAMES, args.rounds, can,
+                                                          Path(folder) / "videos")
             tell("synthesis, one frame", rows)
         if "parts" in args.what:
             found["parts"] = parts = time_by_part(subject, FRAMES - 1, Path(folder) / "written")
@@ -77,7 +78,7 @@ def main() -> None:
             found["training"] = rows = measure_training(options, args.rounds, can, teacher)
             tell(f"training, one step {'with FlowNet2' if teacher else 'without reference flow'}", rows)
         if "growth" in args.what:
-            found["growth"] = growth = measure_growth(args.mode, ngf, Path(folder), device)
+            found["growth"] = growth = measure_growth(args.mode, ngf, Path(folder), device, args.rounds)
             plot(growth, args.plot)
             print(f"\n{told(growth)}; drawn in {args.plot}")
     if args.json:

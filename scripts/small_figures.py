@@ -52,8 +52,9 @@ def measure(folder: Path, keyframes: int, sequences: Sequences, measures: Sequen
     title = folder.name + (f", --keyframes {keyframes}" if keyframes > 1 else "")
     for name, clips in tqdm(sequences, title, unit="sequence"):
         began = time.perf_counter()
-        made = list(choose_synthesis(keyframes)(networks.to(device), clips, first, configs.synthesis(options), device))
-        pairs = [(to_uint8(clip.picture[0, 0]), to_uint8(picture[0])) for clip, picture in made
+        paint, synthesis = choose_synthesis(keyframes), configs.synthesis(options)
+        made = list(paint(networks.to(device), [clips], first, synthesis, device))
+        pairs = [(to_uint8(clip.picture[0, 0]), to_uint8(picture[0])) for _, clip, picture in made
                  if clip.picture is not None]
         seconds.append((time.perf_counter() - began) / len(made))
         scores.append(score_sequence(name, pairs, measures))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
+from torch import nn
 
 from models.flow.reference import NoFlow
 from models.networks import Networks, build_networks, build_optimizers
 from models.teams import build_teams
 from models.trainer import Trainer
 from options import configs
-from options.parsing import Options
+from options.parsing import Options, listing
 from options.train import parse_train
 from tests.parity_weights import draw_weights
+from util.checkpoint import save_set
 from util.clip import Clip
 from util.journal import Journal
 from util.log import LossLog, NoBoard
@@ -34,6 +38,16 @@ def tiny_networks(options: Options, seed: int = 0) -> Networks:
         drawn = draw_weights(shapes, seed)
         network.load_state_dict({key.removeprefix(f"{name}."): value for key, value in drawn.items()})
     return networks
+
+
+def saved(folder: Path, flags: str) -> tuple[Options, nn.ModuleList]:
+    """A run of `train.py` as far as synthesis needs its files; its options and networks."""
+    options = tiny_options(f"{flags} --checkpoints_dir {folder.parent} --name {folder.name}")
+    networks = tiny_networks(options).generator
+    save_set(folder, {f"latest_net_G{scale}.pth": network.state_dict() for scale, network in enumerate(networks)})
+    (folder / "opt.txt").write_text(listing(options))
+    configs.blueprint(options).save(folder)
+    return options, networks
 
 
 def tiny_trainer(options: Options, networks: Networks) -> Trainer:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -107,13 +107,22 @@ class SequenceWriter:
                                      for stream, paths in self.written.items()])
 
 
-def write_frames(frames: Iterable[tuple[Clip, Tensor]], show: Callable[[Tensor], np.ndarray], writer: SequenceWriter,
-                 output: OutputVideo) -> None:
-    """A sequence's frames (B = T = 1) and their pictures (1, 3, H, W), fetched from the device, encoded and written by
-    a thread while the next ones are made. show: a condition (C, H, W) as people see it."""
+@contextmanager
+def sequence_writers(folders: Sequence[Path], fps: float | Fraction,
+                     suffixes: dict[str, str]) -> Iterator[list[SequenceWriter]]:
+    """Of sequences that are written at the same time."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(SequenceWriter(folder, fps, suffixes)) for folder in folders]
+
+
+def write_frames(frames: Iterable[tuple[int, Clip, Tensor]], show: Callable[[Tensor], np.ndarray],
+                 writers: Sequence[SequenceWriter], output: OutputVideo) -> None:
+    """Frames (B = T = 1) and their pictures (1, 3, H, W), each with the number of its sequence's writer, fetched from
+    the device, encoded and written by a thread while the next ones are made. show: a condition (C, H, W) as people see
+    it."""
     with behind() as later:
-        for clip, picture in frames:
-            later(_write_frame, clip, bytes_of(picture[0]), show, writer, output)
+        for number, clip, picture in frames:
+            later(_write_frame, clip, bytes_of(picture[0]), show, writers[number], output)
 
 
 def _write_frame(clip: Clip, generated: Tensor, show: Callable[[Tensor], np.ndarray], writer: SequenceWriter,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +68,16 @@ def forget_peak(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
     elif (knob := Path("/proc/self/clear_refs")).exists():
         knob.write_text("5")
+
+
+def peak_of(work: Way, device: torch.device) -> float:
+    """GiB at most while it works. What earlier work has given back, and glibc has kept, is not counted."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
+    forget_peak(device)
+    deque(work(), maxlen=0)
+    return peak_memory([device]).get(str(device), 0.0)
 
 
 @dataclass(frozen=True)

@@ -46,12 +46,12 @@ def time_by_part(subject: Subject, frames: int, folder: Path) -> dict[str, float
     with (SequenceWriter(folder, 25, {"real_A": ".png", "fake_B": ".jpg", "real_B": ".jpg"}) as writer,
           layers_timed(subject, seconds), OutputVideo(None, Fraction(25)) as output):
         show = subject.domain.show
-        write_frames([next(made)], show, writer, output)
+        write_frames([(0, *next(made))], show, [writer], output)
         seconds.clear()
         began = time.perf_counter()
         for frame in made:
             with clock("encode", seconds, subject.device):
-                write_frames([frame], show, writer, output)
+                write_frames([(0, *frame)], show, [writer], output)
         total = time.perf_counter() - began
     seconds["the rest"] = total - sum(seconds.values())
     return {part: seconds[part] / frames for part in PARTS}

@@ -15,7 +15,8 @@ from util.files import replacing
 class Row:
     """One way to do the work. seconds: of a frame or a step, the median. ratio: how many times faster than the plain
     way. gmacs: 10^9 multiply-accumulates of the full network a second, saved ones counted; share: of what a big matrix
-    product reaches in this precision. peak: GiB. difference: largest, from the plain way. psnr: dB to it."""
+    product reaches in this precision. peak: GiB. difference: largest, from the plain way. psnr: dB to it. to_mp4:
+    frames a second from files to a written mp4."""
 
     way: str
     seconds: float
@@ -26,9 +27,11 @@ class Row:
     peak: float
     difference: float
     psnr: float | None = None
+    to_mp4: float | None = None
 
 
-HEADS = ("way", "ms", "a second", "x plain", "GMAC/s", "of the limit", "peak GiB", "difference", "PSNR dB")
+HEADS = ("way", "ms", "a second", "x plain", "GMAC/s", "of the limit", "peak GiB", "difference", "PSNR dB",
+         "files to mp4, a second")
 
 
 def row_of(way: str, taken: Taken, plain: Taken, arithmetic: int, limit: float, difference: float,
@@ -40,9 +43,9 @@ def row_of(way: str, taken: Taken, plain: Taken, arithmetic: int, limit: float, 
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    psnr = "" if row.psnr is None else f"{row.psnr:.1f}"
+    psnr, to_mp4 = "" if row.psnr is None else f"{row.psnr:.1f}", "" if row.to_mp4 is None else f"{row.to_mp4:.2f}"
     return (row.way, f"{1000 * row.seconds:.0f}", f"{row.rate:.2f}", f"{row.ratio:.2f}", f"{row.gmacs:.1f}",
-            f"{row.share:.0%}", f"{row.peak:.2f}", f"{row.difference:.1e}", psnr)
+            f"{row.share:.0%}", f"{row.peak:.2f}", f"{row.difference:.1e}", psnr, to_mp4)
 
 
 def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

@@ -1,9 +1,10 @@
-"""Frames by the program and by the plain way, from decoded clips to pictures on the device."""
+"""Frames by the program and by the plain way: from decoded clips to pictures on the device, and from files to files."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,21 +16,23 @@ from scripts.benchmark.arithmetic import frame_arithmetic
 from scripts.benchmark.clock import Limits, Taken, in_turn
 from scripts.benchmark.report import Row, row_of
 from scripts.benchmark.subject import Subject
+from scripts.benchmark.videos import PLAIN, measure_videos
 from util.clip import Clip
 
-PLAIN = "plain way"
 
-
-def measure_synthesis(subject: Subject, precisions: Sequence[str], frames: int, rounds: int,
-                      limits: Limits) -> list[Row]:
-    """The plain way's row first; then one for each precision (off: float32)."""
+def measure_synthesis(subject: Subject, precisions: Sequence[str], frames: int, rounds: int, limits: Limits,
+                      folder: Path) -> list[Row]:
+    """The plain way's row first; then one for each precision (off: float32). folder: for the videos that are written.
+    """
     clips = subject.clips(frames)
     ways: dict[str, Callable[[], Iterator[Tensor]]] = {PLAIN: lambda: painted(plain_way.synthesise, subject, clips)}
     ways |= {precision: lambda amp=precision: painted(synthesise, subject, clips, amp)  # type: ignore[misc]
              for precision in precisions}
     taken = in_turn(ways, rounds, subject.device)
     arithmetic = sum(frame_arithmetic(subject.config, generated_size(clips[0])).values())
-    return [row(way, found, taken[PLAIN], arithmetic, limits) for way, found in taken.items()]
+    to_mp4 = measure_videos(subject, {way: found.typical for way, found in taken.items()}, rounds, folder)
+    return [replace(row(way, found, taken[PLAIN], arithmetic, limits), to_mp4=to_mp4[way])
+            for way, found in taken.items()]
 
 
 def painted(way: Callable[..., Iterator[tuple[Clip, Tensor]]], subject: Subject, clips: Sequence[Clip],

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from data.geometry import GeometryConfig
-from data.inputs import InputConfig, Readers, open_input
+from data.inputs import InputConfig, Readers, at_once, open_input
 from data.live import live_clips, raw_frames
 from data.pose import Pose
 from data.prepare.dataset import Preparation
@@ -87,3 +87,16 @@ def test_the_frames_of_a_run_are_dealt_out_to_its_sequences_in_order():
     assert [(job.name, job.count) for job in readers.jobs(7, 2)] == [("a", 4), ("b", 3)]
     assert [(job.name, job.count) for job in readers.jobs(300, 2)] == [("a", 4), ("b", 3), ("c", 293)]
     assert [job.count for job in Readers([("pipe", [], None)]).jobs(float("inf"), 2)] == [None]
+
+
+def test_a_job_reads_what_it_needs_and_no_more():
+    jobs = Readers([("a", iter(range(9)), 9), ("b", iter(range(9)), 9)]).jobs(9, 2)
+    assert [(list(job.frames), job.count) for job in jobs] == [(list(range(9)), 7), (list(range(4)), 2)]
+
+
+def test_sequences_of_like_length_are_done_at_the_same_time():
+    jobs = Readers([("a", [], 6), ("b", [], 9), ("c", [], 7), ("d", [], 8)]).jobs(300, 2)
+    assert [[job.name for job in group] for group in at_once(jobs, 1)] == [["a"], ["b"], ["c"], ["d"]]
+    assert [[job.name for job in group] for group in at_once(jobs, 3)] == [["b", "d", "c"], ["a"]]
+    endless = Readers([("a", [], 6), ("pipe", [], None)]).jobs(float("inf"), 2)
+    assert [[job.name for job in group] for group in at_once(endless, 9)] == [["pipe", "a"]]

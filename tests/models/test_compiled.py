@@ -11,6 +11,7 @@ from models import first_frame
 from models.compiled import CompiledStep
 from models.fast.choice import plainly
 from models.synthesis import synthesise
+from models.together import synthesise_together
 from options import configs
 from options.test import parse_test
 from tests.tiny import street_clip, tiny_networks, tiny_options
@@ -67,6 +68,18 @@ def test_label_maps_stay_ids_inside():
 
     both("--label_nc 5", CompiledStep(noting))
     assert sum("label_sum" in name for name in called) == 1 and not any("one_hot" in name for name in called)
+
+
+def test_sequences_side_by_side_are_compiled_for_each_number_of_them():
+    options, step = tiny_options("--label_nc 5"), CompiledStep("eager")
+    networks, config = tiny_networks(options).generator, configs.synthesis(options)
+    clip = street_clip(5, 16, 24, batch=3)
+    sequences = [[clip.clips(b, b + 1).frames(t, t + 1) for t in range(3 + b // 2 * 2)] for b in range(3)]  # 3, 3, 5
+    plain, compiled = ([picture for _, _, picture in synthesise_together(
+        networks, sequences, first_frame.real_pictures, replace(config, step=way), CPU)] for way in (config.step, step))
+    for one, other in zip(plain, compiled, strict=True):
+        torch.testing.assert_close(other, one, rtol=0, atol=1e-5)
+    assert not step.failed and counters["stats"]["unique_graphs"] == 2
 
 
 def no_compiler(graph, inputs):

@@ -9,6 +9,7 @@ from models.first_frame import real_pictures, zeros
 from models.flow.reference import NoFlow, ReferenceFlow
 from models.keyframes import Carried, between, choose_synthesis, drawn, synthesise_keyed
 from models.synthesis import synthesise
+from models.together import synthesise_together
 from models.warp import warp
 from options import configs
 from tests.tiny import street_clip, tiny_networks, tiny_options
@@ -48,7 +49,7 @@ def keyed(run, clips, every, first=real_pictures, flow=None, **changes):
 
 
 def test_every_frame_is_the_published_way():
-    assert choose_synthesis(1) is synthesise
+    assert choose_synthesis(1) is synthesise_together
 
 
 @pytest.mark.parametrize(("frames", "every"), [(9, 2), (9, 3), (10, 4), (3, 2), (4, 4), (2, 2)])

@@ -11,21 +11,10 @@ from models.synthesizer import Synthesizer
 from options import configs
 from options.loading import load_synthesizer, run_options
 from options.parsing import listing
-from tests.tiny import street_clip, tiny_networks, tiny_options
-from util.checkpoint import save_set
+from tests.tiny import saved, street_clip, tiny_networks, tiny_options
 from util.errors import UserError
 
 CPU = torch.device("cpu")
-
-
-def saved(folder, flags):
-    """A run of `train.py` as far as synthesis needs its files; its options and networks."""
-    options = tiny_options(f"{flags} --checkpoints_dir {folder.parent} --name {folder.name}")
-    networks = tiny_networks(options).generator
-    save_set(folder, {f"latest_net_G{scale}.pth": network.state_dict() for scale, network in enumerate(networks)})
-    (folder / "opt.txt").write_text(listing(options))
-    configs.blueprint(options).save(folder)
-    return options, networks
 
 
 def test_the_docstring_tells_the_truth(tmp_path):

@@ -141,6 +141,8 @@ REFUSED = [
     ("test", "--start_frame -1 --use_real_img", ["--start_frame -1"]),
     ("test", "--use_real_img --input -", ["--input -", "--input_size"]),
     ("test", "--use_real_img --output film.avi", ["--output film.avi", ".mp4"]),
+    ("test", "--use_real_img --batch_sequences 0", ["--batch_sequences 0", "at least 1"]),
+    ("test", "--use_real_img --batch_sequences 2 --output all.mp4", ["--batch_sequences 2", "--output all.mp4"]),
     ("test", "--use_real_img --label_nc 35 --label_map_edit 11=35", ["--label_map_edit", "--label_nc 35"]),
     ("test", "--use_real_img --label_map_edit 11=21", ["--label_map_edit", "--label_nc 0"]),
 ]
@@ -212,6 +214,8 @@ SAID = [
     ("train", "--continue_train --load_pretrain x", "load_pretrain"), ("test", "--load_pretrain x", "load_pretrain"),
     ("train", "--eval_frames 3", "eval_frames"), ("train", "--eval_phase x", "eval_phase"),
     ("test", "--input_size 8x8", "input_size"), ("test", "--side_by_side", "side_by_side"),
+    ("test", "--input x.mp4 --output y.mp4 --batch_sequences 2", "batch_sequences"),
+    ("test", "--keyframes 2 --batch_sequences 2", "batch_sequences"),
     ("test", "--input - --input_size 8x8 --loop", "loop"), ("test", "--input x.mp4 --phase x", "phase"),
     ("train", "--ignore_label 255", "ignore_label"), ("train", "--allow_partial", "allow_partial"),
     ("test", "--ndf 32", "ndf"), ("train", "--n_scales_temporal 0 --sparse_D", "sparse_D"),

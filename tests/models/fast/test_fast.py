@@ -95,10 +95,44 @@ def test_running_statistics_do_not_depend_on_the_layout() -> None:
     torch.testing.assert_close(one.state_dict(), other.state_dict())
 
 
+def drawn_norm(channels: int) -> BatchNorm:
+    norm = BatchNorm(channels)
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    return norm
+
+
 @pytest.mark.parametrize("last", [True, False])
 def test_samples_apart_are_normalised_as_if_alone(last) -> None:
-    norm, x = BatchNorm(3).double(), drawn(2, 3, 4, 5, last=last, learns=False)
+    norm, x = drawn_norm(3).double(), drawn(3, 3, 4, 5, last=last, learns=False)
     with apart(norm):
         together = norm(x)
-    torch.testing.assert_close(together[1:], norm(x[1:]), rtol=0, atol=0)
+    torch.testing.assert_close(together, torch.cat([norm(sample) for sample in x.split(1)]), **CLOSE)
     assert not torch.allclose(together, norm(x))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("last", "off"), [(False, 0), (True, 1e-6)])
+def test_samples_apart_are_a_loop_in_one_call(last, off) -> None:
+    """Plainly to the last bit; channels last to rounding, where both are as near to the exact value."""
+    norm, x = drawn_norm(16), drawn(4, 16, 32, 48, last=last, learns=False).float()
+    loop = torch.cat([norm(sample) for sample in x.split(1)])
+    with apart(norm):
+        together = norm(x)
+    torch.testing.assert_close(together, loop, rtol=0, atol=off)
+    assert together.is_contiguous(memory_format=torch.channels_last) == last
+    with torch.autocast("cpu", torch.bfloat16), apart(norm):
+        half = norm(x.bfloat16())
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), loop, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_running_statistics_stay_as_they_are_apart(last, batch) -> None:
+    norm, x = BatchNorm(3).double().train(), drawn(batch, 3, 4, 5, last=last, learns=False) + 7
+    with apart(norm):
+        norm(x)
+    assert not norm.running_mean.any()
+    norm(x)
+    assert norm.running_mean.all()
