@@ -11,6 +11,7 @@ from models.conditions import edit_labels
 from models.first_frame import choose_first_pictures
 from models.generators import build_generator
 from models.keyframes import choose_synthesis
+from models.ready import ready
 from models.saving import load_generator
 from options import configs
 from options.assembly import open_conditions
@@ -37,7 +38,7 @@ def main() -> None:
     networks = build_generator(configs.generator(options))
     notes = load_generator(networks, configs.run_folder(options), options.which_epoch, options.allow_partial,
                            options.use_ema)
-    networks.to(placement.device)
+    ready(networks, synthesis.amp, placement.device)
     readers = open_conditions(options, domain, reads_pictures, placement.device, folder / "input")
     announce(options, synthesis_parser(), [placement.reason, *notes, *readers.notes], folder=None,
              aloud=processes.leads, to=say)
@@ -50,7 +51,7 @@ def main() -> None:
     own = processes.share_by_load(jobs, [job.count or 0 for job in jobs])
     with OutputVideo(options.output, rate, readers.size, readers.sound, options.side_by_side) as output:
         for group in at_once(own, options.batch_sequences):
-            clips = [(edit_labels(clip, edits) for clip in read(job.frames)) for job in group]
+            clips = [(edit_labels(clip, edits) for clip in read(placement.pinned(job.frames))) for job in group]
             frames = paint(networks, clips, first, synthesis, placement.device)
             count = sum(job.count or 0 for job in group) or None  # a pipe does not say
             bar = tqdm(frames, ", ".join(job.name for job in group), count, unit="frame")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from models.generators import Frame
-from models.labels import Condition, LabelMaps
+from models.labels import Condition
 from models.rollout import History, Step, step
 
 Made = tuple[Frame, tuple[Tensor, ...]]
@@ -34,9 +34,8 @@ class CompiledStep:
             return step(networks, conditions, history, raw_only=raw_only)
         from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException  # takes a second
 
-        dense = [level.dense() if isinstance(level, LabelMaps) else level for level in conditions]
         try:
-            made, pictures = _program(self.backend, history.pictures[0].device.type)(networks, dense, history)
+            made, pictures = _program(self.backend, history.pictures[0].device.type)(networks, conditions, history)
         except (TorchDynamoException, FailOnRecompileLimitHit) as fault:  # whatever the backend raises is among them
             self.failed = True
             reason = " ".join(str(fault).split("\n\n")[0].split())  # torch's advice for its own makers follows

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from models.fast.choice import fast_on
+from models.fast.choice import labels_as_ids
 from models.labels import Condition, LabelMaps, one_hot
 from util.clip import Clip
 
@@ -42,7 +42,7 @@ class ConditionConfig:
     def see(self, clip: Clip, features: Tensor | None = None) -> Condition:
         """What a generator sees: (B, T, C, H, W), `encode` and then the features; label maps stay ids where that is
         quicker."""
-        if self.label_nc and fast_on(clip.condition.device):
+        if self.label_nc and labels_as_ids(clip.condition.device):
             edges = instance_edges(clip.instance) if self.instance_edges and clip.instance is not None else None
             return LabelMaps(clip.condition, self.label_nc, edges, features)
         condition = self.encode(clip)

@@ -146,7 +146,8 @@ def label_mask(condition: Condition, labels: tuple[int, ...]) -> Tensor:
     """(B, 1, h, w): how much of the newest frame has one of the labels."""
     if isinstance(condition, LabelMaps):
         return condition.mask(labels)
-    return condition[:, -1, list(labels)].sum(1, keepdim=True).clamp(0, 1)
+    newest = condition[:, -1]
+    return torch.stack([newest[:, label] for label in labels], dim=1).sum(1, keepdim=True).clamp(0, 1)
 
 
 class CompositeGenerator(Painter):

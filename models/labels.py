@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from models.fast.choice import sums_pay
+from models.fast.choice import as_convolved, sums_pay
 from models.fast.label_sum import label_sum
 
 
@@ -78,7 +78,8 @@ class LabelMaps:
 
     def mask(self, labels: Sequence[int]) -> Tensor:
         """(B, 1, H, W) float32 of the newest frame: 1 where the label is one of these."""
-        return torch.isin(self.ids[:, -1], torch.tensor(labels, device=self.ids.device)).float()
+        newest = self.ids[:, -1]
+        return torch.stack([newest == label for label in labels]).any(0).float()  # sends no list of labels to a device
 
     def map(self, change: Callable[[Tensor], Tensor]) -> LabelMaps:
         """With every tensor changed."""
@@ -99,15 +100,14 @@ class LabelMaps:
 
         weight: (O, T * C, 7, 7). An edge is one more bit of the label, at no cost; features are convolved as they are.
         """
+        weight = as_convolved(weight)
         parts = rearrange(weight, "o (t c) h w -> t (h w) c o", t=self.shape[1])
         letters = self.ids.squeeze(2).int().clamp(max=self.label_nc)
         table = F.pad(parts[:, :, :self.label_nc], (0, 0, 0, 1))
         if self.edges is not None:
             edge = parts[:, :, self.label_nc].unsqueeze(2)
             letters, table = letters * 2 + self.edges.squeeze(2).int(), torch.stack([table, table + edge], dim=3)
-        sums = label_sum(letters, table.flatten(2, -2))
-        if bias is not None:
-            sums = sums + bias[:, None, None]
+        sums = label_sum(letters, table.flatten(2, -2), None if bias is None else as_convolved(bias))
         if self.features is None:
             return sums
         shown = weight.unflatten(1, (self.shape[1], -1))[:, :, -self.features.shape[2]:].flatten(1, 2)

@@ -60,7 +60,7 @@ def views(frames: Iterable[Clip], first: FirstPictures, config: SynthesisConfig,
     seen: deque[tuple[Condition, ...]] = deque(maxlen=config.n_frames)
     for number, frame in enumerate(frames, 1):
         needed = frame if number < config.n_frames else replace(frame, picture=None)  # real ones are for first pictures
-        padded = pad_clip(needed, config.size_multiple).to(device)
+        padded = pad_clip(needed.to(device), config.size_multiple)
         seen.append(condition_pyramid(config.see(padded), scales))
         if number < config.n_frames:
             given.append(padded)

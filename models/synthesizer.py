@@ -15,6 +15,7 @@ from models.blueprint import Blueprint
 from models.compiled import CompiledStep
 from models.first_frame import FirstPictures, real_pictures, zeros
 from models.generators import build_generator
+from models.ready import ready
 from models.saving import load_generator
 from models.synthesis import SynthesisConfig, synthesise
 from util.clip import Clip
@@ -66,7 +67,7 @@ class Synthesizer:
         return Synthesizer(networks, config, first, torch.device(device))
 
     def __post_init__(self) -> None:
-        self.networks.to(self.device)
+        ready(self.networks, self.config.amp, self.device)
         self.reset()
 
     def step(self, condition: Tensor, picture: Tensor | None = None, instance: Tensor | None = None) -> Tensor | None:

@@ -96,7 +96,9 @@ class Clip:
         return replace(self, **tensors)
 
     def to(self, device: torch.device) -> Clip:
-        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
+        """Returns at once where a GPU fetches from page-locked memory. To the host it waits: what had not arrived yet
+        would be read."""
+        return self.map(lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
 
     def pin_memory(self) -> Clip:
         """Called by the data loader."""

@@ -1,4 +1,5 @@
-"""Which implementation runs, all in one place: the fast ones on CPUs, the plain ones wherever else."""
+"""Which implementation runs, all in one place: the fast ones on CPUs, few of them on GPUs too, the plain ones wherever
+else."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ from contextvars import ContextVar
 
 import torch
 from torch import Tensor
+
+from models.fast.label_sum import kernel_works
 
 _plain = ContextVar("plain", default=False)
 
@@ -37,14 +40,37 @@ def as_here() -> AbstractContextManager:
     return plainly() if _plain.get() else nullcontext()
 
 
+def labels_as_ids(device: torch.device) -> bool:
+    """Whether label maps need not be one-hot. On a GPU only where nobody learns: the kernel has no way back."""
+    by_kernel = device.type == "cuda" and not torch.is_grad_enabled() and not _plain.get()
+    return fast_on(device) or (by_kernel and kernel_works(device))
+
+
+def sums_pay(ids: Tensor, weight: Tensor) -> bool:
+    """For the convolution of label maps (..., H, W): summing weights by label, instead of convolving one-hot maps."""
+    return weight.is_cuda or len(weight) * ids.shape[-2:].numel() >= LEAST_NUMBERS
+
+
+def half_on_gpu(device: torch.device) -> bool:
+    """Whether tensor cores convolve in half precision."""
+    return device.type == "cuda" and torch.is_autocast_enabled("cuda")
+
+
+def as_convolved(x: Tensor) -> Tensor:
+    """Weights in the precision that convolutions have here. On a CPU sums by label are as quick in float32."""
+    return x.to(torch.get_autocast_dtype("cuda")) if half_on_gpu(x.device) else x
+
+
 def laid_out(x: Tensor, width: int) -> Tensor:
     """(N, C, H, W) for a network of `width` channels: channels last where fast ways pay, whose sign this layout is to
-    the layers that follow. It also suits oneDNN's convolutions."""
-    pays = fast_on(x.device) and width * x.shape[-2:].numel() >= LEAST_NUMBERS
-    return x.contiguous(memory_format=torch.channels_last) if pays else x
+    the layers that follow. It also suits oneDNN's convolutions, and is the one that tensor cores read."""
+    on_cpu = fast_on(x.device) and width * x.shape[-2:].numel() >= LEAST_NUMBERS
+    last = on_cpu or (half_on_gpu(x.device) and not _plain.get())
+    return x.contiguous(memory_format=torch.channels_last) if last else x
 
 
 def is_laid_out(x: Tensor) -> bool:
+    """Whether the fast ways of a CPU take it."""
     return fast_on(x.device) and x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -52,11 +78,6 @@ def norms_fast(x: Tensor) -> bool:
     """Torch's own norm is inexact for channels that are last on a CPU: its sums are single long ones. Half precision
     loses nothing by that."""
     return is_laid_out(x) and x.dtype.itemsize >= 4
-
-
-def sums_pay(ids: Tensor, weight: Tensor) -> bool:
-    """For the convolution of label maps (..., H, W)."""
-    return weight.is_cuda or len(weight) * ids.shape[-2:].numel() >= LEAST_NUMBERS
 
 
 def winograd_pays(x: Tensor, weight: Tensor) -> bool:

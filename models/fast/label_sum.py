@@ -2,32 +2,75 @@
 
 Both ways are embedding bags. Forward, a bag is a pixel and holds the (frame, tap, letter) triples of its window, or the
 (frame, letter) pairs where a window holds one letter in each frame; on the way back, a bag is such a triple and holds
-the pixels whose window has that letter there. A letter is a label, or a label with an edge bit.
+the pixels whose window has that letter there. A letter is a label, or a label with an edge bit. On a GPU, where nobody
+learns, a kernel of its own does the same.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from tqdm import tqdm
 
-SIDE = 7  # of a window
+from models.fast.label_sum_triton import FAULTS, SIDE, label_sum_triton, triton, triton_takes
+
 STRIP = 2**15  # pixels whose windows are listed at a time, so that the lists stay in cache
 BAND = 16  # lines whose gradients are summed first: long sums of float32 lose digits
 
 
-def label_sum(letters: Tensor, table: Tensor) -> Tensor:
-    """The sum over frames and taps of `table[frame, tap, letter there]`, reflected at the borders.
+def label_sum(letters: Tensor, table: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The bias and the sum over frames and taps of `table[frame, tap, letter there]`, reflected at the borders.
 
-    letters: (B, T, H, W) integers in 0..count-1, sides of at least 4. table: (T, 49, count, O). Returns (B, O, H, W),
-    channels last. Differentiable once, in the table.
+    letters: (B, T, H, W) integers in 0..count-1, sides of at least 4. table: (T, 49, count, O). bias: (O,), of the
+    table's precision. Returns (B, O, H, W), channels last. Differentiable once, in table and bias, where it is not
+    compiled.
     """
-    assert table.shape[:2] == (letters.shape[1], SIDE * SIDE)
-    return _LabelSum.apply(table, _reflected(letters.int()))
+    assert table.shape[:2] == (letters.shape[1], SIDE * SIDE) and min(letters.shape[2:]) > SIDE // 2
+    if torch.compiler.is_compiling():
+        return _one_operation(letters, table, bias)
+    learns = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (table, bias))
+    if triton_takes(table) and not learns:
+        return label_sum_triton(letters, table, bias)
+    sums = _LabelSum.apply(table, _reflected(letters.int()))
+    return sums if bias is None else sums + bias[:, None, None]
+
+
+@torch.library.custom_op("vid2vid::label_sum", mutates_args=())
+def _one_operation(letters: Tensor, table: Tensor, bias: Tensor | None) -> Tensor:
+    """For compilers, which look into everything else: here the work depends on the letters."""
+    return label_sum(letters, table, bias)
+
+
+@_one_operation.register_fake
+def _(letters: Tensor, table: Tensor, bias: Tensor | None) -> Tensor:
+    batch, _, height, width = letters.shape
+    return table.new_empty(batch, height, width, table.shape[3]).permute(0, 3, 1, 2)
+
+
+@cache
+def kernel_works(device: torch.device) -> bool:
+    """Whether a GPU can have the kernel: Triton is here, finds a driver and a C compiler, and its sums are right. Tried
+    once, on a small map and whole numbers; what fails is said on stderr."""
+    if triton is None:
+        return False
+    letters, table = torch.zeros(1, 2, 24, 24, dtype=torch.int32), torch.arange(2 * 49 * 3 * 128) % 7.0
+    letters[..., :5, :5], table = torch.arange(25).view(5, 5) % 3, table.view(2, 49, 3, 128)
+    try:
+        if torch.equal(label_sum_triton(letters.to(device), table.to(device)).cpu(), label_sum(letters, table)):
+            return True
+        reason = "wrong sums"
+    except FAULTS as fault:
+        reason = " ".join(f"{type(fault).__name__}: {fault}".split())[:200]
+    tqdm.write(f"warning: label maps become one-hot on {device}, which takes longer: the kernel that spares it failed "
+               f"({reason})", file=sys.stderr)
+    return False
 
 
 def _reflected(letters: Tensor) -> Tensor:

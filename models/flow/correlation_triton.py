@@ -24,8 +24,9 @@ def correlation_triton(a: Tensor, b: Tensor, radius: int, stride: int) -> Tensor
     displacements = 2 * radius + 1
     out = torch.empty(n, displacements * displacements, height, width, dtype=a.dtype, device=a.device)
     grid = (triton.cdiv(width, BLOCK), height, n * displacements)
-    _correlation_kernel[grid](a.contiguous(), b.contiguous(), out, channels, height, width, radius, stride,
-                              DISPLACEMENTS=triton.next_power_of_2(displacements), BLOCK=BLOCK)
+    with torch.cuda.device_of(a):  # Triton launches on the current device
+        _correlation_kernel[grid](a.contiguous(), b.contiguous(), out, channels, height, width, radius, stride,
+                                  DISPLACEMENTS=triton.next_power_of_2(displacements), BLOCK=BLOCK)
     return out
 
 

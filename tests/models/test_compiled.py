@@ -58,6 +58,18 @@ def test_frames_are_exactly_those_of_plain_operations(flags):
     assert not step.failed and counters["stats"]["unique_graphs"] == 1
 
 
+def test_label_maps_stay_ids_inside():
+    """One-hot maps of the finest scale would be the largest tensors of a frame."""
+    called = []
+
+    def noting(graph, inputs):
+        called.extend(str(node.target) for node in graph.graph.nodes)
+        return graph
+
+    both("--label_nc 5", CompiledStep(noting))
+    assert sum("label_sum" in name for name in called) == 1 and not any("one_hot" in name for name in called)
+
+
 def test_sequences_side_by_side_are_compiled_for_each_number_of_them():
     options, step = tiny_options("--label_nc 5"), CompiledStep("eager")
     networks, config = tiny_networks(options).generator, configs.synthesis(options)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 import torch
 from torch.optim import Optimizer
 
+from util.clip import Clip
 from util.errors import UserError
 from util.placement.devices import Group, arrange, described, own_devices
 from util.placement.memory import keep_freed_memory, peak_memory
@@ -65,6 +66,10 @@ class Placement:
     @property
     def pin_memory(self) -> bool:
         return self.device.type == "cuda"
+
+    def pinned(self, clips: Iterable[Clip]) -> Iterable[Clip]:
+        """In page-locked memory, one after the other as they are asked for: a GPU fetches from there while it works."""
+        return map(Clip.pin_memory, clips) if self.pin_memory else clips
 
 
 def place(config: PlacementConfig) -> Placement:

@@ -42,10 +42,13 @@ class Precision:
 
     @property
     def layout(self) -> torch.memory_format:
-        """Of weights in training: channels_last where tensor cores compute in half precision, which read that alone (no
-        GPU was at hand to try it). On a CPU `models.fast.choice` lays out pictures, and norms that are exact then."""
-        half_on_gpu = self.device_type == "cuda" and self.amp != "off"
-        return torch.channels_last if half_on_gpu else torch.preserve_format
+        """Of weights: channels_last where tensor cores compute in half precision, which read that alone (no GPU was at
+        hand to try it). `models.fast.choice` lays out pictures."""
+        return torch.channels_last if self.half_on_gpu else torch.preserve_format
+
+    @property
+    def half_on_gpu(self) -> bool:
+        return self.device_type == "cuda" and self.amp != "off"
 
     def scaler(self) -> GradScaler:
         """For one optimiser; it passes everything through where nothing needs scaling."""

@@ -6,7 +6,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from models.flow.correlation import correlation
-from models.flow.correlation_triton import correlation_triton, triton
+from models.flow.correlation_triton import correlation_triton
+from tests.kernels import DEVICE, needs_gpu, needs_triton
 
 CASE = Path(__file__).parents[2] / "parity/flownet2/case.npz"
 SETTINGS = [((2, 5, 6, 7), 2, 1), ((1, 3, 9, 70), 4, 2), ((1, 4, 5, 11), 7, 3), ((1, 2, 3, 4), 9, 2),
@@ -83,10 +84,25 @@ def test_memory_does_not_grow_with_displacements() -> None:
     assert largest.numel <= out.numel()
 
 
+def kernel_agrees(shape: tuple[int, ...], max_displacement: int, stride: int, dtype: torch.dtype) -> None:
+    a, b = (maps.to(dtype) for maps in draw_pair(shape))
+    out = correlation_triton(a.to(DEVICE), b.to(DEVICE), max_displacement // stride, stride)
+    expected = correlation(a.float(), b.float(), max_displacement, stride)
+    rounding = {torch.float32: 1e-4, torch.bfloat16: 2**-7, torch.float16: 2**-10}[dtype]
+    assert out.dtype == dtype
+    torch.testing.assert_close(out.cpu().float(), expected, atol=1e-6, rtol=rounding)
+
+
+@needs_triton
+@pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning")  # inside the interpreter
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("shape", "max_displacement", "stride"), SETTINGS)
+def test_triton_agrees(shape: tuple[int, ...], max_displacement: int, stride: int, dtype: torch.dtype) -> None:
+    kernel_agrees(shape, max_displacement, stride, dtype)
+
+
+@needs_gpu
 @pytest.mark.gpu
-@pytest.mark.skipif(triton is None or not torch.cuda.is_available(), reason="needs Triton and a CUDA device")
-@pytest.mark.parametrize(("shape", "max_displacement", "stride"), [*SETTINGS, ((2, 64, 32, 130), 20, 2)])
-def test_triton_agrees(shape: tuple[int, ...], max_displacement: int, stride: int) -> None:
-    a, b = draw_pair(shape)
-    out = correlation_triton(a.cuda(), b.cuda(), max_displacement // stride, stride)
-    torch.testing.assert_close(out.cpu(), correlation(a, b, max_displacement, stride), atol=1e-6, rtol=1e-4)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_triton_agrees_at_flownets_size(dtype: torch.dtype) -> None:
+    kernel_agrees((2, 64, 32, 130), 20, 2, dtype)

@@ -1,0 +1,16 @@
+"""Where Triton's kernels run: on a GPU, or, with TRITON_INTERPRET=1, in Triton's interpreter on a CPU (Triton 3.6's
+needs numpy < 2.4)."""
+
+import os
+
+import pytest
+import torch
+
+from models.fast.label_sum_triton import triton
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+
+needs_triton = pytest.mark.skipif(triton is None or not (DEVICE.type == "cuda" or INTERPRETED),
+                                  reason="needs Triton and a CUDA device, or TRITON_INTERPRET=1")
+needs_gpu = pytest.mark.skipif(triton is None or DEVICE.type != "cuda", reason="needs Triton and a CUDA device")
