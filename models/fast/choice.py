@@ -57,7 +57,7 @@ def as_convolved(x: Tensor) -> Tensor:
 
 def laid_out(x: Tensor) -> Tensor:
     """(N, C, H, W) in the layout that all fast ways begin with: channels last. It also suits oneDNN's convolutions, and
-    is the one that tensor cores read."""
+    is the one that tensor cores read; behind torch's instance norm, which hands on contiguous maps, they turn them."""
     last = fast_on(x.device) or (half_on_gpu(x.device) and not _plain.get())
     return x.contiguous(memory_format=torch.channels_last) if last else x
 
