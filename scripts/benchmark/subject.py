@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from data.inputs import Readers, open_input
 from data.toy import make_toy_data
 from models.first_frame import FirstPictures, choose_first_pictures
 from models.generators import GeneratorConfig, build_generator
+from models.ready import ready
 from models.saving import load_generator
 from models.synthesis import SynthesisConfig
 from options import configs
@@ -72,6 +74,11 @@ class Subject:
     @property
     def config(self) -> GeneratorConfig:
         return configs.generator(self.options)
+
+    def ready(self, amp: str) -> Subject:
+        """As test.py paints with `--amp`. With weights of its own: the plain way must not find them changed."""
+        return replace(self, networks=ready(deepcopy(self.networks), amp, self.device),
+                       synthesis=replace(self.synthesis, amp=amp))
 
     def readers(self) -> Readers:
         given = self.options.n_frames_G - 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +26,20 @@ def measure_synthesis(subject: Subject, precisions: Sequence[str], frames: int, 
     """The plain way's row first; then one for each precision (off: float32). folder: for the videos that are written.
     """
     clips = subject.clips(frames)
-    ways: dict[str, Callable[[], Iterator[Tensor]]] = {PLAIN: lambda: painted(plain_way.synthesise, subject, clips)}
-    ways |= {precision: lambda amp=precision: painted(synthesise, subject, clips, amp)  # type: ignore[misc]
-             for precision in precisions}
+    ways = {PLAIN: partial(painted, plain_way.synthesise, subject, clips)}
+    subjects = {precision: subject.ready(precision) for precision in precisions}
+    ways |= {precision: partial(painted, synthesise, own, clips) for precision, own in subjects.items()}
     taken = in_turn(ways, rounds, subject.device)
     arithmetic = sum(frame_arithmetic(subject.config, generated_size(clips[0])).values())
-    to_mp4 = measure_videos(subject, {way: found.typical for way, found in taken.items()}, rounds, folder)
+    frame_seconds = {way: found.typical for way, found in taken.items()}
+    to_mp4 = measure_videos({PLAIN: subject} | subjects, frame_seconds, rounds, folder)
     return [replace(row(way, found, taken[PLAIN], arithmetic, limits), to_mp4=to_mp4[way])
             for way, found in taken.items()]
 
 
-def painted(way: Callable[..., Iterator[tuple[Clip, Tensor]]], subject: Subject, clips: Sequence[Clip],
-            amp: str = "off") -> Iterator[Tensor]:
-    config = replace(subject.synthesis, amp=amp)
-    for _, picture in way(subject.networks, clips, subject.first, config, subject.device):
+def painted(way: Callable[..., Iterator[tuple[Clip, Tensor]]], subject: Subject,
+            clips: Sequence[Clip]) -> Iterator[Tensor]:
+    for _, picture in way(subject.networks, clips, subject.first, subject.synthesis, subject.device):
         yield picture
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from itertools import chain, islice, repeat
@@ -24,12 +23,13 @@ LEAST, MOST = 3, 300  # frames of one
 SUFFIXES = {"real_A": ".png", "fake_B": ".jpg", "real_B": ".jpg"}
 
 
-def measure_videos(subject: Subject, frame_seconds: Mapping[str, float], rounds: int, folder: Path) -> dict[str, float]:
-    """Frames a second, by way. frame_seconds: of the networks alone, by way: `PLAIN`, or a precision of the program."""
+def measure_videos(subjects: Mapping[str, Subject], frame_seconds: Mapping[str, float], rounds: int,
+                   folder: Path) -> dict[str, float]:
+    """Frames a second, by way: `PLAIN`, or a precision of the program. frame_seconds: of the networks alone."""
     frames = {way: min(MOST, max(LEAST, round(SECONDS / seconds))) for way, seconds in frame_seconds.items()}
-    ways = {way: partial(plain_video, subject, count, folder / "plain") if way == PLAIN else
-            partial(own_video, subject, count, folder / way, way) for way, count in frames.items()}
-    taken = in_turn(ways, rounds, subject.device, warm=True)
+    ways = {way: partial(plain_video if way == PLAIN else own_video, subjects[way], count, folder / way)
+            for way, count in frames.items()}
+    taken = in_turn(ways, rounds, subjects[PLAIN].device, warm=True)
     return {way: frames[way] / found.typical for way, found in taken.items()}
 
 
@@ -50,10 +50,10 @@ def plain_video(subject: Subject, count: int, folder: Path) -> Iterator[int]:
     yield count
 
 
-def own_video(subject: Subject, count: int, folder: Path, amp: str) -> Iterator[int]:
+def own_video(subject: Subject, count: int, folder: Path) -> Iterator[int]:
     """As test.py: files are read ahead and written behind."""
-    frames = synthesise(subject.networks, ahead(read(subject, count)), subject.first,
-                        replace(subject.synthesis, amp=amp), subject.device)
+    frames = synthesise(subject.networks, ahead(read(subject, count)), subject.first, subject.synthesis,
+                        subject.device)
     with SequenceWriter(folder, 25, SUFFIXES) as writer, OutputVideo(None, Fraction(25)) as output:
         write_frames(((0, clip, picture) for clip, picture in frames), subject.domain.show, [writer], output)
     yield count

@@ -119,13 +119,13 @@ def test_on_a_gpu_the_kernel_is_for_those_who_learn_nothing(monkeypatch) -> None
 def test_half_precision_on_a_gpu_is_laid_out_for_tensor_cores(monkeypatch) -> None:
     x = torch.randn(2, 3, 4, 5)
     monkeypatch.setattr(models.fast.choice, "fast_on", lambda device: False)
-    assert laid_out(x) is x and as_convolved(x) is x
+    assert laid_out(x, 1) is x and as_convolved(x) is x
     monkeypatch.setattr(models.fast.choice, "half_on_gpu", lambda device: True)
-    last = laid_out(x)
+    last = laid_out(x, 1)
     assert last.is_contiguous(memory_format=torch.channels_last) and torch.equal(last, x) and not norms_fast(last)
     assert as_convolved(x).dtype == torch.get_autocast_dtype("cuda")
     with plainly():
-        assert laid_out(x) is x
+        assert laid_out(x, 1) is x
 
 
 def test_half_precision_is_asked_of_the_device_that_convolves() -> None:
