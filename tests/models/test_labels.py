@@ -20,7 +20,7 @@ def maps(features: int = 0, edges: bool = True, n_frames: int = 3) -> LabelMaps:
 @pytest.mark.parametrize(("features", "edges"), [(0, False), (0, True), (2, False), (3, True)])
 def test_convolving_labels_is_convolving_what_they_stand_for(features: int, edges: bool, summed: bool,
                                                              monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.fast.choice.LEAST_NUMBERS", 0 if summed else 2**17)
+    monkeypatch.setattr("models.fast.choice.LEAST_NUMBERS", 0 if summed else 2**30)
     seen = maps(features, edges)
     dense = seen.dense()
     assert dense.shape == seen.shape

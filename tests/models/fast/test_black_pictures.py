@@ -14,7 +14,7 @@ def test_what_follows_black_pictures_is_painted_as_by_plain_operations() -> None
     torch.manual_seed(0)
     network = build_generator(GeneratorConfig(condition_channels=2, width=32, n_downsample=2, n_blocks=2))[0]
     init_weights(network)
-    condition, black = torch.randn(1, 3, 2, 64, 64), torch.zeros(1, 2, 3, 64, 64)
+    condition, black = torch.randn(1, 3, 2, 64, 128), torch.zeros(1, 2, 3, 64, 128)
     with torch.no_grad():
         fast, _ = network(condition, black, True)
         fast_all, _ = network(condition, black, False)
