@@ -11,6 +11,9 @@ from scripts.benchmark.clock import Limits, Taken
 from util.files import replacing
 
 
+PLAIN = "plain way"  # the row that others are compared with
+
+
 @dataclass(frozen=True)
 class Row:
     """One way to do the work. seconds: of a frame or a step, the median. ratio: how many times faster than the plain

@@ -15,9 +15,9 @@ from models.synthesis import synthesise
 from scripts import plain_way
 from scripts.benchmark.arithmetic import frame_arithmetic
 from scripts.benchmark.clock import Limits, Taken, in_turn
-from scripts.benchmark.report import Row, row_of
+from scripts.benchmark.report import PLAIN, Row, row_of
 from scripts.benchmark.subject import Subject
-from scripts.benchmark.videos import PLAIN, measure_videos
+from scripts.benchmark.videos import measure_videos
 from util.clip import Clip
 
 

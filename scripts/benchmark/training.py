@@ -27,13 +27,13 @@ from options.methods import METHODS
 from options.parsing import Options
 from options.train import parse_train
 from scripts.benchmark.clock import Limits, in_turn
-from scripts.benchmark.report import Row, row_of
+from scripts.benchmark.report import PLAIN, Row, row_of
 from scripts.benchmark.subject import Size, condition_well, mode_flags
 from scripts.plain_way import PlainTrainer
 from util.clip import Clip
 from util.placement import Placement, place
 
-PLAIN, OURS = "plain way", "float32"
+OURS = "float32"
 WARM = 2  # rounds before the clock counts: until then the process still grows, and new memory costs time
 GIVEN = {"--use_real_img"}  # what training does not ask
 

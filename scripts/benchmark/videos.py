@@ -11,13 +11,13 @@ from pathlib import Path
 from models.synthesis import synthesise
 from scripts import plain_way
 from scripts.benchmark.clock import in_turn
+from scripts.benchmark.report import PLAIN
 from scripts.benchmark.subject import Subject
 from util.clip import Clip
 from util.pictures import to_uint8
 from util.pipeline import ahead
 from util.results import OutputVideo, SequenceWriter, write_frames
 
-PLAIN = "plain way"
 SECONDS = 2.0  # that a video takes about: beginning and end are to be little of it
 LEAST, MOST = 3, 300  # frames of one
 SUFFIXES = {"real_A": ".png", "fake_B": ".jpg", "real_B": ".jpg"}
