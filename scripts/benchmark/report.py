@@ -10,7 +10,6 @@ from pathlib import Path
 from scripts.benchmark.clock import Limits, Taken
 from util.files import replacing
 
-
 PLAIN = "plain way"  # the row that others are compared with
 
 
