@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from models.fast.choice import laid_out, winograd_pays
 from models.fast.winograd import winograd
+from models.losses import l1
 from util.checkpoint import load_state, read_weights
 from util.errors import UserError
 from util.placement.precision import widened
@@ -62,7 +63,7 @@ def _convolved(layer: nn.Conv2d, x: Tensor) -> Tensor:
 
 def _distance(fakes: Tensor, reals: Tensor) -> Tensor:
     """L1 between (K N, C, h, w) and the (N, C, h, w) that each K of them are versions of, in the layout they have."""
-    return F.l1_loss(fakes, torch.cat([reals] * (len(fakes) // len(reals))))
+    return l1(fakes, torch.cat([reals] * (len(fakes) // len(reals))))
 
 
 def _feature_weights(state: Mapping[str, Tensor], network: PerceptualLoss) -> dict[str, Tensor]:

@@ -34,7 +34,7 @@ from util.clip import Clip
 from util.placement import Placement, place
 
 OURS = "float32"
-WARM = 2  # rounds before the clock counts: until then the process still grows, and new memory costs time
+WARM = 5  # rounds before the clock counts: until then the process still grows, and new memory costs time
 GIVEN = {"--use_real_img"}  # what training does not ask
 
 
