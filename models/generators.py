@@ -111,8 +111,9 @@ class Painter(nn.Module):
         return recomputed(stage, x) if self.config.checkpoint else stage(x)
 
     def look_back(self, previous: Tensor, raw_only: bool) -> Tensor:
-        """The pictures before, encoded. Before a `raw_only` frame they may be black, and every map constant."""
-        with plainly() if raw_only else nullcontext():
+        """The pictures before, encoded. Before a `raw_only` frame they may be black, and every map constant. (Compiled
+        programs are plain anyway, and cannot be told.)"""
+        with plainly() if raw_only and not torch.compiler.is_compiling() else nullcontext():
             return self.through(self.model_down_img, self.stacked(previous))
 
     def stacked(self, frames: Condition) -> Condition:

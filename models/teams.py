@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from models.compiled import CompiledNetwork, Compiler
 from models.distillation import distillation_terms
 from models.flow import ReferenceFlow
 from models.networks import Networks, player_of
@@ -26,9 +27,10 @@ from models.single import Encoder
 from models.temporal import FrameGroups, Memory, SeenFrame
 from util.clip import Clip
 from util.placement import Group, Placement, Slot
-from util.placement.replicas import Replicas, equal_runs
+from util.placement.replicas import Replicas, Working, equal_runs
 
 PERCEPTUAL, TEACHER = "VGG", "teacher"
+AT_HOME = ("E", TEACHER)  # what works once in a group
 
 
 @dataclass(frozen=True)
@@ -146,26 +148,35 @@ class Teams:
 
 
 def build_teams(placement: Placement, networks: Networks, perceptual: nn.Module | None,
-                reference_on: Callable[[torch.device], ReferenceFlow], teacher: nn.ModuleList | None = None) -> Teams:
-    """networks, perceptual, teacher: at home, where they stay. reference_on: the reference flow for a device."""
+                reference_on: Callable[[torch.device], ReferenceFlow], teacher: nn.ModuleList | None = None,
+                compiler: Compiler | None = None) -> Teams:
+    """networks, perceptual, teacher: at home, where they stay. reference_on: the reference flow for a device. compiler:
+    of what works in groups (`--compile`)."""
     frozen = {PERCEPTUAL: perceptual, TEACHER: teacher}
     masters = networks.learning() | {name: network for name, network in frozen.items() if network is not None}
     replicas = Replicas.make(masters, {name: _slots(name, placement) for name in masters})
-    return Teams(tuple(_team(group, networks, replicas, reference_on) for group in placement.groups), replicas)
+    working = replicas.working if compiler is None else _compiled(replicas.working, compiler)
+    return Teams(tuple(_team(group, networks, working, reference_on) for group in placement.groups), replicas)
+
+
+def _compiled(working: Mapping[str, Working], compiler: Compiler) -> dict[str, Working]:
+    """All but those that work at home: how many regions an encoder finds is no program's to know."""
+    return {name: at if name in AT_HOME else {n: CompiledNetwork(network, compiler) for n, network in at.items()}
+            for name, at in working.items()}
 
 
 def _slots(name: str, placement: Placement) -> list[Slot]:
     """Where a network works."""
-    if name in ("E", TEACHER):
+    if name in AT_HOME:
         return [group.home for group in placement.groups]
     return [slot for group in placement.groups
             for slot in (group.generators if player_of(name) == "G" else group.discriminators)]
 
 
-def _team(group: Group, networks: Networks, replicas: Replicas,
+def _team(group: Group, networks: Networks, working: Mapping[str, Working],
           reference_on: Callable[[torch.device], ReferenceFlow]) -> Team:
     def at_work(slot: Slot) -> dict[str, Any]:
-        return {name: working[slot.number] for name, working in replicas.working.items() if slot.number in working}
+        return {name: at[slot.number] for name, at in working.items() if slot.number in at}
 
     def painter(slot: Slot) -> nn.ModuleList:
         return nn.ModuleList(network for name, network in at_work(slot).items() if name.startswith("G"))

@@ -22,6 +22,7 @@ from data.sampling import ClipPlan, Sampling, check_lengths, plan_epoch
 from data.sequences import Sequence, find_sequences
 from models import first_frame
 from models.appearance import save_appearances, survey
+from models.compiled import Compiler
 from models.distillation import load_teacher
 from models.evaluation import Figures, evaluate_synthesis, standard_measures
 from models.flow import ReferenceFlow, choose_flow
@@ -98,7 +99,8 @@ def team_up(options: Options, networks: Networks, reference: ReferenceFlow, plac
 
     config = configs.teacher(options)
     teacher = None if config is None else load_teacher(config, options.distill_from).to(placement.device)
-    return build_teams(placement, networks, perceptual, reference_on, teacher)
+    compiler = Compiler() if options.compile and not options.debug_replay else None
+    return build_teams(placement, networks, perceptual, reference_on, teacher, compiler)
 
 
 def begin(options: Options, state: Mapping[str, Any] | None, networks: Networks, optimizers: Mapping[str, Stepper],

@@ -191,6 +191,10 @@ REFUSED = (
     Refusal(lambda o: o.fp16 and o.amp == "bf16", "--fp16 is --amp fp16, found --amp {amp} beside it: give one"),
     Refusal(lambda o: is_train(o) and o.sync_bn and o.norm != "batch",
             "--sync_bn shares the statistics of batch norms, found --norm {norm}: leave it out"),
+    Refusal(lambda o: is_train(o) and o.compile and o.sync_bn, "--compile makes programs of one process, and --sync_bn "
+            "has processes talk inside the networks: leave one of them out"),
+    Refusal(lambda o: is_train(o) and o.compile and o.checkpoint_activations, "--compile chooses what is computed "
+            "again on the way back, and so does --checkpoint_activations: leave one of them out"),
     Refusal(lambda o: o.n_gpus_gen != -1 and not 1 <= o.n_gpus_gen <= len(_gpus(o)),
             "--n_gpus_gen {n_gpus_gen} does not fit --gpu_ids {gpu_ids}: give 1 up to their number, or -1 for all"),
 )
@@ -262,6 +266,8 @@ UNUSED = (
     Unused("ndf", lambda o: not is_train(o), "synthesis has no discriminators"),
     Unused("eval_frames", lambda o: is_train(o) and not o.eval_freq, "it needs --eval_freq"),
     Unused("eval_phase", lambda o: is_train(o) and not o.eval_freq, "it needs --eval_freq"),
+    Unused("compile", lambda o: is_train(o) and o.debug_replay is not None,
+           "--debug_replay names the operation that went wrong, which a program hides"),
     Unused("sparse_D", lambda o: is_train(o) and o.n_scales_temporal == 0, "there is no temporal discriminator"),
 )
 

@@ -21,6 +21,7 @@ def training_parser() -> Parser:
     add_distillation_flags(parser)
     add_flow_flags(parser)
     add_stability_flags(parser)
+    add_speed_flags(parser)
     add_scaling_flags(parser)
     return parser
 
@@ -122,6 +123,16 @@ def add_stability_flags(parser: argparse.ArgumentParser) -> None:
                        help="penalise discriminators that are steep at real inputs; costs a second pass of each")
     group.add_argument("--spectral_norm", action="store_true",
                        help="bound the gain of the discriminators' convolutions; their files get other keys")
+
+
+def add_speed_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("speed")
+    group.add_argument("--compile", action="store_true",
+                       help="torch.compile generators, discriminators and VGG, each at its first step and at the first "
+                            "of another size: waits of up to minutes (which --dry_run counts too), then, on a GPU, "
+                            "faster steps; on a CPU usually slower than without; the penalty of --r1 stays plain; "
+                            "where there is no compiler this is said and all run as they are; "
+                            "TORCHINDUCTOR_CACHE_DIR: what is kept for the next run")
 
 
 def add_scaling_flags(parser: argparse.ArgumentParser) -> None:

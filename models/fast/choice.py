@@ -19,9 +19,14 @@ LEAST_TILES = 16  # of 4x4 results: for fewer, transforming the weights costs mo
 LEAST_CHANNELS = 128  # below, the transforms take more time than the products save
 
 
+def asked_plainly() -> bool:
+    """Whether this is inside of `plainly`; nothing is compiled there, and no compiler could look."""
+    return not torch.compiler.is_compiling() and _plain.get()
+
+
 def fast_on(device: torch.device) -> bool:
     """Programs that are exported or compiled hold plain operations, which every runtime knows."""
-    return device.type == "cpu" and not torch.compiler.is_compiling() and not _plain.get()
+    return device.type == "cpu" and not torch.compiler.is_compiling() and not asked_plainly()
 
 
 @contextmanager
@@ -37,17 +42,20 @@ def plainly() -> Iterator[None]:
 
 def as_here() -> AbstractContextManager:
     """What is chosen where this is called, for what is computed elsewhere."""
-    return plainly() if _plain.get() else nullcontext()
+    return plainly() if asked_plainly() else nullcontext()
 
 
 def labels_as_ids(device: torch.device) -> bool:
     """Whether label maps need not be one-hot. On a GPU only where nobody learns: the kernel has no way back."""
-    by_kernel = device.type == "cuda" and not torch.is_grad_enabled() and not _plain.get()
+    by_kernel = device.type == "cuda" and not torch.is_grad_enabled() and not asked_plainly()
     return fast_on(device) or (by_kernel and kernel_works(device))
 
 
 def sums_pay(ids: Tensor, weight: Tensor) -> bool:
-    """For the convolution of label maps (..., H, W): summing weights by label, instead of convolving one-hot maps."""
+    """For the convolution of label maps (..., H, W): summing weights by label, instead of convolving one-hot maps. In
+    compiled programs the sum has no way back."""
+    if torch.compiler.is_compiling() and torch.is_grad_enabled():
+        return False
     return weight.is_cuda or len(weight) * ids.shape[-2:].numel() >= LEAST_NUMBERS
 
 
@@ -65,7 +73,7 @@ def laid_out(x: Tensor, width: int) -> Tensor:
     """(N, C, H, W) for a network of `width` channels: channels last where fast ways pay, whose sign this layout is to
     the layers that follow. It also suits oneDNN's convolutions, and is the one that tensor cores read."""
     on_cpu = fast_on(x.device) and width * x.shape[-2:].numel() >= LEAST_NUMBERS
-    last = on_cpu or (half_on_gpu(x.device) and not _plain.get())
+    last = on_cpu or (half_on_gpu(x.device) and not asked_plainly())
     return x.contiguous(memory_format=torch.channels_last) if last else x
 
 

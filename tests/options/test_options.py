@@ -128,6 +128,8 @@ REFUSED = [
     ("train", "--gpu_ids 0,1 --n_gpus_gen 3", ["--n_gpus_gen 3", "--gpu_ids 0,1"]),
     ("train", "--fp16 --amp bf16", ["--fp16", "--amp bf16"]),
     ("train", "--sync_bn --norm instance", ["--sync_bn", "--norm instance"]),
+    ("train", "--compile --sync_bn", ["--compile", "--sync_bn"]),
+    ("train", "--compile --checkpoint_activations", ["--compile", "--checkpoint_activations"]),
     ("train", "--n_gpus_gen 0", ["--n_gpus_gen 0"]),
     ("train", "--name ../elsewhere", ["--name ../elsewhere", "--checkpoints_dir"]),
     ("test", "--name /elsewhere --no_first_img", ["--name /elsewhere"]),
@@ -219,6 +221,7 @@ SAID = [
     ("test", "--input - --input_size 8x8 --loop", "loop"), ("test", "--input x.mp4 --phase x", "phase"),
     ("train", "--ignore_label 255", "ignore_label"), ("train", "--allow_partial", "allow_partial"),
     ("test", "--ndf 32", "ndf"), ("train", "--n_scales_temporal 0 --sparse_D", "sparse_D"),
+    ("train", "--compile --debug_replay x", "compile"),
 ]
 
 
