@@ -69,8 +69,9 @@ def test_losses_and_weights_are_those_of_plain_operations(flags: str) -> None:
     compiler = Compiler("aot_eager")
     with plainly():
         plain = trained(flags, None)
-    assert_same(plain, trained(flags, compiler))
-    assert not compiler.failed and counters["stats"]["unique_graphs"] >= 3
+    with torch._dynamo.config.patch(recompile_limit=3):  # programs of each network, not of all
+        assert_same(plain, trained(flags, compiler))
+    assert not compiler.failed and counters["stats"]["unique_graphs"] > 3
 
 
 def test_label_maps_are_one_hot_inside(monkeypatch: pytest.MonkeyPatch) -> None:
