@@ -1,5 +1,5 @@
-"""What the bytes of pictures stand for. Clips are read, sent and kept as bytes; whole batches become numbers on the
-device that needs them, by these functions, to the same bits on every device."""
+"""What the bytes of pictures stand for. Clips are read and sent as bytes, and become numbers, a window at a time, where
+they are computed with."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-Levels = Callable[[Tensor], Tensor]  # (..., C, H, W) uint8 -> float32; of a module, as it travels between processes
+Levels = Callable[[Tensor], Tensor]  # (..., C, H, W) uint8 -> float32; a module's function: workers send it by its name
 
 
 def unit(levels: Tensor) -> Tensor:

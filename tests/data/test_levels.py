@@ -103,6 +103,14 @@ def test_numbers_on_a_device_are_the_formulas_to_the_last_bit(name: str, tmp_pat
         assert torch.equal(again.condition, there.condition) and torch.equal(again.picture, there.picture)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("domain", [FACE, RGB, POSE])
+def test_all_256_levels_are_the_same_numbers_on_a_gpu(domain: Domain) -> None:
+    levels = torch.arange(256, dtype=torch.uint8).expand(6, 1, 256)
+    assert domain.levels is not None
+    assert torch.equal(domain.levels(levels.cuda()).cpu(), domain.levels(levels))
+
+
 def test_openpose_follows_densepose_in_numbers_of_its_own(tmp_path: Path) -> None:
     clip = next(iter(SequenceReader(POSE, toy("pose", POSE, tmp_path).sequences[0], AS_STORED)))
     condition = clip.condition[0, 0].numpy()
