@@ -1,5 +1,5 @@
-"""What the bytes of pictures stand for. Clips are read and sent as bytes, and become numbers, a window at a time, where
-they are computed with."""
+"""What the bytes of pictures stand for. Clips are read and sent as bytes; on the device they become numbers, a window
+at a time."""
 
 from __future__ import annotations
 
