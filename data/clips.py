@@ -16,6 +16,7 @@ from data.sampling import ClipPlan
 from data.sequences import Sequence
 from util.clip import Clip, Source
 from util.errors import UserError
+from util.levels import Levels
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class ClipDataset:
         lead = self.domain.lead(sequence.paths(plan.frames[0]), train=True)
         geometry = plan_geometry(lead, self.geometry, rng)
         maps = [self.domain.read(sequence.paths(frame), geometry, rng) for frame in plan.frames]
-        clip = replace(clip_of(maps, [sequence.frame_name(frame) for frame in plan.frames]), load=plan.load)
+        names = [sequence.frame_name(frame) for frame in plan.frames]
+        clip = replace(clip_of(maps, names, self.domain.levels), load=plan.load)
         if self.annotate is None:
             return clip
         files = tuple(sequence.paths(frame)["picture"] for frame in plan.frames)
@@ -75,7 +77,7 @@ class SequenceReader:
         geometry = plan_geometry(self.domain.lead(self.sequence.paths(self.start), train=False), self.geometry, None)
         for frame in range(self.start, len(self.sequence)):
             yield clip_of([self.domain.read(self.sequence.paths(frame), geometry, None)],
-                          [self.sequence.frame_name(frame)])
+                          [self.sequence.frame_name(frame)], self.domain.levels)
 
 
 def spread_frames(domain: Domain, sequences: Collection[Sequence], geometry: GeometryConfig,
@@ -96,10 +98,10 @@ def _shown(geometry: Geometry, lead: Lead, clip: Clip) -> tuple[float, float, fl
     return left + first * column, top, left + (first + width) * column, bottom
 
 
-def clip_of(maps: Collection[FrameMaps], names: Collection[str]) -> Clip:
-    """One clip (B = 1) of T frames."""
+def clip_of(maps: Collection[FrameMaps], names: Collection[str], levels: Levels | None) -> Clip:
+    """One clip (B = 1) of T frames. levels: of the domain that read them."""
     return Clip(_stacked([m.condition for m in maps]), _present([m.picture for m in maps]),
-                _present([m.instance for m in maps]), names=(tuple(names),))
+                _present([m.instance for m in maps]), names=(tuple(names),), levels=levels)
 
 
 def _present(frames: Collection[Tensor | None]) -> Tensor | None:

@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from data.geometry import Geometry
+from util.levels import Levels
 
 PICTURES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tiff")  # any case (SPEC 2)
 
@@ -39,7 +40,8 @@ class Lead:
 
 @dataclass(frozen=True)
 class FrameMaps:
-    """One frame, ready to be stacked. Shapes as in `util.clip.Clip` without B and T: (C, H, W)."""
+    """One frame, ready to be stacked. As a clip is read (`util.clip.Clip`), without B and T: (C, H, W), uint8 but for
+    instance ids."""
 
     condition: Tensor
     picture: Tensor | None
@@ -48,6 +50,11 @@ class FrameMaps:
 
 class Domain(Protocol):
     """A frozen dataclass of the domain's own options. Stateless: every method is a function of its arguments."""
+
+    @property
+    def levels(self) -> Levels | None:
+        """What the bytes of a condition stand for; None: label ids."""
+        ...
 
     def streams(self, picture: bool) -> dict[str, Stream]:
         """The streams that a run reads, the one that names the frames first. `picture`: whether the run needs the
@@ -67,5 +74,5 @@ class Domain(Protocol):
         ...
 
     def show(self, condition: Tensor) -> np.ndarray:
-        """A frame's condition (C, H, W) as people see it, (H, W, 3) uint8 (`real_A` of SPEC 10)."""
+        """A frame's condition (C, H, W), as read, as people see it: (H, W, 3) uint8 (`real_A` of SPEC 10)."""
         ...

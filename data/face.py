@@ -20,6 +20,7 @@ from data.geometry import Box, Geometry, Size
 from data.keypoints import read_face_points
 from data.pictures import map_tensor, open_picture, picture_size, picture_tensor
 from util.errors import UserError
+from util.levels import Levels, unit
 from util.pictures import edge_picture
 
 PEN = square(-1, 1)
@@ -65,6 +66,10 @@ class Face:
     distance_maps: bool
     random_scale_points: bool
 
+    @property
+    def levels(self) -> Levels:
+        return unit
+
     def streams(self, picture: bool) -> dict[str, Stream]:
         keypoints = {"condition": Stream("keypoints", (".txt",))}
         return keypoints | {"picture": Stream("img")} if picture or self.canny else keypoints
@@ -95,7 +100,7 @@ class Face:
             points = rescaled(points)
         maps = self._maps(points, parts, picture)
         return FrameMaps(
-            torch.cat([_unit_tensor(geometry.apply(Image.fromarray(m), Image.Resampling.BILINEAR)) for m in maps]),
+            torch.cat([picture_tensor(geometry.apply(Image.fromarray(m), Image.Resampling.BILINEAR)) for m in maps]),
             picture_tensor(geometry.apply(picture, Image.Resampling.BICUBIC)) if picture else None,
             map_tensor(geometry.apply(Image.fromarray(parts), Image.Resampling.NEAREST), torch.int32),
         )
@@ -107,7 +112,7 @@ class Face:
 
     def show(self, condition: Tensor) -> np.ndarray:
         """The edge map."""
-        return edge_picture(condition[0])
+        return edge_picture(unit(condition[0]))
 
     def _maps(self, points: Points, parts: NDArray[np.uint8], picture: Image.Image | None
               ) -> Iterator[NDArray[np.uint8]]:
@@ -185,8 +190,3 @@ def _canvas_size(points: Points, box: Box | None) -> Size:
     """Where no picture gives the size: room for the face, its pen and the box."""
     right, bottom = (points.max(axis=0) + len(PEN)).astype(int).tolist()
     return max(right, box[2] if box else 0, 1), max(bottom, box[3] if box else 0, 1)
-
-
-def _unit_tensor(image: Image.Image) -> Tensor:
-    """(1, H, W) float32 in [0, 1]."""
-    return torch.from_numpy(np.array(image))[None].float() / 255

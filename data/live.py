@@ -38,7 +38,7 @@ def live_clips(pictures: Iterable[np.ndarray], domain: Domain, maker: Maker | No
         frame_of = frame_of or _planned(image, domain, maker, geometry)
         maps = frame_of(image) if frame_of else None
         if maps is not None:
-            yield clip_of([maps], [f"live/{number:06}"])
+            yield clip_of([maps], [f"live/{number:06}"], domain.levels)
 
 
 def _planned(image: Image.Image, domain: Domain, maker: Maker | None, config: GeometryConfig) -> FrameOf | None:

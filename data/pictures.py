@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from util.errors import UserError
+from util.levels import signed
 
 FORMATS = ("PNG", "JPEG", "PPM", "BMP", "TIFF")  # what may hide behind those suffixes: no decoder else is tried
 LARGEST = 2**26  # pixels, 8192 x 8192; Pillow itself warns from a third more on
@@ -70,16 +71,15 @@ def check_same_size(sizes: Mapping[Path, tuple[int, int]]) -> None:
 
 
 def picture_tensor(image: Image.Image) -> Tensor:
-    """(C, H, W) float32 in [-1, 1] of an 8-bit image: C = 3 of RGB, 1 of L."""
+    """(C, H, W) uint8 of an 8-bit image: C = 3 of RGB, 1 of L."""
     assert image.mode in ("RGB", "L"), image.mode
     pixels = np.array(image).reshape(image.height, image.width, -1)
-    unit = torch.from_numpy(pixels).permute(2, 0, 1).to(torch.float32, memory_format=torch.contiguous_format) / 255
-    return (unit - 0.5) / 0.5
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
 def read_picture(path: Path) -> Tensor:
     """(3, H, W) float32 in [-1, 1], whole and as large as it lies on disk."""
-    return picture_tensor(open_picture(path))
+    return signed(picture_tensor(open_picture(path)))
 
 
 def map_tensor(image: Image.Image, dtype: torch.dtype) -> Tensor:

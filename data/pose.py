@@ -20,6 +20,7 @@ from data.geometry import Geometry, Size
 from data.keypoints import SEEN, Person, read_people
 from data.pictures import check_same_size, open_picture, picture_size, picture_tensor
 from util.errors import UserError
+from util.levels import Levels, quotient, signed
 from util.pictures import to_uint8
 
 Colour = tuple[int, int, int]
@@ -86,6 +87,10 @@ class Pose:
     drop_prob: float
     people: Literal["all", "largest"]
 
+    @property
+    def levels(self) -> Levels:
+        return densepose_levels if self.densepose else signed
+
     def streams(self, picture: bool) -> dict[str, Stream]:
         """The picture is always read: it names the frame and gives its size."""
         streams = {"picture": Stream("img")}
@@ -120,14 +125,14 @@ class Pose:
 
     def show(self, condition: Tensor) -> np.ndarray:
         """OpenPose drawn over DensePose."""
-        return to_uint8(pose_picture(condition))
+        return to_uint8(pose_picture(self.levels(condition)))
 
     def _densepose(self, image: Image.Image, rng: np.random.Generator | None) -> Tensor:
         pixels = np.array(image)
         if rng is not None:
             dropped = np.flatnonzero(rng.random(PART_IDS) < self.drop_prob) + 1
             pixels[np.isin(pixels[..., 2], [*dropped, *(FACE_PARTS if self.remove_face_labels else ())])] = 0
-        return densepose_tensor(pixels)
+        return picture_tensor(Image.fromarray(pixels))
 
     def _openpose(self, people: list[Person], size: Size, rng: np.random.Generator | None) -> NDArray[np.uint8]:
         """(H, W, 3): everybody on a canvas of their own; the canvases are added, wrapping, as published."""
@@ -159,11 +164,13 @@ def open_densepose(path: Path) -> Image.Image:
     return image
 
 
-def densepose_tensor(pixels: NDArray[np.uint8]) -> Tensor:
-    """(3, H, W) float32 in [-1, 1], part ids 0..24 spread over all of it. pixels: (H, W, 3) U, V, part id."""
-    tensor = picture_tensor(Image.fromarray(pixels))
-    tensor[2] = ((tensor[2] * 0.5 + 0.5) * 255 / PART_IDS - 0.5) / 0.5
-    return tensor
+def densepose_levels(condition: Tensor) -> Tensor:
+    """To float32 in [-1, 1], part ids 0..24 spread over all of it. condition: (..., C, H, W) uint8: U, V, part id, and
+    OpenPose's colours after them."""
+    numbers = signed(condition)
+    ids = (numbers[..., 2, :, :] * 0.5 + 0.5) * 255
+    numbers[..., 2, :, :] = (quotient(ids, PART_IDS) - 0.5) / 0.5
+    return numbers
 
 
 def middle_columns(width: int) -> slice:

@@ -14,6 +14,7 @@ from data.domain import FrameMaps, FramePaths, Lead, Stream
 from data.geometry import Geometry
 from data.pictures import check_same_size, map_tensor, open_map, open_picture, picture_size, picture_tensor
 from util.errors import UserError
+from util.levels import Levels, signed
 from util.pictures import label_picture, to_uint8
 
 NEAREST, BICUBIC = Image.Resampling.NEAREST, Image.Resampling.BICUBIC
@@ -38,6 +39,10 @@ class Street:
             raise UserError(f"--label_nc {self.label_nc}: expected 0 (no labels) to 256, ids are kept in 8 bits")
         if not self.label_nc and self.input_nc not in (1, 3):
             raise UserError(f"--input_nc {self.input_nc}: a condition without --label_nc is grey (1) or RGB (3)")
+
+    @property
+    def levels(self) -> Levels | None:
+        return None if self.label_nc else signed
 
     def streams(self, picture: bool) -> dict[str, Stream]:
         streams = {"condition": Stream("A")}
@@ -89,7 +94,7 @@ class Street:
         return Image.fromarray(np.where(unlabelled, self.label_nc, pixels).astype(np.uint8))
 
     def condition(self, image: Image.Image, geometry: Geometry) -> Tensor:
-        """(1, H, W) uint8 ids, or (input_nc, H, W) in [-1, 1]."""
+        """(1, H, W) ids, or (input_nc, H, W) bytes of a picture."""
         if self.label_nc:
             return _ids(image, geometry, torch.uint8)
         return picture_tensor(geometry.apply(image.convert("L") if self.input_nc == 1 else image, BICUBIC))

@@ -83,13 +83,17 @@ class ReflectionPad2d(nn.ReflectionPad2d):
 
 
 class Conv3x3(nn.Conv2d):
-    """3x3 convolution of stride 1."""
+    """3x3 convolution of stride 1. kernels: its weight as `winograd` wants it, where nobody learns (`models.ready`)."""
+
+    kernels: Tensor | None = None
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__(channels, width, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return winograd(x, self.weight, self.bias) if winograd_pays(x, self.weight) else super().forward(x)
+        if winograd_pays(x, self.weight):
+            return winograd(x, self.weight, self.bias, kernels=self.kernels)
+        return super().forward(x)
 
 
 class HeadConv2d(nn.Conv2d):

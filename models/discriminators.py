@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -14,6 +16,7 @@ from models.fast.winograd import winograd
 
 MAX_WIDTH = 512
 MAX_BASE_WIDTH = 64
+Beside = Tensor | Sequence[Tensor]  # a condition (N, C, H, W), or what each scale's first convolution makes of it
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,15 @@ class DiscriminatorConfig:
 class PatchConv2d(nn.Conv2d):
     """4x4 convolution; to one channel, the score, of stride 1."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def of_first(self, x: Tensor) -> Tensor:
+        """What the first channels of an input add to the result, the bias too."""
+        return self._conv_forward(x, self.weight[:, :x.shape[1]], self.bias)
+
+    def forward(self, x: Tensor, of_first: Tensor | None = None) -> Tensor:
+        """of_first: of the channels before those of x, where they are not among them."""
         weight = self.weight  # asked for once: with `spectral_norm` each time is a power iteration
+        if of_first is not None:
+            return of_first + self._conv_forward(x, weight[:, -x.shape[1]:], None)
         if len(weight) == 1 and is_laid_out(x):
             return folded_convolution(x, weight, self.bias, padding=2)
         if self.stride == (1, 1) and winograd_pays(x, weight):
@@ -74,15 +84,39 @@ class MultiScaleDiscriminator(nn.Module):
             for convolution in [part for part in self.modules() if isinstance(part, nn.Conv2d)]:
                 spectral_norm(convolution)
 
-    def _patch(self, scale: int, x: Tensor) -> list[Tensor]:
+    def _layers(self, scale: int) -> list[nn.Sequential]:
         if not self.config.keep_features:
-            return [self.get_submodule(f"layer{scale}")(x)]
-        features = [x]
-        for n in range(self.config.n_layers + 2):
-            features.append(self.get_submodule(f"scale{scale}_layer{n}")(features[-1]))
-        return features[1:]
+            return [self.get_submodule(f"layer{scale}")]  # type: ignore[list-item]
+        return [self.get_submodule(f"scale{scale}_layer{n}")  # type: ignore[misc]
+                for n in range(self.config.n_layers + 2)]
 
-    def forward(self, x: Tensor) -> list[list[Tensor]]:
-        """x: (N, C, H, W) -> for each scale, the finest first, its feature maps; the last is the (N, 1, h, w) score."""
+    def _first(self, scale: int) -> PatchConv2d:
+        convolution = self._layers(scale)[0][0]
+        assert isinstance(convolution, PatchConv2d)
+        return convolution
+
+    def _patch(self, scale: int, x: Tensor, of_first: Tensor | None) -> list[Tensor]:
+        first, *others = self._layers(scale)
+        features = [first[1:](self._first(scale)(x, of_first))]
+        for layer in others:
+            features.append(layer(features[-1]))
+        return features
+
+    def beside(self, condition: Tensor) -> Beside:
+        """(N, C, H, W), for `forward` with several pictures. Where fast ways pay it is convolved once for all of them;
+        not with `spectral_norm`, by which each pass has weights of its own."""
+        x = laid_out(condition, self.config.width)
+        if self.config.spectral_norm or not is_laid_out(x):
+            return condition
+        levels = enumerate(pyramid(x, self.config.n_scales), 1)
+        return [self._first(self.config.n_scales - i).of_first(level) for i, level in levels]
+
+    def forward(self, x: Tensor, beside: Beside | None = None) -> list[list[Tensor]]:
+        """x: (N, C, H, W), all channels or those after `beside` -> for each scale, the finest first, its feature maps;
+        the last is the (N, 1, h, w) score."""
+        if isinstance(beside, Tensor):
+            x, beside = torch.cat([beside, x], dim=1), None
         levels = pyramid(laid_out(x, self.config.width), self.config.n_scales)
-        return [self._patch(self.config.n_scales - 1 - i, level) for i, level in enumerate(levels)]
+        of_first: Sequence[Tensor | None] = [None] * len(levels) if beside is None else beside
+        pairs = zip(levels, of_first, strict=True)
+        return [self._patch(self.config.n_scales - i, *pair) for i, pair in enumerate(pairs, 1)]

@@ -9,6 +9,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from models.discriminators import Beside, MultiScaleDiscriminator
 from models.fast.choice import plainly
 from models.generators import FLOW_UNIT, Frame
 from models.losses import GanMode, Scores, feature_matching_loss, gan_loss, masked_l1
@@ -132,25 +133,28 @@ class Verdict:
     features: Tensor
 
 
-def judge(discriminator: nn.Module, real: Scores, fake: Tensor, config: ObjectiveConfig) -> Verdict:
-    """real: the discriminator's answer on real pictures. fake: (N, C, H, W), with its gradient.
+def judge(discriminator: nn.Module, real: Scores, fake: Tensor, config: ObjectiveConfig,
+          beside: Beside | None = None) -> Verdict:
+    """real: the discriminator's answer on real pictures. fake: (N, C, H, W), with its gradient. beside: what both stand
+    beside.
 
     One pass serves both sides: the discriminator's terms reach its own weights alone, the generator's the generator's
     alone, because the trainer asks each backward pass for the gradients of one side (`Trainer.update`).
     """
-    scores = discriminator(fake)
+    scores = discriminator(fake, beside)
     return Verdict(
         real=gan_loss(real, True, config.gan_mode), fake=gan_loss(scores, False, config.gan_mode),
         gan=gan_loss(scores, True, config.gan_mode, for_discriminator=False),
         features=feature_matching_loss(scores, real) * config.feature_weight)
 
 
-def slope_penalty(discriminator: nn.Module, real: Tensor, name: str, config: ObjectiveConfig) -> Terms:
-    """R1 (Mescheder et al. 2018): how steep the scores are at real inputs (N, C, H, W), so that a discriminator cannot
-    win by being steep. The squared slope of an input's mean score, summed over the pyramid; nothing without `r1`."""
+def slope_penalty(discriminator: nn.Module, real: Sequence[Tensor], name: str, config: ObjectiveConfig) -> Terms:
+    """R1 (Mescheder et al. 2018): how steep the scores are at real inputs, here in parts (N, C, H, W), so that a
+    discriminator cannot win by being steep. The squared slope of an input's mean score, summed over the pyramid;
+    nothing without `r1`."""
     if not config.r1:
         return Terms()
-    inputs = real.detach().requires_grad_()
+    inputs = torch.cat(list(real), dim=1).detach().requires_grad_()
     with plainly():
         scores = full_precision(discriminator, inputs)
     height = torch.stack([scale[-1].mean(dim=(1, 2, 3)).sum() for scale in scores]).sum()
@@ -158,17 +162,17 @@ def slope_penalty(discriminator: nn.Module, real: Tensor, name: str, config: Obj
     return Terms({}, {name: slope.square().sum(dim=(1, 2, 3)).mean() * config.r1})
 
 
-def image_terms(discriminator: nn.Module, window: Window, config: ObjectiveConfig) -> Terms:
+def image_terms(discriminator: MultiScaleDiscriminator, window: Window, config: ObjectiveConfig) -> Terms:
     """Single pictures with their condition; everything once for the picture and once for the raw one."""
     condition, painted = flat(window.condition), config.judged(window.frames)
-    seen = torch.cat([condition, flat(window.real)], dim=1)
-    real = discriminator(seen)
-    once = {id(x): judge(discriminator, real, torch.cat([condition, flat(x)], dim=1), config) for x in painted}
+    beside = discriminator.beside(condition)
+    real = discriminator(flat(window.real), beside)
+    once = {id(x): judge(discriminator, real, flat(x), config, beside) for x in painted}
     verdicts = [once[id(x)] for x in painted]
     return Terms(
         {"G_GAN": sum_of(v.gan for v in verdicts), "G_GAN_Feat": sum_of(v.features for v in verdicts)},
         {"D_real": sum_of(v.real for v in verdicts), "D_fake": sum_of(v.fake for v in verdicts)}
-    ) | slope_penalty(discriminator, seen, "D_R1", config)
+    ) | slope_penalty(discriminator, [condition, flat(window.real)], "D_R1", config)
 
 
 def perceptual_terms(perceptual: Perceptual, window: Window, config: ObjectiveConfig) -> Terms:
@@ -207,7 +211,7 @@ def temporal_terms(discriminator: nn.Module, groups: FrameGroups, flow: Tensor, 
     verdict = judge(discriminator, discriminator(real), seen(groups.fake), config)
     return Terms({"G_T_GAN": verdict.gan, "G_T_GAN_Feat": verdict.features, "G_T_Warp": torch.zeros_like(verdict.gan)},
                  {"D_T_real": verdict.real, "D_T_fake": verdict.fake}
-                 ) | slope_penalty(discriminator, real, "D_T_R1", config)
+                 ) | slope_penalty(discriminator, [real], "D_T_R1", config)
 
 
 FACE_PART = 0.9  # the third channel of DensePose from here on is the face: part ids 23 and 24 of 24, in [-1, 1]
@@ -234,17 +238,17 @@ def face_box(condition: Tensor, config: ObjectiveConfig) -> tuple[slice, slice] 
     return span(2), span(3)
 
 
-def face_terms(discriminator: nn.Module, window: Window, config: ObjectiveConfig) -> Terms:
+def face_terms(discriminator: MultiScaleDiscriminator, window: Window, config: ObjectiveConfig) -> Terms:
     """The square around the face, with its condition. Zeros where there is none."""
     box = face_box(window.condition, config)
     if box is None:
         zero = window.real.new_zeros(())
         return Terms({"G_f_GAN": zero, "G_f_GAN_Feat": zero}, {"D_f_real": zero, "D_f_fake": zero})
 
-    def seen(pictures: Tensor) -> Tensor:
-        return flat(torch.cat([window.condition, pictures], dim=2)[..., box[0], box[1]])
-
-    verdict = judge(discriminator, discriminator(seen(window.real)), seen(window.frames.picture), config)
+    condition, real, fake = (flat(x)[..., box[0], box[1]]
+                             for x in (window.condition, window.real, window.frames.picture))
+    beside = discriminator.beside(condition)
+    verdict = judge(discriminator, discriminator(real, beside), fake, config, beside)
     return Terms({"G_f_GAN": verdict.gan * 2, "G_f_GAN_Feat": verdict.features * 2},
                  {"D_f_real": verdict.real, "D_f_fake": verdict.fake})
 

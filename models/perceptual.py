@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from urllib.error import URLError
 
@@ -10,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.fast.choice import laid_out, winograd_pays
-from models.fast.winograd import winograd
+from models.fast.choice import laid_out, wide, winograd_pays
+from models.fast.winograd import transformed, winograd
 from models.losses import l1
 from util.checkpoint import load_state, read_weights
 from util.errors import UserError
@@ -36,11 +37,20 @@ class PerceptualLoss(nn.Module):
                 layer.inplace = False  # what a function of ours returns cannot be changed in place
         self.requires_grad_(False)
 
+    @cached_property
+    def kernels(self) -> dict[int, Tensor]:
+        """The wide convolutions' weights as `winograd` wants them, by layer: 200 MB that are needed twice a step."""
+        return {index: transformed(layer.weight) for index, layer in enumerate(self.features)
+                if isinstance(layer, nn.Conv2d) and wide(layer.weight)}
+
     def activations(self, x: Tensor) -> list[Tensor]:
         kept = []
         x = laid_out(x, VGG_WIDTH)
         for index, layer in enumerate(self.features):
-            x = _convolved(layer, x) if isinstance(layer, nn.Conv2d) else layer(x)
+            if isinstance(layer, nn.Conv2d) and winograd_pays(x, layer.weight):
+                x = winograd(x, layer.weight, layer.bias, padding=1, kernels=self.kernels[index])
+            else:
+                x = layer(x)
             if index in LAYERS:
                 kept.append(x)
         return kept
@@ -53,12 +63,6 @@ class PerceptualLoss(nn.Module):
             targets = self.activations(real)
         pairs = zip(LAYERS.values(), self.activations(fake), targets, strict=True)
         return torch.stack([weight * _distance(widened(x), widened(y)) for weight, x, y in pairs]).sum()
-
-
-def _convolved(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    if winograd_pays(x, layer.weight):
-        return winograd(x, layer.weight, layer.bias, padding=1)
-    return layer(x)
 
 
 def _distance(fakes: Tensor, reals: Tensor) -> Tensor:

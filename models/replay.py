@@ -40,7 +40,8 @@ def save_moment(path: Path, moment: Moment, networks: Networks, options: Mapping
     """With the weights as they are and the random states as they stand."""
     memory = moment.past.memory
     content = {
-        "epoch": moment.epoch, "start": moment.start, "clip": vars(moment.clip), "options": dict(options),
+        "epoch": moment.epoch, "start": moment.start, "options": dict(options),
+        "clip": vars(moment.clip.to(torch.device("cpu"))),  # numbers: a file holds no functions
         **{key: history and history.detach().pictures for key, history in (
             ("history", moment.past.history), ("taught", moment.past.taught))}, "kept": memory.kept,
         "frames": {number: vars(frame) for number, frame in memory.frames.items()}, "random": random_states(),

@@ -94,9 +94,9 @@ class Trained:
 
 @dataclass(frozen=True)
 class Trainer:
-    """journal: None in processes that do not lead. show: a condition (C, H, W) as a picture. evaluate: figures of the
-    networks as they stand, `best_by` among them, on held-out clips; None with eval_freq 0. stop: set by whoever
-    wants the run to save and end after its step."""
+    """journal: None in processes that do not lead. show: a condition (C, H, W), as read, as a picture. evaluate:
+    figures of the networks as they stand, `best_by` among them, on held-out clips; None with eval_freq 0. stop: set by
+    whoever wants the run to save and end after its step."""
 
     networks: Networks
     optimizers: dict[str, Stepper]

@@ -28,7 +28,7 @@ def main() -> None:
     mean = np.mean(pictures, axis=0).round().astype(np.uint8)
     print(f"{'sequence':>12}{'painted':>12}{'mean picture':>16}")
     for sequence in test:
-        clip = next(iter(SequenceReader(domain, sequence, geometry)))
+        clip = next(iter(SequenceReader(domain, sequence, geometry))).to(torch.device("cpu"))
         assert clip.picture is not None
         with torch.no_grad():
             painted = to_uint8(paint([clip])[0, 0])

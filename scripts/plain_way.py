@@ -235,7 +235,7 @@ def synthesise(networks: nn.ModuleList, frames: Iterable[Clip], first: FirstPict
     seen: deque[Tensor] = deque(maxlen=config.n_frames)
     history: list[Tensor] = []
     for frame in frames:
-        padded = pad_clip(frame, config.size_multiple).to(device)
+        padded = pad_clip(frame.to(torch.device("cpu")), config.size_multiple).to(device)  # it loads float32
         seen.append(encoded(padded, config.conditions))
         if len(seen) < config.n_frames:
             given.append(padded)

@@ -109,20 +109,22 @@ def test_an_average_and_a_scale_go_on_too(flags: str, kept: tuple[str, ...], dat
     assert whole
 
 
-@pytest.mark.parametrize("shared", ["", "--gpu_ids cpu,cpu --batchSize 2", "--gpu_ids cpu,cpu,cpu --n_gpus_gen 2"])
+@pytest.mark.parametrize(("domain", "shared"), [
+    ("street", ""), ("street", "--gpu_ids cpu,cpu --batchSize 2"), ("street", "--gpu_ids cpu,cpu,cpu --n_gpus_gen 2"),
+    ("face", "")])
 def test_a_number_that_is_none_stops_the_run_and_can_be_looked_at_again(
-        data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], shared: str) -> None:
-    """By one device, or however many it is that share a batch or a window."""
-    run(data, tmp_path, "a", "street", *shared.split(), stop_after=2)
+        data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], domain: str, shared: str) -> None:
+    """By one device, or however many it is that share a batch or a window; of labels, and of pictures."""
+    run(data, tmp_path, "a", domain, *shared.split(), stop_after=2)
     state = torch.load(tmp_path / "a" / STATE, weights_only=True)
     state["networks"]["G0"]["model_final_img.1.bias"][:] = float("nan")
     torch.save(state, tmp_path / "a" / STATE)
     with pytest.raises(UserError, match=r"G_GAN is nan.*seq0.*--debug_replay"):
-        run(data, tmp_path, "a", "street", *shared.split(), "--continue_train")
+        run(data, tmp_path, "a", domain, *shared.split(), "--continue_train")
     assert torch.load(tmp_path / "a" / STATE, weights_only=True)["run"]["step"] == 2
     capsys.readouterr()
     with pytest.warns(UserWarning, match="Anomaly Detection"):
-        run(data, tmp_path, "a", "street", *shared.split(), "--debug_replay", str(tmp_path / "a" / "not_finite.pth"))
+        run(data, tmp_path, "a", domain, *shared.split(), "--debug_replay", str(tmp_path / "a" / "not_finite.pth"))
     assert "G_GAN is nan" in capsys.readouterr().out
 
 

@@ -252,7 +252,7 @@ def test_one_clip_is_learned_by_heart(tmp_path: Path) -> None:
     frames = list(SequenceReader(domain, sequence, configs.geometry(options)))
     made = [picture for _, picture in synthesise(networks, frames, real_pictures, configs.synthesis(options),
                                                  torch.device("cpu"))]
-    real = [frame.picture[0] for frame in frames]
+    real = [frame.to(torch.device("cpu")).picture[0] for frame in frames]
     assert min(psnr(a, b) for a, b in zip(made, real[2:], strict=True)) >= 28
     assert psnr(real[1], real[-1]) < 22
 

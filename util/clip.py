@@ -1,6 +1,7 @@
 """The nouns that data, networks and trainer hand to each other. Frozen; `None` means absent.
 
-Axes: B clips of a batch, T frames (oldest first), C channels, H height, W width. Pictures are RGB in [-1, 1].
+Axes: B clips of a batch, T frames (oldest first), C channels, H height, W width. Pictures are RGB: bytes as they are
+read, float32 in [-1, 1] once `Clip.to` has brought them to a device.
 Flow is in pixels, channel 0 = x, channel 1 = y, and backward: picture[t](p) ~ picture[t-1](p + flow[t](p)).
 """
 
@@ -13,6 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from util.levels import Levels, numbers_of
 
 
 @dataclass(frozen=True)
@@ -44,15 +47,16 @@ class Source:
 class Clip:
     """A batch of clips of equal length and size.
 
-    condition: (B, T, 1, H, W) uint8 label ids 0..N-1 when the run has labels, else (B, T, C, H, W) float32
-        (RGB and pose in [-1, 1], face edge and distance maps in [0, 1]).
-    picture: (B, T, 3, H, W) float32 in [-1, 1].
+    condition: (B, T, 1, H, W) uint8 label ids 0..N-1 when the run has labels, else (B, T, C, H, W): uint8 as read,
+        float32 after `to` (RGB and pose in [-1, 1], face edge and distance maps in [0, 1]).
+    picture: (B, T, 3, H, W): uint8 as read, float32 in [-1, 1] after `to`.
     instance: (B, T, 1, H, W) int32 instance ids (a face's: its part ids).
     pairs, pair_flow: what the loader's workers have estimated already: (current, previous) frame numbers and, in
         that order, (B, len(pairs), 2, H, W) float32 backward flow.
     names: for each of the B clips its T frame names, `SEQUENCE/STEM`.
     load: generated frames per training window.
     source: of a single clip, for the loader's workers; a batch has none.
+    levels: what the condition's bytes stand for; None: they are ids, or it holds float32 already.
     """
 
     condition: Tensor
@@ -63,6 +67,7 @@ class Clip:
     pairs: tuple[tuple[int, int], ...] = ()
     pair_flow: Tensor | None = None
     source: Source | None = None
+    levels: Levels | None = None
 
     def __len__(self) -> int:
         return self.condition.shape[1]
@@ -96,9 +101,11 @@ class Clip:
         return replace(self, **tensors)
 
     def to(self, device: torch.device) -> Clip:
-        """Returns at once where a GPU fetches from page-locked memory. To the host it waits: what had not arrived yet
-        would be read."""
-        return self.map(lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
+        """Moved as it is, and there made float32 of, but for ids. Returns at once where a GPU fetches from page-locked
+        memory. To the host it waits: what had not arrived yet would be read."""
+        there = self.map(lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
+        return replace(there, levels=None, picture=None if there.picture is None else numbers_of(there.picture),
+                       condition=there.condition if self.levels is None else self.levels(there.condition))
 
     def pin_memory(self) -> Clip:
         """Called by the data loader."""

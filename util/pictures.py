@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from util.files import replacing
+from util.levels import numbers_of
 
 CITYSCAPES_COLOURS = (
     *[(0, 0, 0)] * 5, (111, 74, 0), (81, 0, 81), (128, 64, 128), (244, 35, 232), (250, 170, 160), (230, 150, 140),
@@ -22,13 +23,14 @@ CITYSCAPES_TRAINED = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 
 
 
 def to_uint8(picture: Tensor) -> np.ndarray:
-    """(3, H, W) in [-1, 1] -> (H, W, 3); values beyond the range are clipped, fractions truncated."""
+    """(3, H, W) in [-1, 1] -> (H, W, 3); values beyond the range are clipped, fractions truncated. Bytes are shown as
+    their numbers would be, some a level darker than they were read."""
     return bytes_of(picture).cpu().numpy()
 
 
 def bytes_of(picture: Tensor) -> Tensor:
     """The same, still on the device: a quarter of the picture's bytes to fetch."""
-    values = (picture.detach().float() + 1) / 2 * 255
+    values = (numbers_of(picture.detach()).float() + 1) / 2 * 255
     return values.clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
 
 

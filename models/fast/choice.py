@@ -93,4 +93,9 @@ def winograd_pays(x: Tensor, weight: Tensor) -> bool:
     which is as quick without."""
     tiles = x.shape[0] * (x.shape[2] // 4) * (x.shape[3] // 4)
     full = x.dtype == weight.dtype and not torch.is_autocast_enabled("cpu")
-    return full and fast_on(x.device) and min(weight.shape[:2]) >= LEAST_CHANNELS and tiles >= LEAST_TILES
+    return full and fast_on(x.device) and wide(weight) and tiles >= LEAST_TILES
+
+
+def wide(weight: Tensor) -> bool:
+    """Whether Winograd may pay for a weight (O, C, h, w)."""
+    return min(weight.shape[:2]) >= LEAST_CHANNELS

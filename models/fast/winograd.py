@@ -126,17 +126,19 @@ def _weight_gradient(x: Tensor, grad: Tensor, through: Transforms) -> Tensor:
     return sums.permute(2, 3, 0, 1).contiguous()
 
 
-def _transformed(weight: Tensor, through: Transforms) -> Tensor:
-    """(O, C, side, side) -> (36, O, C): four times as many numbers for a side of 3, so they are kept for the way back
-    and no longer."""
+def transformed(weight: Tensor) -> Tensor:
+    """(O, C, side, side) -> (36, O, C): four times as many numbers for a side of 3, so who learns keeps them for the
+    way back and no longer."""
+    through = transforms(weight.shape[-1], weight.dtype, weight.device)
     both = torch.kron(through.kernels, through.kernels)
     return (both @ weight.flatten(2).flatten(0, 1).T).view(-1, *weight.shape[:2])
 
 
-def winograd(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int = 0) -> Tensor:
+def winograd(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int = 0, kernels: Tensor | None = None) -> Tensor:
     """F.conv2d(x, weight, bias, padding=padding) of a 3x3 or 4x4 kernel; the result's channels lie last. padding: less
-    than its side. Differentiable once."""
-    return _Winograd.apply(x, weight.view_as(weight), bias, padding).permute(0, 3, 1, 2)
+    than its side. kernels: `transformed(weight)`, for use where the weight does not learn. Differentiable once."""
+    learns = torch.is_grad_enabled() and weight.requires_grad
+    return _Winograd.apply(x, weight.view_as(weight), bias, padding, None if learns else kernels).permute(0, 3, 1, 2)
 
 
 def _asked(node: Any, number: int) -> bool:
@@ -148,9 +150,10 @@ def _asked(node: Any, number: int) -> bool:
 
 class _Winograd(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, padding: int,
+                kernels: Tensor | None) -> Tensor:
         through = transforms(weight.shape[-1], x.dtype, x.device)
-        kernels = _transformed(weight, through)
+        kernels = transformed(weight) if kernels is None else kernels
         ctx.save_for_backward(x, kernels)
         ctx.side, ctx.padding = weight.shape[-1], padding
         return _convolved(_padded(x, padding), kernels.mT, through, bias)
@@ -168,7 +171,7 @@ class _Winograd(torch.autograd.Function):
             to_weight = _weight_gradient(_padded(x, ctx.padding), grad, through)
         if ctx.needs_input_grad[2]:
             to_bias = grad.sum((0, 1, 2))
-        return to_x, to_weight, to_bias, None
+        return to_x, to_weight, to_bias, None, None
 
 
 def _padded(x: Tensor, padding: int) -> Tensor:

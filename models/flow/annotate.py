@@ -12,6 +12,7 @@ from torch import Tensor
 from models.flow.cache import FlowCache, ReadPicture, cut_flow
 from models.flow.reference import ReferenceFlow
 from util.clip import Clip
+from util.levels import numbers_of
 
 Pair = tuple[int, int]  # frame numbers in the clip: current, previous
 PairsOf = Callable[[Clip], tuple[Pair, ...]]
@@ -30,7 +31,7 @@ class EstimatingAnnotator:
     def __call__(self, clip: Clip) -> Clip:
         pairs = self.pairs_of(clip)
         assert clip.picture is not None and clip.picture.shape[0] == 1
-        frames = clip.picture[0]
+        frames = numbers_of(clip.picture[0])
         flow = [self.reference.vectors(frames[None, a], frames[None, b]) for a, b in pairs]
         return replace(clip, pairs=pairs, pair_flow=torch.stack(flow, 1)) if pairs else clip
 

@@ -49,5 +49,5 @@ def test_the_source_says_what_a_clip_shows(mode: str, domain: Domain, geometry: 
     assert mode == "pose" or {clip.source.flip for clip in seen} == {True, False}
     for clip in seen:
         for frame, path in enumerate(clip.source.files):
-            error = (shown_by_source(path, clip) - clip.picture[0, frame])[:, 4:-4, 4:-4].abs()  # the filter ends there
-            assert error.mean() < 0.001  # half a pixel off would leave 0.015
+            error = (shown_by_source(path, clip).float() - clip.picture[0, frame]).abs()[:, 4:-4, 4:-4]  # filters end
+            assert error.mean() < 0.12  # of 255 levels; half a pixel off would leave 1.9

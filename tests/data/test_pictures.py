@@ -7,7 +7,15 @@ import pytest
 import torch
 from PIL import Image
 
-from data.pictures import check_same_size, map_tensor, open_map, open_picture, picture_size, picture_tensor
+from data.pictures import (
+    check_same_size,
+    map_tensor,
+    open_map,
+    open_picture,
+    picture_size,
+    picture_tensor,
+    read_picture,
+)
 from util.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
@@ -63,9 +71,11 @@ def test_size_is_width_then_height(tmp_path: Path) -> None:
     assert picture_size(saved(tmp_path, Image.fromarray(PIXELS))) == (8, 6)
 
 
-def test_picture_tensor_spans_minus_one_to_one_channels_first() -> None:
+def test_picture_tensor_is_the_pixels_channels_first(tmp_path: Path) -> None:
     image = Image.fromarray(PIXELS)
-    assert np.allclose(picture_tensor(image), PIXELS.transpose(2, 0, 1) / 127.5 - 1, atol=1e-6)
+    assert np.array_equal(picture_tensor(image), PIXELS.transpose(2, 0, 1))
+    numbers = read_picture(saved(tmp_path, image))
+    assert np.allclose(numbers, PIXELS.transpose(2, 0, 1) / 127.5 - 1, atol=1e-6)
     assert picture_tensor(image).is_contiguous()
     assert picture_tensor(image.convert("L")).shape == (1, 6, 8)
 

@@ -15,7 +15,7 @@ from PIL import Image
 from data.drawing import curve
 from data.geometry import Geometry
 from data.keypoints import Person
-from data.pose import Pose, densepose_tensor, draw, droppable, middle_columns, pose_picture
+from data.pose import Pose, densepose_levels, draw, droppable, middle_columns, pose_picture
 from util.errors import UserError
 
 POSE = Pose(densepose=True, openpose=True, basic_points=False, remove_face_labels=False, drop_prob=0.2, people="all")
@@ -130,22 +130,26 @@ def paths(tmp_path: Path) -> dict[str, Path]:
             "openpose": tmp_path / "pose_keypoints.json"}
 
 
-def openpose_of(pose: Pose, paths: dict[str, Path], seed: int | None = None) -> torch.Tensor:
+def numbers_of(pose: Pose, paths: dict[str, Path], seed: int | None) -> torch.Tensor:
+    """The condition as networks see it."""
     rng = None if seed is None else np.random.default_rng(seed)
-    return replace(pose, densepose=False).read(paths, AS_IT_IS, rng).condition
+    return pose.levels(pose.read(paths, AS_IT_IS, rng).condition)
+
+
+def openpose_of(pose: Pose, paths: dict[str, Path], seed: int | None = None) -> torch.Tensor:
+    return numbers_of(replace(pose, densepose=False), paths, seed)
 
 
 def densepose_of(pose: Pose, paths: dict[str, Path], seed: int | None = None) -> torch.Tensor:
-    rng = None if seed is None else np.random.default_rng(seed)
-    return replace(pose, openpose=False).read(paths, AS_IT_IS, rng).condition
+    return numbers_of(replace(pose, openpose=False), paths, seed)
 
 
 def test_six_channels_of_the_middle(paths: dict[str, Path]) -> None:
     maps = POSE.read(paths, AS_IT_IS, None)
     assert maps.condition.shape == (6, 96, 64) and maps.picture is not None and maps.picture.shape == (3, 96, 64)
-    assert torch.equal(maps.condition, torch.cat([densepose_of(POSE, paths), openpose_of(POSE, paths)]))
+    assert torch.equal(POSE.levels(maps.condition), torch.cat([densepose_of(POSE, paths), openpose_of(POSE, paths)]))
     picture = np.array(Image.open(paths["picture"]))[:, 48:112]
-    assert np.array_equal(((maps.picture + 1) * 127.5).round().permute(1, 2, 0), picture)
+    assert np.array_equal(maps.picture.permute(1, 2, 0), picture)
     assert POSE.lead(paths, train=False).size == SIZE
 
 
@@ -168,7 +172,7 @@ def test_streams_are_those_that_are_drawn() -> None:
 def test_densepose_ids_span_the_range() -> None:
     pixels = np.zeros((1, 25, 3), np.uint8)
     pixels[..., 0], pixels[..., 2] = 255, np.arange(25)
-    tensor = densepose_tensor(pixels)
+    tensor = densepose_levels(torch.from_numpy(pixels).permute(2, 0, 1))
     assert torch.allclose(tensor[2, 0], torch.linspace(-1, 1, 25), atol=1e-6)
     assert (tensor[0] == 1).all() and (tensor[1] == -1).all()
 

@@ -32,7 +32,7 @@ def test_streams_follow_the_options() -> None:
 def test_a_label_frame(tmp_path: Path) -> None:
     maps = LABELS.read(stored(tmp_path, condition=IDS, picture=COLOURS), WHOLE, None)
     assert maps.condition.dtype == torch.uint8 and np.array_equal(maps.condition, IDS[None])
-    assert maps.picture is not None and np.allclose(maps.picture, COLOURS.transpose(2, 0, 1) / 127.5 - 1, atol=1e-6)
+    assert maps.picture is not None and np.array_equal(maps.picture, COLOURS.transpose(2, 0, 1))
     assert maps.instance is None
 
 
@@ -46,7 +46,7 @@ def test_labels_are_resized_nearest_and_pictures_bicubic(tmp_path: Path) -> None
     assert maps.condition.shape == (1, 8, 16)
     assert set(maps.condition.unique().tolist()) <= set(IDS.flat)
     bicubic = np.asarray(Image.fromarray(COLOURS).resize((20, 14), Image.Resampling.BICUBIC))[3:11, 2:18][:, ::-1]
-    assert np.allclose(maps.picture, bicubic.transpose(2, 0, 1) / 127.5 - 1, atol=1e-6)
+    assert np.array_equal(maps.picture, bicubic.transpose(2, 0, 1))
 
 
 @pytest.mark.parametrize("kind", ["palette", "alpha", "16 bit"])
@@ -78,8 +78,8 @@ def test_conditions_without_labels_are_pictures(tmp_path: Path, stored_mode: str
     image = Image.fromarray(COLOURS).convert(stored_mode)
     maps = Street(0, input_nc, use_instance=False).read(stored(tmp_path, condition=image), WHOLE, None)
     expected = np.asarray(image.convert("RGB").convert("L" if input_nc == 1 else "RGB")).reshape(6, 8, input_nc)
-    assert maps.condition.dtype == torch.float32
-    assert np.allclose(maps.condition, expected.transpose(2, 0, 1) / 127.5 - 1, atol=1e-6)
+    assert maps.condition.dtype == torch.uint8
+    assert np.array_equal(maps.condition, expected.transpose(2, 0, 1))
 
 
 def test_the_lead_is_the_picture_in_training_and_the_condition_in_test(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.losses import GanMode, feature_matching_loss, gan_loss, masked_l1
+from models.losses import GanMode, feature_matching_loss, gan_loss, l1, masked_l1
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -70,3 +70,12 @@ def test_masked_l1_spreads_the_confidence_over_channels() -> None:
     assert float(masked_l1(x, y, confidence)) == pytest.approx(total / x.numel())
     assert float(masked_l1(x, 0.0, confidence)) == pytest.approx(float((x.abs() * confidence).mean()))
     assert masked_l1(x, y, torch.zeros_like(confidence)) == 0
+
+
+def test_the_gradient_of_l1_lies_as_its_maps_do() -> None:
+    last = draw(2, 3, 4, 5).contiguous(memory_format=torch.channels_last).requires_grad_()
+    other = draw(2, 3, 4, 5, seed=1).contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(l1(last, other), F.l1_loss(last, other), rtol=1e-14, atol=0)
+    ours, = torch.autograd.grad(l1(last, other), last)
+    torch.testing.assert_close(ours, *torch.autograd.grad(F.l1_loss(last, other), last), rtol=0, atol=0)
+    assert ours.is_contiguous(memory_format=torch.channels_last)

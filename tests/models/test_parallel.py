@@ -60,7 +60,8 @@ def fresh_networks(options: Options) -> Networks:
 
 
 def widest(clip: Clip) -> Clip:
-    return clip.map(lambda x: x.to(torch.get_default_dtype()) if x.is_floating_point() else x)
+    numbers = clip.to(torch.device("cpu"))
+    return numbers.map(lambda x: x.to(torch.get_default_dtype()) if x.is_floating_point() else x)
 
 
 class Proportional(Optimizer):

@@ -36,6 +36,13 @@ def test_to_uint8_keeps_read_pictures_within_the_level_that_truncation_costs():
     assert set((levels.numpy().astype(int) - back).tolist()) <= {0, 1}
 
 
+def test_to_uint8_shows_bytes_as_it_shows_their_numbers():
+    levels = np.arange(256, dtype=np.uint8)
+    numbers = torch.from_numpy((levels.astype(np.float32) / 255 - 0.5) / 0.5).expand(3, 1, 256)
+    shown = to_uint8(torch.from_numpy(levels).expand(3, 1, 256))
+    assert np.array_equal(shown, to_uint8(numbers)) and not np.array_equal(shown[0, :, 0], levels)
+
+
 @pytest.mark.parametrize(("label_nc", "label", "colour"), [
     (35, 0, (0, 0, 0)), (35, 7, (128, 64, 128)), (35, 18, (153, 153, 153)), (35, 26, (0, 0, 142)),
     (35, 34, (0, 0, 142)), (20, 0, (128, 64, 128)), (20, 2, (70, 70, 70)), (20, 13, (0, 0, 142)),

@@ -8,13 +8,14 @@ from PIL import Image
 from skimage import data as photographs
 
 from data.geometry import Geometry
-from data.pictures import picture_tensor, read_picture
+from data.pictures import open_picture, picture_tensor, read_picture
 from models.flow import ReferenceFlow
 from models.flow.annotate import CachedAnnotator, EstimatingAnnotator
 from models.flow.cache import FlowCache, cut_flow, decode, encode
 from models.flow.dis import Dis
 from models.warp import warp
 from util.clip import Clip, Source
+from util.levels import signed
 
 
 class Counting(ReferenceFlow):
@@ -42,7 +43,7 @@ def files(tmp_path: Path) -> tuple[Path, ...]:
 
 def cut(picture: torch.Tensor, geometry: Geometry) -> torch.Tensor:
     image = Image.fromarray(((picture + 1) * 127.5).round().byte().permute(1, 2, 0).numpy())
-    return picture_tensor(geometry.apply(image, Image.Resampling.BICUBIC))
+    return signed(picture_tensor(geometry.apply(image, Image.Resampling.BICUBIC)))
 
 
 def test_what_is_kept_is_the_flow_in_half_precision() -> None:
@@ -137,7 +138,7 @@ def test_the_cut_flow_carries_the_cut_pictures(geometry: Geometry) -> None:
     y, x = torch.meshgrid(torch.arange(60.0), torch.arange(80.0), indexing="ij")
     flow = torch.stack([3 + 2 * (y / 15).sin(), 2 * (x / 20).cos()])
     photograph = Image.fromarray(photographs.astronaut()).crop((100, 0, 400, 225)).resize((80, 60))
-    previous = picture_tensor(photograph)
+    previous = signed(picture_tensor(photograph))
     current = cut(warp(previous[None], flow[None])[0], geometry)
     width, height = geometry.size
     cut_vectors = cut_flow(flow, Source((), geometry.shown((80, 60)), geometry.flip), (height, width))
@@ -163,6 +164,15 @@ def test_workers_estimate_on_the_clip(files: tuple[Path, ...]) -> None:
     assert clip.picture is not None
     expected = Dis().vectors(clip.picture[0, 1:], clip.picture[0, :-1])
     torch.testing.assert_close(annotated.pair_flow[0], expected, rtol=0, atol=0)
+
+
+def test_workers_estimate_on_bytes_what_they_do_on_numbers(files: tuple[Path, ...]) -> None:
+    pictures = torch.stack([picture_tensor(open_picture(path)) for path in files])[None]
+    of_bytes = Clip(pictures, pictures, None, names=(tuple(map(str, files)),), levels=signed)
+    of_numbers = of_bytes.to(torch.device("cpu"))
+    assert of_bytes.picture.dtype == torch.uint8 and of_numbers.picture.dtype == torch.float32
+    annotator = EstimatingAnnotator(Dis(), all_neighbours)
+    assert torch.equal(annotator(of_bytes).pair_flow, annotator(of_numbers).pair_flow)
 
 
 def test_workers_cut_kept_flow(files: tuple[Path, ...], tmp_path: Path) -> None:
