@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from models.discriminators import MultiScaleDiscriminator
 from models.fast.choice import asked_plainly
 from models.generators import Frame
 from models.labels import Condition
@@ -60,10 +61,10 @@ class CompiledStep(Compiler):
 @cache
 def _step_program(backend: Backend, device_type: str) -> Step:
     mode: dict[str, Any] = {"mode": "reduce-overhead"} if device_type == "cuda" else {}
-    compiled = torch.compile(step, fullgraph=True, dynamic=False, backend=backend, **mode)
+    program = torch.compile(step, fullgraph=True, dynamic=False, backend=backend, **mode)
 
     def kept(*inputs: Any) -> Made:
-        made, pictures = compiled(*inputs)
+        made, pictures = program(*inputs)
         return made.map(torch.clone), tuple(picture.clone() for picture in pictures)  # a graph's next run overwrites
 
     return kept
@@ -82,6 +83,19 @@ class CompiledNetwork(nn.Module):
         if asked_plainly():
             return self.network(*inputs)
         return self.compiler.run(self.program, self.network, *inputs)
+
+
+class CompiledDiscriminator(CompiledNetwork):
+    """As the losses of single pictures know it."""
+
+    def beside(self, condition: Tensor) -> Tensor:
+        """What pictures are judged with. Programs convolve it with each of them: only fast ways on a CPU do so once."""
+        return condition
+
+
+def compiled(network: nn.Module, compiler: Compiler) -> CompiledNetwork:
+    kind = CompiledDiscriminator if isinstance(network, MultiScaleDiscriminator) else CompiledNetwork
+    return kind(network, compiler)
 
 
 def _network_program(network: nn.Module, backend: Backend) -> Callable[..., Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.compiled import CompiledNetwork, Compiler
+from models.compiled import Compiler, compiled
 from models.distillation import distillation_terms
 from models.flow import ReferenceFlow
 from models.networks import Networks, player_of
@@ -160,8 +160,8 @@ def build_teams(placement: Placement, networks: Networks, perceptual: nn.Module 
 
 
 def _compiled(working: Mapping[str, Working], compiler: Compiler) -> dict[str, Working]:
-    """All but those that work at home: how many regions an encoder finds is no program's to know."""
-    return {name: at if name in AT_HOME else {n: CompiledNetwork(network, compiler) for n, network in at.items()}
+    """All but those that work at home: an encoder's regions are as many as a picture has, a teacher is a list."""
+    return {name: at if name in AT_HOME else {n: compiled(network, compiler) for n, network in at.items()}
             for name, at in working.items()}
 
 
