@@ -1,6 +1,6 @@
 from setuptools import find_packages, setup
 
-CORE = [
+CORE_REQUIREMENTS = [
     "torch>=2.11,<2.15",
     "torchvision>=0.26,<0.30",
     "numpy>=2.0",
@@ -17,8 +17,8 @@ CORE = [
     "requests>=2.32",
     "matplotlib>=3.9",
 ]
-FACE = ["dlib-bin>=20.0", "face-recognition-models>=0.3"]  # dlib as a wheel: the plain package compiles for 15 minutes
-TEST = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.17,<0.18", "mypy>=2.4,<2.5",
+FACE_REQUIREMENTS = ["dlib-bin>=20.0", "face-recognition-models>=0.3"]  # dlib as a wheel: the plain package compiles for 15 minutes
+TEST_REQUIREMENTS = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.17,<0.18", "mypy>=2.4,<2.5",
         "types-requests", "types-tqdm"]
 
 setup(
@@ -28,10 +28,10 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["data*", "models*", "options*", "util*"]),
-    package_data={"util": ["page/*"]},
-    install_requires=CORE,
-    extras_require={"face": FACE, "browser": ["selenium>=4.25"],  # tests of the pages, with Debian's chromium
+    package_data={"util": ["pages/assets/*"]},
+    install_requires=CORE_REQUIREMENTS,
+    extras_require={"face": FACE_REQUIREMENTS, "browser": ["selenium>=4.25"],  # tests of the pages, with Debian's chromium
                     "metrics": ["lpips>=0.1.4", "torch-fidelity>=0.4"],  # weights: theirs, where they are cached
                     "video": ["onnxruntime>=1.20"], "export": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"],
-                    "demo": [*FACE, "scikit-video>=1.1.11"], "test": TEST},
+                    "demo": [*FACE_REQUIREMENTS, "scikit-video>=1.1.11"], "test": TEST_REQUIREMENTS},
 )

@@ -2,59 +2,67 @@
 
 from __future__ import annotations
 
-from models.flow import choose_flow
-from models.networks import build_optimizers
-from models.replay import replay
-from models.saving import guarding_saves, last_saved, read_state
+from models.checkpoint import describe_last_checkpoint, read_training_state, write_errors_explained
+from models.flow import build_flow_estimator
+from models.networks.collection import build_optimizers
+from models.training.replay import replay_step
 from options import configs
-from options.advice import memory_knobs
-from options.assembly import begin, build_journal, evaluator, keep_appearances, open_clips, open_footage, team_up
-from options.methods import METHODS
-from options.parsing import announce
-from options.stored import differing
-from options.train import parse_train, training_parser
-from util.errors import reported
-from util.placement import place
-from util.placement.memory import explaining_exhaustion
-from util.seeds import seed_everything
-from util.signals import stop_when_asked
+from options.build import (
+    build_evaluator,
+    build_logger,
+    build_training_data,
+    distribute_networks,
+    initialize_run,
+    save_instance_features,
+    training_loader,
+)
+from options.oom_hints import list_oom_hints
+from options.opt_file import describe_changed_options
+from options.parsing import print_and_save_options
+from options.registry import MODEL_REGISTRY
+from options.train import build_train_parser, parse_train
+from util.distributed import setup_devices
+from util.distributed.memory import explain_out_of_memory
+from util.errors import exit_on_user_error
+from util.runtime.random_state import seed_everything
+from util.runtime.signals import make_graceful_stop_event
 
 
 def main() -> None:
     options = parse_train()
-    method, folder, placement = METHODS[options.model], configs.run_folder(options), place(configs.placement(options))
+    method, folder, placement = MODEL_REGISTRY[options.model], configs.run_folder(options), setup_devices(configs.device_config(options))
     seed_everything(options.seed)
-    state = read_state(folder) if options.continue_train else None
-    changes = differing(state["options"], options) if state else []
-    footage = open_footage(options, placement)
-    reference, why = choose_flow(configs.flow(options), placement.device)
-    networks = method.networks(options).to(placement.device, placement.precision.layout)
-    teams = team_up(options, networks, reference, placement)
-    optimizers = placement.steppers(build_optimizers(networks, configs.optimizer(options)), options.grad_clip)
-    with guarding_saves(folder):
-        run, notes = begin(options, state, networks, optimizers, footage, placement)
-        announce(options, training_parser(), [placement.reason, footage.checked, why, *changes, *notes],
-                 folder=None if options.dry_run else folder, aloud=placement.processes.leads)
-    trainer = method.trainer(
+    state = read_training_state(folder) if options.continue_train else None
+    changes = describe_changed_options(state["options"], options) if state else []
+    footage = build_training_data(options, placement)
+    reference, why = build_flow_estimator(configs.flow_config(options), placement.device)
+    networks = method.build_networks(options).to(placement.device, placement.precision.memory_format)
+    teams = distribute_networks(options, networks, reference, placement)
+    optimizers = placement.wrap_optimizers(build_optimizers(networks, configs.optimizer_config(options)), options.grad_clip)
+    with write_errors_explained(folder):
+        run, notes = initialize_run(options, state, networks, optimizers, footage, placement)
+        print_and_save_options(options, build_train_parser(), [placement.summary, footage.check_summary, why, *changes, *notes],
+                 folder=None if options.dry_run else folder, is_main_process=placement.process_group.is_main_process)
+    trainer = method.trainer_class(
         networks, optimizers, teams, placement,
-        config=configs.trainer(options, footage.schedule, steps_per_epoch=len(footage.epoch(1))),
-        journal=build_journal(options, placement), show=footage.domain.show,
-        evaluate=evaluator(options, footage.domain, networks, reference, placement), stop=stop_when_asked())
+        config=configs.trainer_config(options, footage.schedule, steps_per_epoch=len(footage.epoch_batches(1))),
+        logger=build_logger(options, placement), condition_to_image=footage.frame_reader.condition_to_image,
+        evaluate=build_evaluator(options, footage.frame_reader, networks, reference, placement), stop_event=make_graceful_stop_event())
     if options.debug_replay:
-        print(*replay(trainer, options.debug_replay), sep="\n")
+        print(*replay_step(trainer, options.debug_replay), sep="\n")
         return
-    with (guarding_saves(folder), explaining_exhaustion(memory_knobs(options)),
-          open_clips(options, footage, reference, run, placement) as clips):
+    with (write_errors_explained(folder), explain_out_of_memory(list_oom_hints(options)),
+          training_loader(options, footage, reference, run, placement) as clips):
         if options.dry_run:
-            print(trainer.rehearse(next(clips)))
+            print(trainer.dry_run(next(clips)))
             return
         run = trainer.fit(clips, run)
-    if placement.processes.leads and run.epoch > footage.schedule.last_epoch:
-        keep_appearances(options, footage, networks, placement)
-    elif placement.processes.leads:
-        print(f"stopped as asked; {last_saved(folder)}; go on with the same flags and --continue_train")
+    if placement.process_group.is_main_process and run.epoch > footage.schedule.last_epoch:
+        save_instance_features(options, footage, networks, placement)
+    elif placement.process_group.is_main_process:
+        print(f"stopped as asked; {describe_last_checkpoint(folder)}; go on with the same flags and --continue_train")
 
 
 if __name__ == "__main__":
-    with reported():
+    with exit_on_user_error():
         main()

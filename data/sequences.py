@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.domain import Stream
+from data.frame_reader import FolderSpec
 from util.errors import UserError
-from util.text import is_plain_text
+from util.runtime.text import is_printable
 
 
 @dataclass(frozen=True)
-class Sequence:
+class FrameSequence:
     """One video. files: each stream's frames in order, all of one length; the first stream names the frames."""
 
     name: str
@@ -31,44 +31,44 @@ class Sequence:
         return f"{self.name}/{next(iter(self.files.values()))[frame].stem}"
 
 
-def find_sequences(dataroot: Path | str, phase: str, streams: Mapping[str, Stream],
-                   allow_links: bool = False) -> tuple[Sequence, ...]:
+def find_sequences(dataroot: Path | str, phase: str, folder_specs: Mapping[str, FolderSpec],
+                   allow_links: bool = False) -> tuple[FrameSequence, ...]:
     """The sequences under `{dataroot}/{phase}_{folder}` of every stream, matched by their sorted order (SPEC 2).
 
     A sequence is a leaf folder, or the stream's folder itself where that holds the files, and is named by its path in
     the first stream. allow_links: links inside those folders may lead out of the data root. UserError: a missing or
     empty folder, counts of sequences or frames that differ, or a link or a name that is not to be trusted.
     """
-    roots = {stream: Path(dataroot) / f"{phase}_{about.folder}" for stream, about in streams.items()}
+    roots = {stream: Path(dataroot) / f"{phase}_{about.folder}" for stream, about in folder_specs.items()}
     bounds = None if allow_links else Path(dataroot).resolve()
-    folders = {stream: list(leaves(roots[stream], about, bounds)) for stream, about in streams.items()}
-    first = next(iter(streams))
+    folders = {stream: list(iter_leaf_folders(roots[stream], about, bounds)) for stream, about in folder_specs.items()}
+    first = next(iter(folder_specs))
     for stream, found in folders.items():
-        _check_equal("sequence folders", roots[first], len(folders[first]), roots[stream], len(found))
-    return tuple(_sequence(roots[first], dict(zip(folders, aligned, strict=True)))
+        _check_equal_counts("sequence folders", roots[first], len(folders[first]), roots[stream], len(found))
+    return tuple(_make_sequence(roots[first], dict(zip(folders, aligned, strict=True)))
                  for aligned in zip(*folders.values(), strict=True))
 
 
-Leaf = tuple[Path, tuple[Path, ...]]  # a folder and its frames
+LeafFolder = tuple[Path, tuple[Path, ...]]  # a folder and its frames
 
 
-def _sequence(root: Path, leaves: Mapping[str, Leaf]) -> Sequence:
-    folder, frames = next(iter(leaves.values()))
-    for other, files in leaves.values():
-        hint = _without_partner(frames, files) if len(files) != len(frames) else ""
-        _check_equal("frames", folder, len(frames), other, len(files), hint)
+def _make_sequence(root: Path, leaf_folders: Mapping[str, LeafFolder]) -> FrameSequence:
+    folder, frames = next(iter(leaf_folders.values()))
+    for other, files in leaf_folders.values():
+        hint = _describe_first_unpaired(frames, files) if len(files) != len(frames) else ""
+        _check_equal_counts("frames", folder, len(frames), other, len(files), hint)
     name = root.name if folder == root else folder.relative_to(root).as_posix()
-    return Sequence(name, {stream: files for stream, (_, files) in leaves.items()})
+    return FrameSequence(name, {stream: files for stream, (_, files) in leaf_folders.items()})
 
 
-def leaves(folder: Path, stream: Stream, bounds: Path | None = None) -> Iterator[Leaf]:
+def iter_leaf_folders(folder: Path, spec: FolderSpec, link_root: Path | None = None) -> Iterator[LeafFolder]:
     """The folder itself, or those of its subfolders, in natural order."""
-    entries = _entries(folder)
+    entries = _list_entries(folder)
     for entry in entries:
-        _check_entry(entry, bounds)
+        _check_entry(entry, link_root)
     subfolders = [entry for entry in entries if entry.is_dir()]
-    frames = tuple(entry for entry in entries if entry.suffix.lower() in stream.suffixes and not entry.is_dir())
-    expected = f"expected frames ({' '.join(stream.suffixes)})"
+    frames = tuple(entry for entry in entries if entry.suffix.lower() in spec.suffixes and not entry.is_dir())
+    expected = f"expected frames ({' '.join(spec.suffixes)})"
     if subfolders and frames:
         raise UserError(f"{folder}: holds frames ({frames[0].name}) and folders ({subfolders[0].name}): "
                         "give each sequence a folder of its own")
@@ -81,13 +81,13 @@ def leaves(folder: Path, stream: Stream, bounds: Path | None = None) -> Iterator
     if frames:
         yield folder, frames
     for subfolder in subfolders:
-        yield from leaves(subfolder, stream, bounds)
+        yield from iter_leaf_folders(subfolder, spec, link_root)
 
 
-def _check_entry(entry: Path, bounds: Path | None) -> None:
+def _check_entry(entry: Path, link_root: Path | None) -> None:
     """What may come from somebody else's archive: names that cannot be printed, links that lead elsewhere or in
     circles. bounds: the resolved data root that links must not leave; None: they may."""
-    if not is_plain_text(entry.name):
+    if not is_printable(entry.name):
         raise UserError(f"{str(entry)!r}: its name holds a control character or bytes that are no text (UTF-8): "
                         "rename it")
     if entry.is_symlink():
@@ -97,12 +97,12 @@ def _check_entry(entry: Path, bounds: Path | None) -> None:
             return  # broken: told of as a frame that is no file
         if target in entry.parent.resolve().parents or target == entry.parent.resolve():
             raise UserError(f"{entry}: a link to a folder that holds it: remove it")
-        if bounds is not None and not target.is_relative_to(bounds):
-            raise UserError(f"{entry}: a link to {target}, outside the data root {bounds}: give --allow_links if "
+        if link_root is not None and not target.is_relative_to(link_root):
+            raise UserError(f"{entry}: a link to {target}, outside the data root {link_root}: give --allow_links if "
                             "you made it, or put the files there")
 
 
-def _entries(folder: Path) -> list[Path]:
+def _list_entries(folder: Path) -> list[Path]:
     """What a folder holds in natural order; hidden files (.DS_Store, .ipynb_checkpoints) do not count."""
     try:
         return sorted((entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=natural_order)
@@ -122,7 +122,7 @@ def frame_numbers(path: Path) -> list[int]:
     return [int(number) for number in re.findall(r"([0-9]+)(?![0-9A-Za-z])", path.stem)]
 
 
-def _without_partner(frames: tuple[Path, ...], others: tuple[Path, ...]) -> str:
+def _describe_first_unpaired(frames: tuple[Path, ...], others: tuple[Path, ...]) -> str:
     """The first frame whose number no other file carries, in words."""
     known = [{tuple(frame_numbers(path)) for path in files} for files in (frames, others)]
     alone = [path for files, there in ((frames, known[1]), (others, known[0])) for path in files
@@ -130,8 +130,8 @@ def _without_partner(frames: tuple[Path, ...], others: tuple[Path, ...]) -> str:
     return f" (no partner: {alone[0].name})" if alone else ""
 
 
-def _check_equal(what: str, folder: Path, count: int, other: Path, other_count: int,
+def _check_equal_counts(noun: str, folder: Path, count: int, other: Path, other_count: int,
                  hint: str = "") -> None:
     if count != other_count:
-        raise UserError(f"{folder} holds {count} {what}, {other} holds {other_count}: folders correspond by sorted "
+        raise UserError(f"{folder} holds {count} {noun}, {other} holds {other_count}: folders correspond by sorted "
                         f"order and need equal counts, add or remove what is missing{hint}")

@@ -10,19 +10,26 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from data.domain import FrameMaps, FramePaths, Lead, Stream
-from data.geometry import Geometry
-from data.pictures import check_same_size, map_tensor, open_map, open_picture, picture_size, picture_tensor
+from data.frame_reader import FolderSpec, FramePaths, FrameSample, ReferenceFrame
+from data.image_io import (
+    check_same_size,
+    id_map_to_tensor,
+    image_to_tensor,
+    open_image,
+    open_image_unconverted,
+    read_image_size,
+)
+from data.transforms import FrameTransform
 from util.errors import UserError
-from util.levels import Levels, signed
-from util.pictures import label_picture, to_uint8
+from util.images.normalization import PixelNormalization, normalize_to_pm1
+from util.images.visualization import label_map_to_image, tensor_to_image
 
-NEAREST, BICUBIC = Image.Resampling.NEAREST, Image.Resampling.BICUBIC
+_NEAREST, _BICUBIC = Image.Resampling.NEAREST, Image.Resampling.BICUBIC
 
 
 @dataclass(frozen=True)
-class Street:
-    """Fulfils `data.domain.Domain`.
+class StreetFrameReader:
+    """Fulfils `data.frame_reader.FrameReader`.
 
     label_nc: A holds label ids 0..label_nc - 1; 0: A is a colour (input_nc 3) or grey (input_nc 1) picture.
     use_instance: a third folder holds instance ids of 8, 16 or 32 bits.
@@ -41,50 +48,50 @@ class Street:
             raise UserError(f"--input_nc {self.input_nc}: a condition without --label_nc is grey (1) or RGB (3)")
 
     @property
-    def levels(self) -> Levels | None:
-        return None if self.label_nc else signed
+    def normalization(self) -> PixelNormalization | None:
+        return None if self.label_nc else normalize_to_pm1
 
-    def streams(self, picture: bool) -> dict[str, Stream]:
-        streams = {"condition": Stream("A")}
-        if picture:
-            streams["picture"] = Stream("B")
+    def folder_specs(self, uses_images: bool) -> dict[str, FolderSpec]:
+        streams = {"condition": FolderSpec("A")}
+        if uses_images:
+            streams["picture"] = FolderSpec("B")
         if self.use_instance:
-            streams["instance"] = Stream("inst")
+            streams["instance"] = FolderSpec("inst")
         return streams
 
-    def lead(self, paths: FramePaths, train: bool) -> Lead:
-        return Lead(picture_size(paths["picture" if train and "picture" in paths else "condition"]))
+    def read_reference_frame(self, paths: FramePaths, is_train: bool) -> ReferenceFrame:
+        return ReferenceFrame(read_image_size(paths["picture" if is_train and "picture" in paths else "condition"]))
 
-    def read(self, paths: FramePaths, geometry: Geometry, rng: np.random.Generator | None) -> FrameMaps:
-        images = self._images(paths)
-        return FrameMaps(
-            self.condition(images["condition"], geometry),
-            picture_tensor(geometry.apply(images["picture"], BICUBIC)) if "picture" in images else None,
-            _ids(images["instance"], geometry, torch.int32) if "instance" in images else None)
+    def read_frame(self, paths: FramePaths, transform: FrameTransform, rng: np.random.Generator | None) -> FrameSample:
+        images = self._open_images(paths)
+        return FrameSample(
+            self.make_condition(images["condition"], transform),
+            image_to_tensor(transform.apply(images["picture"], _BICUBIC)) if "picture" in images else None,
+            _transform_id_map(images["instance"], transform, torch.int32) if "instance" in images else None)
 
-    def check(self, paths: FramePaths) -> None:
-        self._images(paths)
+    def validate_files(self, paths: FramePaths) -> None:
+        self._open_images(paths)
 
-    def show(self, condition: Tensor) -> np.ndarray:
+    def condition_to_image(self, condition: Tensor) -> np.ndarray:
         if self.label_nc:
-            return label_picture(condition[0], self.label_nc)
-        return to_uint8(condition.expand(3, -1, -1))
+            return label_map_to_image(condition[0], self.label_nc)
+        return tensor_to_image(condition.expand(3, -1, -1))
 
-    def _images(self, paths: FramePaths) -> dict[str, Image.Image]:
+    def _open_images(self, paths: FramePaths) -> dict[str, Image.Image]:
         """By stream, of one size."""
-        images = {stream: self._open(stream, path) for stream, path in paths.items()}
+        images = {stream: self._open_file(stream, path) for stream, path in paths.items()}
         check_same_size({paths[stream]: image.size for stream, image in images.items()})
         return images
 
-    def _open(self, stream: str, path: Path) -> Image.Image:
-        if stream == "instance":
-            return _open_ids(path, "instance ids are stored in one channel of 8, 16 or 32 bits: convert it")
-        if stream == "condition" and self.label_nc:
-            return self._labels(path, _open_ids(
+    def _open_file(self, key: str, path: Path) -> Image.Image:
+        if key == "instance":
+            return _open_id_map(path, "instance ids are stored in one channel of 8, 16 or 32 bits: convert it")
+        if key == "condition" and self.label_nc:
+            return self._check_and_remap_labels(path, _open_id_map(
                 path, "a label map is one channel of ids: convert it, or drop --label_nc to use colours as they are"))
-        return open_picture(path)
+        return open_image(path)
 
-    def _labels(self, path: Path, image: Image.Image) -> Image.Image:
+    def _check_and_remap_labels(self, path: Path, image: Image.Image) -> Image.Image:
         """Ids 0..label_nc - 1, and label_nc where there is no label."""
         if self.ignore_label is None:
             return _check_labels(path, image, self.label_nc)
@@ -93,20 +100,20 @@ class Street:
         _check_labels(path, Image.fromarray(np.where(unlabelled, 0, pixels)), self.label_nc)
         return Image.fromarray(np.where(unlabelled, self.label_nc, pixels).astype(np.uint8))
 
-    def condition(self, image: Image.Image, geometry: Geometry) -> Tensor:
+    def make_condition(self, image: Image.Image, transform: FrameTransform) -> Tensor:
         """(1, H, W) ids, or (input_nc, H, W) bytes of a picture."""
         if self.label_nc:
-            return _ids(image, geometry, torch.uint8)
-        return picture_tensor(geometry.apply(image.convert("L") if self.input_nc == 1 else image, BICUBIC))
+            return _transform_id_map(image, transform, torch.uint8)
+        return image_to_tensor(transform.apply(image.convert("L") if self.input_nc == 1 else image, _BICUBIC))
 
 
-def _ids(image: Image.Image, geometry: Geometry, dtype: torch.dtype) -> Tensor:
-    return map_tensor(geometry.apply(image, NEAREST), dtype)
+def _transform_id_map(image: Image.Image, transform: FrameTransform, dtype: torch.dtype) -> Tensor:
+    return id_map_to_tensor(transform.apply(image, _NEAREST), dtype)
 
 
-def _open_ids(path: Path, remedy: str) -> Image.Image:
+def _open_id_map(path: Path, remedy: str) -> Image.Image:
     """One channel of integers; a palette's indices, an alpha channel dropped."""
-    image = open_map(path)
+    image = open_image_unconverted(path)
     if image.mode == "LA":
         image = image.getchannel("L")
     if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from models.single import KINDS
+from models.networks.pix2pixhd import SINGLE_IMAGE_KINDS
 
 
-def limit(text: str) -> float:
+def count_or_inf(text: str) -> float:
     """A count, or `inf` for no limit."""
     return float("inf") if text == "inf" else int(text)
 
@@ -66,7 +66,7 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--batchSize", type=int, default=1, help="clips a step")
     group.add_argument("--nThreads", type=int, default=2, help="loader processes; 0: load in the training process")
     group.add_argument("--serial_batches", action="store_true", help="sequences in order, not shuffled")
-    group.add_argument("--max_dataset_size", type=limit, default=float("inf"), metavar="N",
+    group.add_argument("--max_dataset_size", type=count_or_inf, default=float("inf"), metavar="N",
                        help="at most so many clips an epoch (train) or sequences (test)")
     group.add_argument("--label_nc", type=int, default=0, help="number of labels; 0: the condition is a picture")
     group.add_argument("--allow_links", action="store_true", help="let links in the data lead out of dataroot")
@@ -104,7 +104,7 @@ def add_pose_flags(parser: argparse.ArgumentParser) -> None:
 
 def add_generator_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("generator")
-    group.add_argument("--netG", default="composite", choices=["composite", *KINDS],
+    group.add_argument("--netG", default="composite", choices=["composite", *SINGLE_IMAGE_KINDS],
                        help="composite: the video network; the others paint single images (--model single)")
     group.add_argument("--ngf", type=int, default=128, help="width of its first layer")
     group.add_argument("--ndf", type=int, default=64, help="in training: width of the discriminators' first layers")

@@ -7,19 +7,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from options.base import add_base_flags, limit
-from options.parsing import Options, Parser, given, parse
-from options.stored import stored_arguments
+from options.base import add_base_flags, count_or_inf
+from options.opt_file import load_run_arguments
+from options.parsing import OptionParser, Options, parse_explicit_flags, parse_options
 
 
-def synthesis_parser() -> Parser:
-    parser = Parser("Turn label maps, face edges or poses into video with a trained network.")
+def build_test_parser() -> OptionParser:
+    parser = OptionParser("Turn label maps, face edges or poses into video with a trained network.")
     add_base_flags(parser)
     group = parser.add_argument_group("synthesis")
     group.add_argument("--phase", default="test", help="prefix of the data's folders")
     group.add_argument("--which_epoch", default="latest", help="weights: latest, an epoch, or best (--eval_freq)")
     group.add_argument("--results_dir", type=Path, default=Path("./results/"), help="where pictures are written")
-    group.add_argument("--how_many", type=limit, default=300,
+    group.add_argument("--how_many", type=count_or_inf, default=300,
                        help="frames of the whole run, over all sequences; inf, the default with --input: all")
     group.add_argument("--start_frame", type=int, default=0, help="first frame of the first sequence")
     group.add_argument("--use_real_img", action="store_true", help="the first pictures are the real ones")
@@ -38,13 +38,13 @@ def synthesis_parser() -> Parser:
                             "TORCHINDUCTOR_CACHE_DIR: what is kept for the next run")
     group.add_argument("--fps", type=float, help="of the videos; default: the --input's, else 25")
     group.add_argument("--aspect_ratio", type=float, default=1.0, help="accepted, without effect")
-    group.add_argument("--ntest", type=limit, default=float("inf"), help="accepted, without effect")
-    add_future_flags(parser)
+    group.add_argument("--ntest", type=count_or_inf, default=float("inf"), help="accepted, without effect")
+    add_label_prediction_flags(parser)
     add_video_flags(parser)
     return parser
 
 
-def add_future_flags(parser: argparse.ArgumentParser) -> None:
+def add_label_prediction_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("into the future")
     group.add_argument("--future_labels", type=Path, metavar="DIR",
                        help="the folder of a run of --model future_labels: of each sequence only the first label maps "
@@ -59,22 +59,22 @@ def add_video_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--input", metavar="VIDEO",
                        help="a video or a folder of its frames, whole unless --how_many is given; done as "
                             "--dataroot was by scripts/prepare.py; -: raw rgb24 frames from standard input")
-    group.add_argument("--input_size", type=size, metavar="WxH", help="of the frames of --input -")
+    group.add_argument("--input_size", type=frame_size, metavar="WxH", help="of the frames of --input -")
     group.add_argument("--output", metavar="FILE.mp4", help="one video of all frames, at the input's rate and size and "
                                                             "with its sound; -: raw rgb24 frames to standard output")
     group.add_argument("--side_by_side", action="store_true", help="in --output the condition beside the generated")
-    group.add_argument("--label_map_edit", type=label_edits, default=(), metavar="FROM=TO,...",
+    group.add_argument("--label_map_edit", type=label_mapping, default=(), metavar="FROM=TO,...",
                        help="turn labels into others: 11=21 makes Cityscapes' buildings trees")
     group.add_argument("--loop", action="store_true",
                        help="begin the condition again at its end, up to --how_many (300)")
 
 
-def size(text: str) -> tuple[int, int]:
+def frame_size(text: str) -> tuple[int, int]:
     width, height = text.lower().split("x")
     return int(width), int(height)
 
 
-def label_edits(text: str) -> tuple[tuple[int, int], ...]:
+def label_mapping(text: str) -> tuple[tuple[int, int], ...]:
     """`11=21,26=24` as pairs."""
     return tuple((int(old), int(new)) for old, new in (edit.split("=") for edit in text.split(",")))
 
@@ -82,12 +82,12 @@ def label_edits(text: str) -> tuple[tuple[int, int], ...]:
 def parse_test(argv: Sequence[str] | None = None) -> Options:
     """Checked options of `test.py`, the run's own where the command line is silent. UserError names the flags that do
     not fit together."""
-    argv, parser = sys.argv[1:] if argv is None else argv, synthesis_parser()
-    return parse(parser, [*stored_arguments(parser, argv), *whole_input(parser, argv), *argv])
+    argv, parser = sys.argv[1:] if argv is None else argv, build_test_parser()
+    return parse_options(parser, [*load_run_arguments(parser, argv), *default_how_many(parser, argv), *argv])
 
 
-def whole_input(parser: Parser, argv: Sequence[str]) -> list[str]:
+def default_how_many(parser: OptionParser, argv: Sequence[str]) -> list[str]:
     """`--input` is done to its end where nothing else is said; a loop has none."""
-    flags = given(parser, argv)
+    flags = parse_explicit_flags(parser, argv)
     endless = flags.get("loop", False) and flags.get("input") != "-"
     return ["--how_many=inf"] if flags.get("input") is not None and not endless else []

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from options.base import add_base_flags
-from options.parsing import Options, Parser, parse
+from options.parsing import OptionParser, Options, parse_options
 
 
-def training_parser() -> Parser:
-    parser = Parser("Learn to turn label maps, face edges or poses into video.")
+def build_train_parser() -> OptionParser:
+    parser = OptionParser("Learn to turn label maps, face edges or poses into video.")
     add_base_flags(parser)
     add_progress_flags(parser)
     add_schedule_flags(parser)
@@ -28,7 +28,7 @@ def training_parser() -> Parser:
 
 def parse_train(argv: Sequence[str] | None = None) -> Options:
     """Checked options of `train.py`. UserError names the flags that do not fit together."""
-    return parse(training_parser(), argv)
+    return parse_options(build_train_parser(), argv)
 
 
 def add_progress_flags(parser: argparse.ArgumentParser) -> None:

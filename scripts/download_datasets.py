@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from util.download import drive_file, install
+from util.io.download import download_and_unpack, drive_file
 
-DATASETS = Path(__file__).parents[1] / "datasets"
+_DATASETS_FOLDER = Path(__file__).parents[1] / "datasets"
 
 if __name__ == "__main__":
-    install(drive_file("1rPcbnanuApZeo2uc7h55OneBkbcFCnnf"), DATASETS / "datasets.zip", unpack_to=DATASETS)
+    download_and_unpack(drive_file("1rPcbnanuApZeo2uc7h55OneBkbcFCnnf"), _DATASETS_FOLDER / "datasets.zip", unpack_to=_DATASETS_FOLDER)

@@ -8,21 +8,26 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data.footage import find_footage, match_footage, pairs
-from data.prepare.labels import segment
-from models.evaluation import Segmented, score_sequence, standard_measures, summary
-from models.feature_networks import load_features
-from models.flow import FlowConfig, choose_flow
-from models.flow.choice import FLOW_NETS
-from models.lpips import find_lpips
-from util.errors import reported
-from util.placement import PlacementConfig, place
-from util.report import table, write_report
+from data.frame_sources import find_frame_sources, iter_real_fake_pairs, match_real_fake
+from data.prepare.extractors.labels import predict_label_map
+from models.evaluation.feature_extractors import load_feature_extractor
+from models.evaluation.lpips import load_lpips_metric
+from models.evaluation.video_metrics import (
+    SegmentationIoU,
+    build_evaluation_report,
+    build_standard_metrics,
+    score_sequence,
+)
+from models.flow import FlowConfig, build_flow_estimator
+from models.flow.build import FLOW_NETS
+from util.distributed import DeviceConfig, setup_devices
+from util.errors import exit_on_user_error
+from util.pages.evaluation import format_evaluation_table, write_evaluation_report
 
-CLIP = 16  # frames that a video's features describe
+_CLIP_FRAMES = 16  # frames that a video's features describe
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("real", type=Path, help="a video, a folder of frames, or a folder of such sequences")
     parser.add_argument("fake", type=Path, help="the generated ones; of a results folder fake_B is taken")
@@ -37,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
                              "(FID's, where its weights are), efficientnet-lite0 (a package), or a network that you "
                              "trust, TorchScript or torch.export, (1, 3, H, W) in [-1, 1] -> (1, D)")
     parser.add_argument("--video_features", nargs="+", default=["statistics"], metavar="FILE",
-                        help=f"the same of clips (1, 3, {CLIP}, H, W): with I3D as TorchScript, FVD's")
+                        help=f"the same of clips (1, 3, {_CLIP_FRAMES}, H, W): with I3D as TorchScript, FVD's")
     parser.add_argument("--segmenter", type=Path, metavar="ONNX", help="for the mean IoU of what it finds in generated "
                         "and real frames; as for scripts/prepare.py --mode labels")
     parser.add_argument("--gpu_ids", help="as in train.py")
@@ -45,26 +50,26 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    args = _parser().parse_args()
-    device = place(PlacementConfig(args.gpu_ids)).device
-    flow, why = choose_flow(FlowConfig(args.flow_net, args.flownet2_checkpoint, args.raft_weights), device)
-    lpips, about_lpips = find_lpips(device)
-    measures = standard_measures(flow, device) + ([lpips] if lpips else [])
+    args = _build_parser().parse_args()
+    device = setup_devices(DeviceConfig(args.gpu_ids)).device
+    flow, why = build_flow_estimator(FlowConfig(args.flow_net, args.flownet2_checkpoint, args.raft_weights), device)
+    lpips, about_lpips = load_lpips_metric(device)
+    measures = build_standard_metrics(flow, device) + ([lpips] if lpips else [])
     if args.segmenter:
-        measures.append(Segmented(partial(segment, args.segmenter)))
-    features = [*(load_features(which, 1, device, "--features") for which in args.features),
-                *(load_features(which, CLIP, device, "--video_features") for which in args.video_features)]
+        measures.append(SegmentationIoU(partial(predict_label_map, args.segmenter)))
+    features = [*(load_feature_extractor(which, 1, device, "--features") for which in args.features),
+                *(load_feature_extractor(which, _CLIP_FRAMES, device, "--video_features") for which in args.video_features)]
 
-    matched = match_footage(find_footage(args.real, "real_B"), find_footage(args.fake, "fake_B"))
-    sequences = [score_sequence(fake.name, tqdm(pairs(real, fake, args.skip), fake.name, unit="frame"),
+    matched = match_real_fake(find_frame_sources(args.real, "real_B"), find_frame_sources(args.fake, "fake_B"))
+    sequences = [score_sequence(fake.name, tqdm(iter_real_fake_pairs(real, fake, args.skip), fake.name, unit="frame"),
                                 measures, features) for real, fake in matched]
     settings = {"real": str(args.real), "generated": str(args.fake), "flow": why, "lpips": about_lpips}
-    report = summary(sequences, settings)
+    report = build_evaluation_report(sequences, settings)
     folder = args.out or args.fake.with_name(f"{args.fake.stem}_evaluation")
-    write_report(folder, report)
-    print(table(report), f"{folder / 'index.html'}", sep="\n")
+    write_evaluation_report(folder, report)
+    print(format_evaluation_table(report), f"{folder / 'index.html'}", sep="\n")
 
 
 if __name__ == "__main__":
-    with reported():
+    with exit_on_user_error():
         main()

@@ -5,30 +5,30 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from data.toy import make_toy_data
-from data.toy.write import SIZES
+from data.synthetic import make_toy_data
+from data.synthetic.write import DEFAULT_SCENE_SIZES
 
-PHASES = {"train": ("train",), "test": ("test",), "both": ("train", "test")}
+_PHASES = {"train": ("train",), "test": ("test",), "both": ("train", "test")}
 
 
-def _size(text: str) -> tuple[int, int]:
+def _parse_size(text: str) -> tuple[int, int]:
     width, height = text.lower().split("x")
     return int(width), int(height)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mode", choices=SIZES, required=True)
+    parser.add_argument("--mode", choices=DEFAULT_SCENE_SIZES, required=True)
     parser.add_argument("--out", type=Path, required=True, help="the data root to write to")
     parser.add_argument("--sequences", type=int, default=2, help="per phase")
     parser.add_argument("--frames", type=int, default=12, help="per sequence")
-    parser.add_argument("--size", type=_size, metavar="WxH", help="of the pictures; default: " + ", ".join(
-        f"{mode} {width}x{height}" for mode, (width, height) in SIZES.items()))
+    parser.add_argument("--size", type=_parse_size, metavar="WxH", help="of the pictures; default: " + ", ".join(
+        f"{mode} {width}x{height}" for mode, (width, height) in DEFAULT_SCENE_SIZES.items()))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--phase", choices=PHASES, default="both")
+    parser.add_argument("--phase", choices=_PHASES, default="both")
     args = parser.parse_args()
     make_toy_data(args.mode, args.out, sequences=args.sequences, frames=args.frames, size=args.size, seed=args.seed,
-                  phases=PHASES[args.phase])
+                  phases=_PHASES[args.phase])
     print(f"{args.mode} data is in {args.out}")
 
 

@@ -11,23 +11,23 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data.prepare.bodies import Bodies
-from data.prepare.dataset import Preparation, Prepared, prepare_video
-from data.prepare.faces import Landmarks
-from data.prepare.labels import CITYSCAPES_THINGS, Labels
-from data.prepare.makers import Edges, Maker, OpenPose
-from data.prepare.page import train_line, write_page
-from data.prepare.recipe import MAKERS, Recipe
-from util.errors import UserError, reported
+from data.prepare.config import EXTRACTORS, PrepareConfig
+from data.prepare.extractors.edges import ConditionExtractor, EdgeExtractor, OpenPoseFileExtractor
+from data.prepare.extractors.labels import CITYSCAPES_THING_IDS, LabelMapExtractor
+from data.prepare.extractors.landmarks import LandmarkExtractor
+from data.prepare.extractors.pose import PoseExtractor
+from data.prepare.report import format_train_command, write_prepare_report
+from data.prepare.video import PrepareResult, VideoConfig, prepare_video
+from util.errors import UserError, exit_on_user_error
 
-MakerOf = Callable[[Path], Maker]  # a video's: masks and keypoints lie in a folder of its name
+ExtractorFactory = Callable[[Path], ConditionExtractor]  # a video's: masks and keypoints lie in a folder of its name
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("videos", type=Path, nargs="+", metavar="VIDEO")
     parser.add_argument("--to", type=Path, required=True, metavar="DATASET", help="the data root to write")
-    parser.add_argument("--mode", choices=MAKERS, required=True)
+    parser.add_argument("--mode", choices=EXTRACTORS, required=True)
     parser.add_argument("--fps", type=float, help="frames a second; default: the video's own")
     parser.add_argument("--width", type=int, help="of the frames in pixels; default: the video's own")
     parser.add_argument("--test_share", type=float, default=0.2, help="of every shot, its end, held out")
@@ -45,35 +45,35 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _maker_of(args: argparse.Namespace) -> MakerOf:
+def _make_extractor_factory(args: argparse.Namespace) -> ExtractorFactory:
     """UserError names the flag that the mode lacks."""
     if args.mode == "edges":
-        return lambda _: Edges(args.edges)
+        return lambda _: EdgeExtractor(args.edges)
     if args.mode == "face":
-        return lambda _: Landmarks(args.upsample)
+        return lambda _: LandmarkExtractor(args.upsample)
     if args.mode == "pose":
-        return lambda video: OpenPose(args.keypoints / video.stem) if args.keypoints else Bodies()
+        return lambda video: OpenPoseFileExtractor(args.keypoints / video.stem) if args.keypoints else PoseExtractor()
     if args.mode == "labels" and args.label_nc is None:
         raise UserError("--mode labels needs --label_nc: how many labels there are")
     if (args.segmenter is None) == (args.masks is None):
         raise UserError(f"--mode {args.mode} needs --segmenter ONNX or --masks FOLDER, one of them")
     street = args.mode == "street"
-    things = CITYSCAPES_THINGS if street else tuple(int(part) for part in args.things.split(",") if part)
+    things = CITYSCAPES_THING_IDS if street else tuple(int(part) for part in args.things.split(",") if part)
     label_nc = 35 if street else args.label_nc
-    return lambda video: Labels(args.segmenter or args.masks / video.stem, label_nc, things, street)
+    return lambda video: LabelMapExtractor(args.segmenter or args.masks / video.stem, label_nc, things, street)
 
 
-def _prepare(job: tuple[Path, Maker], root: Path, how: Preparation) -> Prepared:
+def _prepare_or_report(job: tuple[Path, ConditionExtractor], root: Path, config: VideoConfig) -> PrepareResult:
     """A video that cannot be read is left out, with the reason; the others go on."""
     video, maker = job
     try:
-        return prepare_video(video, root, maker, how)
+        return prepare_video(video, root, maker, config)
     except UserError as fault:
-        return Prepared(str(video), 0.0, (), (str(fault),))
+        return PrepareResult(str(video), 0.0, (), (str(fault),))
 
 
-def _prepare_all(jobs: list[tuple[Path, Maker]], root: Path, how: Preparation, workers: int) -> Iterator[Prepared]:
-    work = partial(_prepare, root=root, how=how)
+def _prepare_all(jobs: list[tuple[Path, ConditionExtractor]], root: Path, config: VideoConfig, workers: int) -> Iterator[PrepareResult]:
+    work = partial(_prepare_or_report, root=root, config=config)
     if workers == 1:
         yield from map(work, jobs)
         return
@@ -82,21 +82,21 @@ def _prepare_all(jobs: list[tuple[Path, Maker]], root: Path, how: Preparation, w
 
 
 def main() -> None:
-    args = _parser().parse_args()
+    args = _build_parser().parse_args()
     for stem, count in Counter(video.stem for video in args.videos).items():
         if count > 1:
             raise UserError(f"{count} videos are called {stem}: their sequences would be too; rename them")
-    maker_of = _maker_of(args)
-    how = Preparation(args.fps, args.width, args.test_share, args.shortest)
+    maker_of = _make_extractor_factory(args)
+    how = VideoConfig(args.fps, args.width, args.test_share, args.shortest)
     jobs = [(video, maker_of(video)) for video in args.videos]
-    Recipe(args.mode, jobs[0][1], how).save(args.to)
+    PrepareConfig(args.mode, jobs[0][1], how).save(args.to)
     done = list(tqdm(_prepare_all(jobs, args.to, how, args.workers), "videos", len(jobs)))
-    print(write_page(args.to, done, jobs[0][1]))
-    if not any(piece.phase for prepared in done for piece in prepared.pieces):
+    print(write_prepare_report(args.to, done, jobs[0][1]))
+    if not any(piece.phase for prepared in done for piece in prepared.segments):
         raise UserError(f"nothing came of {', '.join(map(str, args.videos))}: the lines above say why")
-    print(f"see {args.to / 'index.html'}, then train:\n{train_line(args.to, jobs[0][1])}")
+    print(f"see {args.to / 'index.html'}, then train:\n{format_train_command(args.to, jobs[0][1])}")
 
 
 if __name__ == "__main__":
-    with reported():
+    with exit_on_user_error():
         main()

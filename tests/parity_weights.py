@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 
-def draw_weights(shapes: Iterable[tuple[str, Sequence[int]]], seed: int, gain: float = 1.0) -> dict[str, Tensor]:
+def make_random_weights(shapes: Iterable[tuple[str, Sequence[int]]], seed: int, gain: float = 1.0) -> dict[str, Tensor]:
     """A state dict, each tensor from a stream of its own, seeded by `seed` and its key.
 
     Kernels: normal, gain / sqrt(fan-in), flow heads 20 times smaller. Biases: N(0, 0.1). Norm weights: N(1, 0.1).
     """
-    return {key: _draw(key, shape, seed, gain) for key, shape in shapes}
+    return {key: _make_random_tensor(key, shape, seed, gain) for key, shape in shapes}
 
 
-def _draw(key: str, shape: Sequence[int], seed: int, gain: float) -> Tensor:
+def _make_random_tensor(key: str, shape: Sequence[int], seed: int, gain: float) -> Tensor:
     if key.endswith("num_batches_tracked"):
         return torch.tensor(0)
     if key.endswith("running_mean"):

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from unittest.mock import patch
 
-ROOT = Path(__file__).parents[1]
+REPO_ROOT = Path(__file__).parents[1]
 
 
-def run(program: str, flags: Sequence[str]) -> int:
+def run_program(program: str, flags: Sequence[str]) -> int:
     """`python {program} FLAGS`; its exit code."""
     with patch.object(sys, "argv", [program, *flags]):
         try:
-            runpy.run_path(str(ROOT / program), run_name="__main__")
+            runpy.run_path(str(REPO_ROOT / program), run_name="__main__")
         except SystemExit as end:
             return int(end.code or 0)
     return 0

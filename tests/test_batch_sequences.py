@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.toy import make_toy_data
-from tests.programs import run
-from tests.tiny import saved
+from data.synthetic import make_toy_data
+from tests.programs import run_program
+from tests.tiny import save_tiny_run
 
 LENGTHS = {"seq0001": 5, "seq0002": 8, "seq0003": 6, "small": 6}
 FLAGS = "--label_nc 35 --use_instance --resize_or_crop none --gpu_ids -1"
@@ -28,13 +28,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name, length in LENGTHS.items():
             for path in sorted((folder / name).iterdir())[length:]:
                 path.unlink()
-    saved(root / "run", f"{FLAGS} --no_first_img")
+    save_tiny_run(root / "run", f"{FLAGS} --no_first_img")
     return root
 
 
 def made(root: Path, flags: str) -> Path:
     results = root / "results" / flags.replace(" ", "_").replace("/", "_")
-    assert run("test.py", [*f"--name run {flags}".split(), "--dataroot", str(root / "data"), "--checkpoints_dir",
+    assert run_program("test.py", [*f"--name run {flags}".split(), "--dataroot", str(root / "data"), "--checkpoints_dir",
                            str(root), "--results_dir", str(results), "--gpu_ids", "-1"]) == 0
     return results
 
@@ -47,7 +47,7 @@ def files(folder: Path) -> dict[Path, Path]:
     (f"--use_real_img --start_frame {SKIPPED}", sum(LENGTHS.values()) - 2 * len(LENGTHS) - SKIPPED),
     ("--no_first_img --how_many 11", 11)])
 @pytest.mark.parametrize("at_once", [3, 9])
-def test_the_files_are_the_same(trained: Path, flags: str, frames: int, at_once: int,
+def test_batched_synthesis_writes_the_same_files(trained: Path, flags: str, frames: int, at_once: int,
                                 capsys: pytest.CaptureFixture[str]) -> None:
     alone, together = (files(made(trained, f"{flags}{more}")) for more in ("", f" --batch_sequences {at_once}"))
     assert alone.keys() == together.keys()
@@ -61,7 +61,7 @@ def test_the_files_are_the_same(trained: Path, flags: str, frames: int, at_once:
             assert path.read_bytes() == together[name].read_bytes(), name
 
 
-def test_key_frames_are_made_of_one_after_the_other(trained: Path) -> None:
+def test_key_frame_synthesis_runs_sequences_one_after_another(trained: Path) -> None:
     alone, together = (files(made(trained, f"--use_real_img --keyframes 2{more}"))
                        for more in ("", " --batch_sequences 3"))
     assert alone.keys() == together.keys()

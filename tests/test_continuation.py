@@ -15,10 +15,10 @@ import pytest
 import torch
 
 import train
-from data.toy import make_toy_data
-from models.saving import STATE
-from models.trainer import Trainer
-from scripts.torture import equal, state_of
+from data.synthetic import make_toy_data
+from models.checkpoint import LATEST_STATE_FILE
+from models.training.trainer import Trainer
+from tests.crash.kill_and_resume import is_bitwise_equal, read_run_state
 from util.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -62,24 +62,24 @@ def run(data: Path, work: Path, name: str, domain: str, *more: str, stop_after: 
     flags = ["--dataroot", str(data / domain), "--checkpoints_dir", str(work), "--name", name]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "train_clip", counted)
-        patch.setattr(train, "stop_when_asked", lambda: stop)
+        patch.setattr(train, "make_graceful_stop_event", lambda: stop)
         patch.setattr(sys, "argv", ["train.py", *flags, *DOMAINS[domain].split(), *TINY.split(), *more])
         train.main()
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
 @pytest.mark.parametrize("domain", DOMAINS)
-def test_ten_steps_are_five_and_five(data: Path, tmp_path: Path, domain: str, workers: str) -> None:
+def test_resume_after_five_steps_equals_ten_steps(data: Path, tmp_path: Path, domain: str, workers: str) -> None:
     run(data, tmp_path, "whole", domain, "--nThreads", workers)
     run(data, tmp_path, "halves", domain, "--nThreads", workers, stop_after=5)
-    assert state_of(tmp_path / "halves")["run"]["step"] == 5
+    assert read_run_state(tmp_path / "halves")["run"]["step"] == 5
     run(data, tmp_path, "halves", domain, "--nThreads", workers, "--continue_train")
-    whole, halves = (state_of(tmp_path / name) for name in ("whole", "halves"))
-    assert all(equal(whole[part], halves[part]) for part in ("run", "random", "networks", "optimizers"))
+    whole, halves = (read_run_state(tmp_path / name) for name in ("whole", "halves"))
+    assert all(is_bitwise_equal(whole[part], halves[part]) for part in ("run", "random", "networks", "optimizers"))
     assert whole["run"]["epoch"] == 2
 
 
-def test_other_networks_are_refused_by_name_and_other_options_listed(
+def test_resume_refuses_other_networks_and_lists_changed_options(
         data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(data, tmp_path, "a", "street", stop_after=1)
     with pytest.raises(UserError, match="--ngf 8 now, 4 in the saved run"):
@@ -88,22 +88,22 @@ def test_other_networks_are_refused_by_name_and_other_options_listed(
     assert "changed: --lr 0.001 now, 0.0002 in the saved run" in capsys.readouterr().out
 
 
-def test_a_new_run_keeps_the_state_of_the_one_before(data: Path, tmp_path: Path) -> None:
+def test_new_run_archives_the_previous_state(data: Path, tmp_path: Path) -> None:
     run(data, tmp_path, "a", "street", stop_after=2)
-    before = (tmp_path / "a" / STATE).read_bytes()
+    before = (tmp_path / "a" / LATEST_STATE_FILE).read_bytes()
     run(data, tmp_path, "a", "street", stop_after=1)
     assert (tmp_path / "a" / "previous_state.pth").read_bytes() == before
 
 
 @pytest.mark.parametrize(("flags", "kept"), [("--ema 3", ("networks", "G0_ema")),
                                              ("--amp fp16", ("optimizers", "G", "scaler"))])
-def test_an_average_and_a_scale_go_on_too(flags: str, kept: tuple[str, ...], data: Path, tmp_path: Path) -> None:
+def test_ema_and_grad_scaler_are_resumed(flags: str, kept: tuple[str, ...], data: Path, tmp_path: Path) -> None:
     flags = f"{flags} --clips_per_epoch 4"
     run(data, tmp_path, "whole", "street", *flags.split())
     run(data, tmp_path, "halves", "street", *flags.split(), stop_after=2)
     run(data, tmp_path, "halves", "street", *flags.split(), "--continue_train")
-    whole, halves = (state_of(tmp_path / name) for name in ("whole", "halves"))
-    assert all(equal(whole[part], halves[part]) for part in ("run", "random", "networks", "optimizers"))
+    whole, halves = (read_run_state(tmp_path / name) for name in ("whole", "halves"))
+    assert all(is_bitwise_equal(whole[part], halves[part]) for part in ("run", "random", "networks", "optimizers"))
     for key in kept:
         whole = whole[key]
     assert whole
@@ -112,16 +112,16 @@ def test_an_average_and_a_scale_go_on_too(flags: str, kept: tuple[str, ...], dat
 @pytest.mark.parametrize(("domain", "shared"), [
     ("street", ""), ("street", "--gpu_ids cpu,cpu --batchSize 2"), ("street", "--gpu_ids cpu,cpu,cpu --n_gpus_gen 2"),
     ("face", "")])
-def test_a_number_that_is_none_stops_the_run_and_can_be_looked_at_again(
+def test_non_finite_value_stops_the_run_and_can_be_replayed(
         data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], domain: str, shared: str) -> None:
     """By one device, or however many it is that share a batch or a window; of labels, and of pictures."""
     run(data, tmp_path, "a", domain, *shared.split(), stop_after=2)
-    state = torch.load(tmp_path / "a" / STATE, weights_only=True)
+    state = torch.load(tmp_path / "a" / LATEST_STATE_FILE, weights_only=True)
     state["networks"]["G0"]["model_final_img.1.bias"][:] = float("nan")
-    torch.save(state, tmp_path / "a" / STATE)
+    torch.save(state, tmp_path / "a" / LATEST_STATE_FILE)
     with pytest.raises(UserError, match=r"G_GAN is nan.*seq0.*--debug_replay"):
         run(data, tmp_path, "a", domain, *shared.split(), "--continue_train")
-    assert torch.load(tmp_path / "a" / STATE, weights_only=True)["run"]["step"] == 2
+    assert torch.load(tmp_path / "a" / LATEST_STATE_FILE, weights_only=True)["run"]["step"] == 2
     capsys.readouterr()
     with pytest.warns(UserWarning, match="Anomaly Detection"):
         run(data, tmp_path, "a", domain, *shared.split(), "--debug_replay", str(tmp_path / "a" / "not_finite.pth"))
@@ -129,7 +129,7 @@ def test_a_number_that_is_none_stops_the_run_and_can_be_looked_at_again(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_all_processes_of_a_run_saves_and_ends_well(data: Path, tmp_path: Path, number: int) -> None:
+def test_signal_to_all_ranks_saves_and_exits_cleanly(data: Path, tmp_path: Path, number: int) -> None:
     flags = ["--dataroot", str(data / "street"), "--checkpoints_dir", str(tmp_path), "--name", "a", "--nThreads", "2",
              *DOMAINS["street"].split(), *TINY.split(), "--niter", "1000", "--save_latest_freq", "1"]
     process = subprocess.Popen([sys.executable, "train.py", *flags], cwd=ROOT, start_new_session=True, text=True,

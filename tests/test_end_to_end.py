@@ -11,18 +11,18 @@ import pytest
 import torch
 from PIL import Image
 
-from data.clips import SequenceReader
-from data.pictures import picture_size
+from data.dataset import SequenceReader
+from data.image_io import read_image_size
 from data.sequences import find_sequences
-from data.toy import make_toy_data
-from models.first_frame import real_pictures
-from models.generators import build_generator
-from models.saving import load_generator
-from models.synthesis import synthesise
-from models.trainer import Trainer
+from data.synthetic import make_toy_data
+from models.checkpoint import load_generators
+from models.inference.first_frame import get_real_images
+from models.inference.synthesis import synthesize
+from models.networks.generators import build_generator
+from models.training.trainer import Trainer
 from options import configs
 from options.test import parse_test
-from tests.programs import run
+from tests.programs import run_program
 
 STREET = "--label_nc 35 --use_instance --fg --loadSize 64"
 COLOURS = "--loadSize 64 --no_first_img"  # the same label maps as plain pictures
@@ -39,7 +39,7 @@ FRAMES = 6
 
 def train(data: Path, folder: Path, flags: str) -> int:
     """A tiny run with its files under `folder`/run."""
-    return run("train.py", [*f"{NETWORKS} {TRAINING} {flags}".split(), "--dataroot", str(data),
+    return run_program("train.py", [*f"{NETWORKS} {TRAINING} {flags}".split(), "--dataroot", str(data),
                             "--checkpoints_dir", str(folder)])
 
 
@@ -90,14 +90,14 @@ def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     data = make_toy_data(mode.toy, root / "data", sequences=2, frames=FRAMES, phases=("train", "test"))
     face = "--add_face_disc" if mode.toy == "pose" else ""
     flags = mode.flags.replace("--no_html", "")
-    assert run("train.py", [*f"{NETWORKS} {TRAINING.replace('--no_html', '--display_freq 1 --tf_log')}".split(),
+    assert run_program("train.py", [*f"{NETWORKS} {TRAINING.replace('--no_html', '--display_freq 1 --tf_log')}".split(),
                             *f"{flags} {face}".split(), "--dataroot", str(data), "--checkpoints_dir", str(root)]) == 0
-    assert run("test.py", [*f"{NETWORKS} {flags} {mode.synthesis} --fps 12 --dataroot {data}".split(),
+    assert run_program("test.py", [*f"{NETWORKS} {flags} {mode.synthesis} --fps 12 --dataroot {data}".split(),
                            "--checkpoints_dir", str(root), "--results_dir", str(root / "results")]) == 0
     return mode, root
 
 
-def test_the_files_of_a_training_run(finished: tuple[Mode, Path]) -> None:
+def test_training_run_writes_the_published_files(finished: tuple[Mode, Path]) -> None:
     mode, folder = finished[0], finished[1] / "run"
     names = [*mode.networks, *(["D_f"] if mode.toy == "pose" else [])]
     for label in ("1", "2", "latest"):
@@ -111,7 +111,7 @@ def test_the_files_of_a_training_run(finished: tuple[Mode, Path]) -> None:
     assert len(shown) >= 5 and all((folder / "web" / name).stat().st_size for name in shown)
 
 
-def test_the_log_has_a_line_for_every_clip(finished: tuple[Mode, Path]) -> None:
+def test_loss_log_has_a_line_for_every_clip(finished: tuple[Mode, Path]) -> None:
     mode, root = finished
     lines = losses(root)
     per_epoch = 8 if mode.toy == "pose" else 2  # pose: one for each possible start, sum(len - tG + 1)
@@ -124,7 +124,7 @@ def test_the_log_has_a_line_for_every_clip(finished: tuple[Mode, Path]) -> None:
         assert ("W" in names) == ("--no_first_img" in mode.flags) and "G_VGG" not in names
 
 
-def test_the_results_of_synthesis(finished: tuple[Mode, Path]) -> None:
+def test_synthesis_writes_the_published_results(finished: tuple[Mode, Path]) -> None:
     mode, root = finished
     results = root / "results/run/test_latest"
     real = ["real_B"] if mode.synthesis else []
@@ -133,7 +133,7 @@ def test_the_results_of_synthesis(finished: tuple[Mode, Path]) -> None:
         expected = {f"{stream}_frame{t:04d}{suffix}" for stream, suffix in suffixes.items()
                     for t in range(3, FRAMES + 1)} | {f"{stream}.mp4" for stream in suffixes}
         assert {file.name for file in (results / sequence).iterdir()} == expected
-        assert {picture_size(file) for file in (results / sequence).glob("*_frame*")} == {mode.size}
+        assert {read_image_size(file) for file in (results / sequence).glob("*_frame*")} == {mode.size}
         with av.open(str(results / sequence / "fake_B.mp4")) as video:
             stream = video.streams.video[0]
             assert stream.codec_context.name == "h264" and float(stream.average_rate) == 12
@@ -162,25 +162,25 @@ def ten_steps(street: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_run_repeats_with_any_number_of_workers(workers: int, street: Path, ten_steps: Path, tmp_path: Path) -> None:
+def test_run_is_reproducible_with_any_number_of_workers(workers: int, street: Path, ten_steps: Path, tmp_path: Path) -> None:
     assert train(street, tmp_path, f"{TEN} --niter 2 --nThreads {workers}") == 0
     assert losses(tmp_path) == losses(ten_steps) and len(losses(tmp_path)) == 10
     assert same(weights(tmp_path), weights(ten_steps))
 
 
-def test_another_seed_is_another_run(street: Path, ten_steps: Path, tmp_path: Path) -> None:
+def test_other_seed_gives_other_results(street: Path, ten_steps: Path, tmp_path: Path) -> None:
     assert train(street, tmp_path, f"{TEN} --niter 1 --seed 1") == 0
     assert not set(losses(tmp_path)) & set(losses(ten_steps))
 
 
-def test_five_steps_and_five_more_are_ten(street: Path, ten_steps: Path, tmp_path: Path) -> None:
+def test_resume_after_five_steps_equals_ten_steps(street: Path, ten_steps: Path, tmp_path: Path) -> None:
     assert train(street, tmp_path, f"{TEN} --niter 1") == 0
     assert train(street, tmp_path, f"{TEN} --niter 2 --continue_train") == 0
     assert losses(tmp_path) == losses(ten_steps)
     assert same(weights(tmp_path), weights(ten_steps))
 
 
-def test_a_run_that_was_cut_off_goes_on_from_its_last_save(street: Path, ten_steps: Path, tmp_path: Path,
+def test_interrupted_run_resumes_from_its_last_checkpoint(street: Path, ten_steps: Path, tmp_path: Path,
                                                            monkeypatch: pytest.MonkeyPatch) -> None:
     """Saved after 3 clips, dead after 4: the fourth is trained again, to the same end."""
     whole, steps = Trainer.train_clip, []
@@ -203,7 +203,7 @@ def test_a_run_that_was_cut_off_goes_on_from_its_last_save(street: Path, ten_ste
     assert same(weights(tmp_path), weights(ten_steps))
 
 
-def test_a_finer_stage_starts_from_a_coarser_one(street: Path, ten_steps: Path, tmp_path: Path,
+def test_finer_stage_initializes_from_a_coarser_one(street: Path, ten_steps: Path, tmp_path: Path,
                                                  capsys: pytest.CaptureFixture[str]) -> None:
     finer = f"{STREET} --n_scales_spatial 2 --niter_fix_global 9 --clips_per_epoch 1"
     assert train(street, tmp_path, f"{finer} --load_pretrain {ten_steps / 'run'}") == 0
@@ -214,13 +214,13 @@ def test_a_finer_stage_starts_from_a_coarser_one(street: Path, ten_steps: Path, 
     assert same(coarse, {key: weights(ten_steps)[key] for key in coarse})
 
 
-def test_the_averaged_generator_paints_when_asked(street: Path, tmp_path: Path) -> None:
+def test_ema_generator_is_used_on_request(street: Path, tmp_path: Path) -> None:
     """`--use_ema` is what the average's weights under the generator's own name give."""
     assert train(street, tmp_path, f"{TEN} --niter 1 --ema 4 --lr 0.01") == 0
 
     def painted(flags: str) -> dict[str, bytes]:
         flags = f"{NETWORKS} {STREET} --phase train --use_real_img --how_many 6 {flags}"
-        assert run("test.py", [*flags.split(), "--dataroot", str(street), "--checkpoints_dir", str(tmp_path),
+        assert run_program("test.py", [*flags.split(), "--dataroot", str(street), "--checkpoints_dir", str(tmp_path),
                                "--results_dir", str(tmp_path / "results")]) == 0
         results = tmp_path / "results/run/train_latest"
         return {path.name: path.read_bytes() for path in sorted(results.rglob("fake_B_*.jpg"))}
@@ -239,20 +239,20 @@ def psnr(made: torch.Tensor, real: torch.Tensor) -> float:
     return float(10 * torch.log10(4 / (made - real).square().mean()))
 
 
-def test_one_clip_is_learned_by_heart(tmp_path: Path) -> None:
+def test_overfits_one_clip(tmp_path: Path) -> None:
     """Four frames of a street after two given ones; repeating the last of those gives 20 dB at the end."""
     data = make_toy_data("street", tmp_path / "data", sequences=1, frames=6, size=(128, 64), seed=1)
     common = ["--label_nc", "35", "--loadSize", "64", "--ngf", "16", "--n_downsample_G", "2", "--n_blocks", "2",
               "--gpu_ids", "-1", "--name", "run", "--dataroot", str(data), "--checkpoints_dir", str(tmp_path)]
-    assert run("train.py", [*common, *LEARNING.split()]) == 0
+    assert run_program("train.py", [*common, *LEARNING.split()]) == 0
     options = parse_test([*common, "--phase", "train", "--use_real_img"])
-    domain, networks = configs.domain(options), build_generator(configs.generator(options))
-    load_generator(networks, tmp_path / "run", "latest")
-    sequence, = find_sequences(data, "train", domain.streams(picture=True))
-    frames = list(SequenceReader(domain, sequence, configs.geometry(options)))
-    made = [picture for _, picture in synthesise(networks, frames, real_pictures, configs.synthesis(options),
+    domain, networks = configs.build_frame_reader(options), build_generator(configs.generator_config(options))
+    load_generators(networks, tmp_path / "run", "latest")
+    sequence, = find_sequences(data, "train", domain.folder_specs(uses_images=True))
+    frames = list(SequenceReader(domain, sequence, configs.transform_config(options)))
+    made = [picture for _, picture in synthesize(networks, frames, get_real_images, configs.synthesis_config(options),
                                                  torch.device("cpu"))]
-    real = [frame.to(torch.device("cpu")).picture[0] for frame in frames]
+    real = [frame.to(torch.device("cpu")).image[0] for frame in frames]
     assert min(psnr(a, b) for a, b in zip(made, real[2:], strict=True)) >= 28
     assert psnr(real[1], real[-1]) < 22
 

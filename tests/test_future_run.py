@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from data.toy import make_toy_data
-from models.future_labels import foresee
-from options.loading import load_predictor
-from tests.programs import run
+from data.synthetic import make_toy_data
+from models.inference.label_forecast import forecast_labels
+from options.from_checkpoint import load_label_predictor
+from tests.programs import run_program
 from util.clip import Clip
-from util.pictures import label_picture
+from util.images.visualization import label_map_to_image
 
 SMALL = "--label_nc 35 --loadSize 64 --ngf 4 --n_downsample_G 2 --n_blocks 2 --gpu_ids -1"
 TRAIN = (f"{SMALL} --nThreads 0 --no_html --print_freq 1 --n_frames_total 4 --max_frames_per_gpu 2 --niter_step 1 "
@@ -24,12 +24,12 @@ LABELS = "--model future_labels --n_frames_G 4 --eval_freq 1 --eval_frames 3"
 
 
 def train(folder: Path, name: str, flags: str) -> int:
-    return run("train.py", [*f"{TRAIN} {flags} --name {name}".split(), "--dataroot", str(folder / "data"),
+    return run_program("train.py", [*f"{TRAIN} {flags} --name {name}".split(), "--dataroot", str(folder / "data"),
                             "--checkpoints_dir", str(folder)])
 
 
 def synthesise(folder: Path, flags: str) -> int:
-    return run("test.py", [*f"--name video --gpu_ids -1 {flags}".split(), "--dataroot", str(folder / "data"),
+    return run_program("test.py", [*f"--name video --gpu_ids -1 {flags}".split(), "--dataroot", str(folder / "data"),
                            "--checkpoints_dir", str(folder), "--results_dir", str(folder / "results")])
 
 
@@ -48,7 +48,7 @@ def made(folder: Path, stream: str) -> list[Path]:
     return sorted((folder / "results/video/test_latest").rglob(f"{stream}_*.*g"))
 
 
-def test_the_files_of_a_label_run(trained: Path) -> None:
+def test_label_run_writes_its_files(trained: Path) -> None:
     files = {path.name for path in (trained / "labels").glob("*.pth")}
     assert files == {f"{label}_net_G_labels.pth" for label in ("1", "2", "latest", "best")} | {"latest_state.pth"}
     lines = (trained / "labels/loss_log.txt").read_text().splitlines()
@@ -56,7 +56,7 @@ def test_the_files_of_a_label_run(trained: Path) -> None:
     assert re.search(r"mean_iou: .* accuracy: .* mean_iou_repeated: ", (trained / "labels/eval_log.txt").read_text())
 
 
-def test_it_goes_on_bit_for_bit(trained: Path) -> None:
+def test_label_run_resumes_bitwise_equal(trained: Path) -> None:
     assert train(trained, "twice", f"{LABELS} --niter 1") == 0
     assert train(trained, "twice", f"{LABELS} --niter 2 --continue_train") == 0
     once, twice = (torch.load(trained / name / "latest_net_G_labels.pth", weights_only=True)
@@ -64,19 +64,19 @@ def test_it_goes_on_bit_for_bit(trained: Path) -> None:
     assert all(torch.equal(once[key], twice[key]) for key in once)
 
 
-def test_a_video_on_predictions(trained: Path) -> None:
+def test_video_is_synthesized_from_predicted_labels(trained: Path) -> None:
     assert synthesise(trained, f"--use_real_img --future_labels {trained / 'labels'}") == 0
     shown, fake, real = made(trained, "real_A"), made(trained, "fake_B"), made(trained, "real_B")
     assert len(shown) == len(fake) == len(real) == 8 - 3  # three label maps are given
     files = sorted((trained / "data/test_A").rglob("*.png"))[:3]
     given = [torch.from_numpy(np.array(Image.open(path)))[None, None, None] for path in files]
-    predictions = foresee(load_predictor(trained / "labels", 35, torch.device("cpu")),
+    predictions = forecast_labels(load_label_predictor(trained / "labels", 35, torch.device("cpu")),
                           [Clip(ids, None, None, (("",),)) for ids in given])
     for path, labels in zip(shown, predictions, strict=False):
-        assert np.array_equal(np.asarray(Image.open(path)), label_picture(labels[0, 0, 0], 35))
+        assert np.array_equal(np.asarray(Image.open(path)), label_map_to_image(labels[0, 0, 0], 35))
 
 
-def test_beyond_the_end(trained: Path) -> None:
+def test_synthesis_continues_beyond_the_last_label_map(trained: Path) -> None:
     beyond = "--future_frames 9 --no_first_img --how_many 7"
     assert synthesise(trained, f"{beyond} --future_labels {trained / 'labels'}") == 0
     assert [path.stem for path in made(trained, "real_A_future")] == [f"real_A_future_{n:06}" for n in range(1, 8)]
@@ -87,7 +87,7 @@ def test_beyond_the_end(trained: Path) -> None:
     ("--future_labels {}/nowhere", ["nowhere/opt.txt is not there", "--future_labels", "--model future_labels"]),
     ("--future_labels {}/labels --name labels", ["--model future_labels is trained with train.py", "--future_labels"]),
 ])
-def test_runs_that_do_not_fit_are_refused(trained: Path, capsys: pytest.CaptureFixture[str], flags: str,
+def test_incompatible_runs_are_refused(trained: Path, capsys: pytest.CaptureFixture[str], flags: str,
                                           words: list[str]) -> None:
     assert synthesise(trained, f"--use_real_img {flags.format(trained)}") == 1
     said = capsys.readouterr().err.strip()
@@ -95,7 +95,7 @@ def test_runs_that_do_not_fit_are_refused(trained: Path, capsys: pytest.CaptureF
     assert all(word in said for word in words), said
 
 
-def test_other_labels_are_refused(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_predictor_of_other_label_count_is_refused(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = (trained / "labels/opt.txt").read_text()
     (trained / "other").mkdir()
     (trained / "other/opt.txt").write_text(options.replace("label_nc: 35", "label_nc: 20"))

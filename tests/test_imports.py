@@ -43,19 +43,19 @@ def violations(root: Path) -> list[str]:
     return found
 
 
-def test_imports_run_one_way() -> None:
+def test_package_imports_follow_the_layering() -> None:
     assert violations(ROOT) == []
 
 
 @pytest.mark.parametrize(("file", "line"), [
-    ("models/planted.py", "from data.clips import ClipDataset"),
-    ("data/planted.py", "import models.warp"),
+    ("models/planted.py", "from data.dataset import ClipDataset"),
+    ("data/planted.py", "import models.flow.warp"),
     ("util/planted.py", "def f():\n    import options"),
     ("options/planted.py", "from scripts import demo"),
     ("scripts/planted.py", "from tests.tiny import tiny_options"),
     ("models/flow/planted.py", "import train"),
 ])
-def test_a_planted_import_is_found(file: str, line: str, tmp_path: Path) -> None:
+def test_planted_import_violation_is_detected(file: str, line: str, tmp_path: Path) -> None:
     (tmp_path / file).parent.mkdir(parents=True)
     (tmp_path / file).write_text(f"from util.errors import UserError\n{line}\n")
     assert len(violations(tmp_path)) == 1

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from data.toy import make_toy_data
+from data.synthetic import make_toy_data
 
 ROOT = Path(__file__).parents[1]
 SMALL = ("--label_nc 35 --use_instance --loadSize 64 --ngf 4 --n_downsample_G 2 --n_blocks 2 --gpu_ids -1 "
@@ -40,7 +40,7 @@ def pictures(folder):
     return [path.read_bytes() for path in sorted(folder.rglob("fake_B_*.jpg"))]
 
 
-def test_a_single_image_network_and_several_cities(program, tmp_path):
+def test_single_image_model_generates_first_frames_with_several_styles(program, tmp_path):
     single = f"--model single --netG global_with_features --norm instance --name single {TRAIN}"
     program("train.py", f"{single} --niter 1")
     assert files(tmp_path / "single") == {"latest_net_G.pth", "latest_net_E.pth", "latest_net_D.pth", "features.npy",

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from util.levels import Levels, numbers_of
+from util.images.normalization import PixelNormalization, normalize_if_uint8
 
 
 @dataclass(frozen=True)
-class Flow:
+class FlowEstimate:
     """Reference flow of N picture pairs.
 
     flow: (N, 2, H, W) float32, pixels, backward.
@@ -31,7 +31,7 @@ class Flow:
 
 
 @dataclass(frozen=True)
-class Source:
+class ClipSource:
     """Which picture files the T frames of one clip were cut from, and how.
 
     box: (left, top, right, bottom) of the part that fills the clip, in the files' pixels; fractions where a crop fell
@@ -40,7 +40,7 @@ class Source:
 
     files: tuple[Path, ...]
     box: tuple[float, float, float, float]
-    flip: bool = False
+    is_flipped: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,62 +60,62 @@ class Clip:
     """
 
     condition: Tensor
-    picture: Tensor | None
+    image: Tensor | None
     instance: Tensor | None
     names: tuple[tuple[str, ...], ...]
-    load: int = 1
-    pairs: tuple[tuple[int, int], ...] = ()
+    window_size: int = 1
+    flow_pairs: tuple[tuple[int, int], ...] = ()
     pair_flow: Tensor | None = None
-    source: Source | None = None
-    levels: Levels | None = None
+    source: ClipSource | None = None
+    normalization: PixelNormalization | None = None
 
     def __len__(self) -> int:
         return self.condition.shape[1]
 
-    def frames(self, start: int, stop: int) -> Clip:
+    def slice_frames(self, start: int, stop: int) -> Clip:
         """Frames start..stop-1; flows stay with the whole clip."""
-        bare = replace(self, names=tuple(n[start:stop] for n in self.names), pairs=(), pair_flow=None,
+        bare = replace(self, names=tuple(n[start:stop] for n in self.names), flow_pairs=(), pair_flow=None,
                        source=None)
-        return bare.map(lambda tensor: tensor[:, start:stop])
+        return bare.apply(lambda tensor: tensor[:, start:stop])
 
-    def known_flow(self, pairs: Sequence[tuple[int, int]]) -> Tensor | None:
+    def get_pair_flow(self, pairs: Sequence[tuple[int, int]]) -> Tensor | None:
         """(B, len(pairs), 2, H, W): what the loader's workers estimated between these frames; None if not all."""
-        if self.pair_flow is None or not set(pairs) <= set(self.pairs):
+        if self.pair_flow is None or not set(pairs) <= set(self.flow_pairs):
             return None
-        return self.pair_flow[:, [self.pairs.index(pair) for pair in pairs]]
+        return self.pair_flow[:, [self.flow_pairs.index(pair) for pair in pairs]]
 
-    def clips(self, start: int, stop: int) -> Clip:
+    def slice_batch(self, start: int, stop: int) -> Clip:
         """Clips start..stop-1 of the batch."""
-        return replace(self.map(lambda tensor: tensor[start:stop]), names=self.names[start:stop])
+        return replace(self.apply(lambda tensor: tensor[start:stop]), names=self.names[start:stop])
 
-    def windows(self, n_frames_G: int) -> Iterator[Clip]:
+    def split_into_windows(self, n_frames_G: int) -> Iterator[Clip]:
         """Pieces of load + tG - 1 frames that advance by load (SPEC 2)."""
         history = n_frames_G - 1
-        for start in range(0, len(self) - history - self.load + 1, self.load):
-            yield self.frames(start, start + self.load + history)
+        for start in range(0, len(self) - history - self.window_size + 1, self.window_size):
+            yield self.slice_frames(start, start + self.window_size + history)
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> Clip:
+    def apply(self, fn: Callable[[Tensor], Tensor]) -> Clip:
         """With every tensor changed."""
-        tensors: dict[str, Any] = {name: change(value) for name, value in vars(self).items()
+        tensors: dict[str, Any] = {name: fn(value) for name, value in vars(self).items()
                                    if isinstance(value, Tensor)}
         return replace(self, **tensors)
 
     def to(self, device: torch.device) -> Clip:
         """Moved as it is, and there made float32 of, but for ids. Returns at once where a GPU fetches from page-locked
         memory. To the host it waits: what had not arrived yet would be read."""
-        there = self.map(lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
-        return replace(there, levels=None, picture=None if there.picture is None else numbers_of(there.picture),
-                       condition=there.condition if self.levels is None else self.levels(there.condition))
+        there = self.apply(lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
+        return replace(there, normalization=None, image=None if there.image is None else normalize_if_uint8(there.image),
+                       condition=there.condition if self.normalization is None else self.normalization(there.condition))
 
     def pin_memory(self) -> Clip:
         """Called by the data loader."""
-        return self.map(Tensor.pin_memory)
+        return self.apply(Tensor.pin_memory)
 
     @staticmethod
     def stack(clips: Sequence[Clip]) -> Clip:
         """One batch of several clips of equal length, size and load. Flow of pairs that not all know is dropped."""
-        if any(clip.pairs != clips[0].pairs for clip in clips):
-            clips = [replace(clip, pairs=(), pair_flow=None) for clip in clips]
+        if any(clip.flow_pairs != clips[0].flow_pairs for clip in clips):
+            clips = [replace(clip, flow_pairs=(), pair_flow=None) for clip in clips]
         first = clips[0]
         joined: dict[str, Any] = {name: torch.cat([getattr(clip, name) for clip in clips])
                                   for name, value in vars(first).items() if isinstance(value, Tensor)}

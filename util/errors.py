@@ -13,7 +13,7 @@ class UserError(ValueError):
 
 
 @contextmanager
-def reported() -> Iterator[None]:
+def exit_on_user_error() -> Iterator[None]:
     """A script's main: a UserError becomes one line on stderr and exit code 1; anything else keeps its traceback."""
     try:
         yield

@@ -1,9 +1,9 @@
 """Reference flow (SPEC 9): the teachers that tell the generator how the real pictures moved.
 
-`choose_flow` picks one; each is a `ReferenceFlow`, from two pictures to a `util.clip.Flow`.
+`choose_flow` picks one; each is a `ReferenceFlow`, from two pictures to a `util.clip.FlowEstimate`.
 """
 
-from models.flow.choice import FlowConfig, choose_flow
-from models.flow.reference import NoFlow, ReferenceFlow, with_confidence
+from models.flow.build import FlowConfig, build_flow_estimator
+from models.flow.estimator import FlowEstimator, ZeroFlowEstimator, add_confidence
 
-__all__ = ["FlowConfig", "NoFlow", "ReferenceFlow", "choose_flow", "with_confidence"]
+__all__ = ["FlowConfig", "ZeroFlowEstimator", "FlowEstimator", "build_flow_estimator", "add_confidence"]

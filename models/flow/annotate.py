@@ -9,35 +9,35 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.flow.cache import FlowCache, ReadPicture, cut_flow
-from models.flow.reference import ReferenceFlow
+from models.flow.cache import FlowCache, ReadImage, crop_flow
+from models.flow.estimator import FlowEstimator
 from util.clip import Clip
-from util.levels import numbers_of
+from util.images.normalization import normalize_if_uint8
 
-Pair = tuple[int, int]  # frame numbers in the clip: current, previous
-PairsOf = Callable[[Clip], tuple[Pair, ...]]
+FrameNumberPair = tuple[int, int]  # frame numbers in the clip: current, previous
+SelectFlowPairs = Callable[[Clip], tuple[FrameNumberPair, ...]]
 
 
 @dataclass(frozen=True)
-class EstimatingAnnotator:
+class FlowAnnotator:
     """Fills in `pairs` and `pair_flow`, estimated on the clip as it is trained. Picklable if its parts are.
 
     pairs_of: the pairs that training on a clip will ask for.
     """
 
-    reference: ReferenceFlow
-    pairs_of: PairsOf
+    flow_estimator: FlowEstimator
+    select_pairs: SelectFlowPairs
 
     def __call__(self, clip: Clip) -> Clip:
-        pairs = self.pairs_of(clip)
-        assert clip.picture is not None and clip.picture.shape[0] == 1
-        frames = numbers_of(clip.picture[0])
-        flow = [self.reference.vectors(frames[None, a], frames[None, b]) for a, b in pairs]
-        return replace(clip, pairs=pairs, pair_flow=torch.stack(flow, 1)) if pairs else clip
+        pairs = self.select_pairs(clip)
+        assert clip.image is not None and clip.image.shape[0] == 1
+        frames = normalize_if_uint8(clip.image[0])
+        flow = [self.flow_estimator.estimate(frames[None, a], frames[None, b]) for a, b in pairs]
+        return replace(clip, flow_pairs=pairs, pair_flow=torch.stack(flow, 1)) if pairs else clip
 
 
 @dataclass(frozen=True)
-class CachedAnnotator:
+class CachedFlowAnnotator:
     """Fills in `pairs` and `pair_flow` from the flow of the clip's untransformed pictures. Picklable if its parts are.
 
     reference: estimates what the cache lacks, and keeps it; None: pairs that it lacks are left to the training
@@ -45,38 +45,38 @@ class CachedAnnotator:
     """
 
     cache: FlowCache
-    reference: ReferenceFlow | None
-    pairs_of: PairsOf
-    read: ReadPicture
+    flow_estimator: FlowEstimator | None
+    select_pairs: SelectFlowPairs
+    read_image: ReadImage
 
     def __call__(self, clip: Clip) -> Clip:
         assert clip.source is not None, "a cached flow is cut as the clip was: the data set must say how"
-        flow = {pair: self._flow(clip, pair) for pair in self.pairs_of(clip)}
+        flow = {pair: self._load_cropped_flow(clip, pair) for pair in self.select_pairs(clip)}
         found = {pair: vectors for pair, vectors in flow.items() if vectors is not None}
-        return replace(clip, pairs=tuple(found), pair_flow=torch.stack(list(found.values()))[None]) if found else clip
+        return replace(clip, flow_pairs=tuple(found), pair_flow=torch.stack(list(found.values()))[None]) if found else clip
 
-    def _flow(self, clip: Clip, pair: Pair) -> Tensor | None:
+    def _load_cropped_flow(self, clip: Clip, pair: FrameNumberPair) -> Tensor | None:
         assert clip.source is not None
         current, previous = (clip.source.files[frame] for frame in pair)
-        whole = self._whole(current, previous)
+        whole = self._load_full_flow(current, previous)
         height, width = clip.condition.shape[-2:]
-        return None if whole is None else cut_flow(whole, clip.source, (height, width))
+        return None if whole is None else crop_flow(whole, clip.source, (height, width))
 
-    def _whole(self, current: Path, previous: Path) -> Tensor | None:
-        if self.reference is None:
-            return self.cache.find(current, previous)
-        return self.cache.find_or_estimate(current, previous, self.reference, self.read)
+    def _load_full_flow(self, current: Path, previous: Path) -> Tensor | None:
+        if self.flow_estimator is None:
+            return self.cache.load(current, previous)
+        return self.cache.load_or_estimate(current, previous, self.flow_estimator, self.read_image)
 
 
-def annotator(reference: ReferenceFlow, pairs_of: PairsOf, read: ReadPicture,
+def build_flow_annotator(flow_estimator: FlowEstimator, select_pairs: SelectFlowPairs, read_image: ReadImage,
               cache_folder: Path | None = None) -> Callable[[Clip], Clip] | None:
     """What the loader's workers add to a clip; None: nothing, the training process estimates all flow.
 
     cache_folder: `--flow_cache`. Where workers cannot run the network, they find there what `fill` has put there.
     """
-    if reference.name == "none":
+    if flow_estimator.name == "none":
         return None
     if cache_folder is not None:
-        own = reference if reference.runs_in_workers else None
-        return CachedAnnotator(FlowCache.of(cache_folder, reference), own, pairs_of, read)
-    return EstimatingAnnotator(reference, pairs_of) if reference.runs_in_workers else None
+        own = flow_estimator if flow_estimator.is_worker_safe else None
+        return CachedFlowAnnotator(FlowCache.for_estimator(cache_folder, flow_estimator), own, select_pairs, read_image)
+    return FlowAnnotator(flow_estimator, select_pairs) if flow_estimator.is_worker_safe else None

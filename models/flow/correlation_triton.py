@@ -11,10 +11,10 @@ try:
 except ImportError:  # no CUDA build of torch: nothing to run it on either
     triton = None
 
-BLOCK = 64  # columns of one program
+_PROGRAM_COLUMNS = 64  # columns of one program
 
 
-def triton_runs_on(maps: Tensor) -> bool:
+def is_correlation_kernel_supported(maps: Tensor) -> bool:
     return triton is not None and maps.is_cuda and maps.dtype in (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -23,10 +23,10 @@ def correlation_triton(a: Tensor, b: Tensor, radius: int, stride: int) -> Tensor
     n, channels, height, width = a.shape
     displacements = 2 * radius + 1
     out = torch.empty(n, displacements * displacements, height, width, dtype=a.dtype, device=a.device)
-    grid = (triton.cdiv(width, BLOCK), height, n * displacements)
+    grid = (triton.cdiv(width, _PROGRAM_COLUMNS), height, n * displacements)
     with torch.cuda.device_of(a):  # Triton launches on the current device
         _correlation_kernel[grid](a.contiguous(), b.contiguous(), out, channels, height, width, radius, stride,
-                                  DISPLACEMENTS=triton.next_power_of_2(displacements), BLOCK=BLOCK)
+                                  DISPLACEMENTS=triton.next_power_of_2(displacements), BLOCK=_PROGRAM_COLUMNS)
     return out
 
 

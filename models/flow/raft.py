@@ -11,18 +11,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.flow.reference import ReferenceFlow
-from util.checkpoint import differences, read_file
+from models.flow.estimator import FlowEstimator
 from util.errors import UserError
-from util.files import file_digest
-from util.torchvision_models import import_torchvision
+from util.io.atomic import hash_file
+from util.io.state_dict import describe_state_dict_mismatch, safe_load_dict
+from util.runtime.torchvision_compat import import_torchvision
 
-FLAG = "--raft_weights"
-VARIANTS = ("raft_large", "raft_small")  # in the order that the cache is searched
-MULTIPLE, SMALLEST = 8, 128  # sides that its feature pyramid takes
+_RAFT_FLAG = "--raft_weights"
+RAFT_VARIANTS = ("raft_large", "raft_small")  # in the order that the cache is searched
+_RAFT_SIZE_MULTIPLE, _RAFT_MIN_SIDE = 8, 128  # sides that its feature pyramid takes
 
 
-class Raft(ReferenceFlow):
+class RAFTFlowEstimator(FlowEstimator):
     """Any size: borders are repeated up to what the network takes, and the flow cut back.
 
     network: (current, previous) -> its successive estimates (N, 2, H, W), the best one last.
@@ -35,64 +35,64 @@ class Raft(ReferenceFlow):
         self.version = version
 
     @torch.no_grad()
-    def vectors(self, current: Tensor, previous: Tensor) -> Tensor:
+    def estimate(self, current: Tensor, previous: Tensor) -> Tensor:
         height, width = current.shape[2:]
-        (top, bottom), (left, right) = _margins(height), _margins(width)
+        (top, bottom), (left, right) = _compute_padding(height), _compute_padding(width)
         padded = [F.pad(picture.float(), (left, right, top, bottom), "replicate") for picture in (current, previous)]
         with torch.autocast(current.device.type, enabled=False):
             flow = self.network(*padded)[-1]
         return flow[:, :, top:top + height, left:left + width]
 
 
-def _margins(side: int) -> tuple[int, int]:
+def _compute_padding(side: int) -> tuple[int, int]:
     """Before and after, to the next side that the network takes."""
-    missing = max(-(-side // MULTIPLE) * MULTIPLE, SMALLEST) - side
+    missing = max(-(-side // _RAFT_SIZE_MULTIPLE) * _RAFT_SIZE_MULTIPLE, _RAFT_MIN_SIDE) - side
     return missing // 2, missing - missing // 2
 
 
-def load_raft(path: Path | None, device: torch.device) -> Raft:
+def load_raft(path: Path | None, device: torch.device) -> RAFTFlowEstimator:
     """path: a state dict of raft_large or raft_small; None: torchvision's, downloaded unless cached. UserError."""
-    path = path or cached_weights() or _download()
-    network = _network_of(path).requires_grad_(False).eval().to(device)
-    return Raft(network, file_digest(path))
+    path = path or find_cached_raft_weights() or _download_weights()
+    network = _load_raft_network(path).requires_grad_(False).eval().to(device)
+    return RAFTFlowEstimator(network, hash_file(path))
 
 
-def cached_weights() -> Path | None:
+def find_cached_raft_weights() -> Path | None:
     """Where torch keeps the weights of a RAFT of torchvision, if it does."""
-    return next((path for variant in VARIANTS if (path := _cache_path(variant)).is_file()), None)
+    return next((path for variant in RAFT_VARIANTS if (path := _get_cache_path(variant)).is_file()), None)
 
 
-def _network_of(path: Path) -> nn.Module:
-    state, found = read_file(path, FLAG), []
-    for variant in VARIANTS:
+def _load_raft_network(path: Path) -> nn.Module:
+    state, found = safe_load_dict(path, _RAFT_FLAG), []
+    for variant in RAFT_VARIANTS:
         with torch.device("meta"):
-            network = getattr(_optical_flow(), variant)(weights=None, progress=False)
-        if not (wrong := differences(network, state)):
+            network = getattr(_import_optical_flow(), variant)(weights=None, progress=False)
+        if not (wrong := describe_state_dict_mismatch(network, state)):
             network.load_state_dict(state, assign=True)
             return network
         found.append(f"{variant}: {wrong}")
-    raise UserError(f"{path} ({FLAG}) holds the weights of neither RAFT of torchvision; {'; '.join(found)}")
+    raise UserError(f"{path} ({_RAFT_FLAG}) holds the weights of neither RAFT of torchvision; {'; '.join(found)}")
 
 
-def _cache_path(variant: str) -> Path:
-    return Path(torch.hub.get_dir()) / "checkpoints" / _url(variant).rsplit("/", 1)[-1]
+def _get_cache_path(variant: str) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / _get_weights_url(variant).rsplit("/", 1)[-1]
 
 
-def _download() -> Path:
-    path = _cache_path(VARIANTS[0])
+def _download_weights() -> Path:
+    path = _get_cache_path(RAFT_VARIANTS[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        torch.hub.download_url_to_file(_url(VARIANTS[0]), str(path))
+        torch.hub.download_url_to_file(_get_weights_url(RAFT_VARIANTS[0]), str(path))
     except (URLError, OSError) as fault:
         raise UserError(f"--flow_net raft: {path} is not there and could not be downloaded ({fault}): name a file of "
-                        f"its weights with {FLAG}, or use --flow_net dis or none") from None
+                        f"its weights with {_RAFT_FLAG}, or use --flow_net dis or none") from None
     return path
 
 
-def _url(variant: str) -> str:
+def _get_weights_url(variant: str) -> str:
     weights = {"raft_large": "Raft_Large_Weights", "raft_small": "Raft_Small_Weights"}[variant]
-    return getattr(_optical_flow(), weights).DEFAULT.url
+    return getattr(_import_optical_flow(), weights).DEFAULT.url
 
 
-def _optical_flow() -> Any:
+def _import_optical_flow() -> Any:
     return import_torchvision().models.optical_flow

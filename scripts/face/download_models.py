@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from util.download import drive_file, install
+from util.io.download import download_and_unpack, drive_file
 
-CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
+_CHECKPOINTS_DIR = Path(__file__).parents[2] / "checkpoints"
 
 if __name__ == "__main__":
-    install(drive_file("10LvNw-2lrh-6sPGkWbQDfHspkqz5AKxb"), CHECKPOINTS / "face.zip", unpack_to=CHECKPOINTS)
+    download_and_unpack(drive_file("10LvNw-2lrh-6sPGkWbQDfHspkqz5AKxb"), _CHECKPOINTS_DIR / "face.zip", unpack_to=_CHECKPOINTS_DIR)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from util.download import drive_file, install
+from util.io.download import download_and_unpack, drive_file
 
-CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
+_CHECKPOINTS_DIR = Path(__file__).parents[2] / "checkpoints"
 
 if __name__ == "__main__":
-    install(drive_file("1QoE1p3QikxNVbbTBWWRDtIspg-RcLE8y"), CHECKPOINTS / "street_g1.zip", unpack_to=CHECKPOINTS)
+    download_and_unpack(drive_file("1QoE1p3QikxNVbbTBWWRDtIspg-RcLE8y"), _CHECKPOINTS_DIR / "street_g1.zip", unpack_to=_CHECKPOINTS_DIR)

@@ -8,7 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import OptimizeWarning, curve_fit
 
-from data.drawing import Points, curve, disc, distance_map, fit, paint, pieces, square, stamps
+from data.drawing import (
+    Points,
+    blend_brush,
+    compute_brush_indices,
+    compute_distance_map,
+    fit_polynomial,
+    make_disc_brush,
+    make_square_brush,
+    rasterize_curve,
+    split_into_triples,
+)
 
 COORDINATES = st.one_of(st.integers(-20, 300), st.floats(-20, 300, allow_nan=False, width=32))
 POINTS = st.lists(st.tuples(COORDINATES, COORDINATES), min_size=2, max_size=3).map(lambda p: np.array(p, float))
@@ -42,34 +52,34 @@ def slow_curve_over_x(x: Points, y: Points) -> list[Pixel]:
 
 @settings(max_examples=80, deadline=None)
 @given(POINTS)
-def test_fit_is_scipys_to_the_last_bit(points: Points) -> None:
-    assert np.array_equal(fit(*points.T)[3 - len(points):], fitted(*points.T))
+def test_polynomial_fit_is_bitwise_equal_to_scipy(points: Points) -> None:
+    assert np.array_equal(fit_polynomial(*points.T)[3 - len(points):], fitted(*points.T))
 
 
 @settings(max_examples=80, deadline=None)
 @given(POINTS)
-def test_curve_visits_the_pixels_of_the_sentence(points: Points) -> None:
-    assert [tuple(pixel) for pixel in curve(points).tolist()] == slow_curve(points)
+def test_curve_covers_the_pixels_of_its_definition(points: Points) -> None:
+    assert [tuple(pixel) for pixel in rasterize_curve(points).tolist()] == slow_curve(points)
 
 
-def test_a_parabola_too_sharp_is_not_drawn() -> None:
-    assert len(curve(np.array([[0, 0], [10, 101], [20, 0]]) * 1.0)) == 0
-    assert len(curve(np.array([[0, 0], [100, 99], [200, 0]]) * 1.0)) == 200
+def test_parabola_of_too_high_curvature_is_not_drawn() -> None:
+    assert len(rasterize_curve(np.array([[0, 0], [10, 101], [20, 0]]) * 1.0)) == 0
+    assert len(rasterize_curve(np.array([[0, 0], [100, 99], [200, 0]]) * 1.0)) == 200
 
 
 @pytest.mark.parametrize(("length", "expected"), [(2, [2]), (3, [3]), (4, [3, 2]), (5, [3, 3]), (33, [3] * 16)])
-def test_a_run_is_cut_into_threes_that_share_their_ends(length: int, expected: list[int]) -> None:
+def test_contour_is_split_into_triples_that_share_endpoints(length: int, expected: list[int]) -> None:
     run = np.arange(2.0 * length).reshape(-1, 2)
-    cut = list(pieces(run))
+    cut = list(split_into_triples(run))
     assert [len(piece) for piece in cut] == expected
     assert all((a[-1] == b[0]).all() for a, b in zip(cut, cut[1:], strict=False))
     assert (cut[-1][-1] == run[-1]).all()
 
 
-def test_brushes_go_row_by_row() -> None:
-    assert square(-1, 1).tolist() == [[-1, -1], [0, -1], [-1, 0], [0, 0]]
+def test_brush_indices_are_row_major() -> None:
+    assert make_square_brush(-1, 1).tolist() == [[-1, -1], [0, -1], [-1, 0], [0, 0]]
     inside = [(j, i) for i in range(-6, 6) for j in range(-6, 6) if i * i + j * j < 36]
-    assert [tuple(offset) for offset in disc(6).tolist()] == inside
+    assert [tuple(offset) for offset in make_disc_brush(6).tolist()] == inside
 
 
 def slow_paint(canvas: dict[Pixel, list[int]], pixels: Sequence[Pixel], brush: Sequence[Pixel],
@@ -89,14 +99,14 @@ def slow_paint(canvas: dict[Pixel, list[int]], pixels: Sequence[Pixel], brush: S
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(POINTS, st.tuples(*[st.integers(1, 255)] * 3)), min_size=1, max_size=5))
-def test_paint_stamps_as_the_sentence_says(lines: list[tuple[Points, tuple[int, int, int]]]) -> None:
+def test_brush_blending_matches_its_definition(lines: list[tuple[Points, tuple[int, int, int]]]) -> None:
     size = (150, 120)  # some points lie outside
     canvas = np.zeros((*size[::-1], 3), np.uint16)
     slow: dict[Pixel, list[int]] = {}
     for points, colour in lines:
-        for brush in (square(-3, 3), disc(2)):
-            pixels = curve(points)
-            paint(canvas, stamps(pixels, brush, size), colour)
+        for brush in (make_square_brush(-3, 3), make_disc_brush(2)):
+            pixels = rasterize_curve(points)
+            blend_brush(canvas, compute_brush_indices(pixels, brush, size), colour)
             slow_paint(slow, pixels.tolist(), brush.tolist(), colour, size)
     expected = np.zeros_like(canvas)
     for (x, y), value in slow.items():
@@ -106,13 +116,13 @@ def test_paint_stamps_as_the_sentence_says(lines: list[tuple[Points, tuple[int, 
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(0, 40 * 30 - 1), min_size=1, max_size=6))
-def test_distance_is_the_city_block_third(drawn: list[int]) -> None:
+def test_distance_is_a_third_of_the_city_block_distance(drawn: list[int]) -> None:
     w, h = 40, 30
     near = [[min(abs(x - at % w) + abs(y - at // w) for at in drawn) for x in range(w)] for y in range(h)]
-    assert np.array_equal(distance_map(np.array(drawn), (w, h)), np.array(near) // 3)
+    assert np.array_equal(compute_distance_map(np.array(drawn), (w, h)), np.array(near) // 3)
 
 
-def test_distance_ends_at_255() -> None:
-    far = distance_map(np.array([0]), (900, 1))
+def test_distance_is_clamped_at_255() -> None:
+    far = compute_distance_map(np.array([0]), (900, 1))
     assert (far[0, 765], far[0, 764], far[0, 899]) == (255, 254, 255)
-    assert (distance_map(np.array([], int), (4, 3)) == 255).all()
+    assert (compute_distance_map(np.array([], int), (4, 3)) == 255).all()

@@ -10,14 +10,21 @@ import pytest
 import skimage
 from PIL import Image
 
-from data.face_landmark_detection import PREDICTOR, Points, dlib_detector, fill_gaps, find_predictor, main
+from data.face_landmark_detection import (
+    PREDICTOR_FILE_NAME,
+    FaceLandmarks,
+    build_dlib_detector,
+    find_predictor,
+    interpolate_missing_landmarks,
+    main,
+)
 from util.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 MEAN_FACE = np.stack([np.arange(68) * 2, np.arange(68) + 100], axis=1)
 
 
-def detect(picture: np.ndarray) -> Points | None:
+def detect(picture: np.ndarray) -> FaceLandmarks | None:
     """A face moved right by the red level; none in black pictures."""
     red = int(picture[0, 0, 0])
     return MEAN_FACE + [red, 0] if red else None
@@ -35,7 +42,7 @@ def points(path: Path) -> list[list[int]]:
     return [[int(number) for number in line.split(",")] for line in path.read_text().splitlines()]
 
 
-def test_points_lie_beside_their_pictures(tmp_path: Path) -> None:
+def test_keypoint_files_mirror_the_image_folders(tmp_path: Path) -> None:
     assert main(["train", "--dataroot", str(pictures(tmp_path, s1=[10, 20], s2=[30]))], detect) == 0
     written = sorted(p.relative_to(tmp_path / "train_keypoints").as_posix() for p in tmp_path.rglob("*.txt"))
     assert written == ["s1/000.txt", "s1/001.txt", "s2/000.txt"]
@@ -50,7 +57,7 @@ def test_frames_without_a_face_are_filled_and_reported(tmp_path: Path, capfd: py
 
 
 def test_gaps_are_filled_with_the_nearest_integer() -> None:
-    filled = fill_gaps([MEAN_FACE, None, None, MEAN_FACE + [1, 2]])
+    filled = interpolate_missing_landmarks([MEAN_FACE, None, None, MEAN_FACE + [1, 2]])
     assert (filled[1:3] - MEAN_FACE)[:, 0].tolist() == [[0, 1], [1, 1]]
 
 
@@ -60,21 +67,21 @@ def test_a_sequence_without_any_face_is_refused_after_the_others(tmp_path: Path,
     assert [p.parent.name for p in tmp_path.rglob("*.txt")] == ["b"]
 
 
-def test_a_missing_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_missing_folder_error_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["test", "--dataroot", str(tmp_path)], detect) == 1
     message = capsys.readouterr().err
     assert str(tmp_path / "test_img") in message and message.count("\n") == 1
 
 
-def test_the_predictor_given_comes_first_then_the_data_sets(tmp_path: Path) -> None:
-    for path in (tmp_path / PREDICTOR, tmp_path / "mine.dat"):
+def test_explicit_predictor_precedes_that_of_the_data_set(tmp_path: Path) -> None:
+    for path in (tmp_path / PREDICTOR_FILE_NAME, tmp_path / "mine.dat"):
         path.touch()
     assert find_predictor(tmp_path / "mine.dat", tmp_path) == tmp_path / "mine.dat"
-    assert find_predictor(None, tmp_path) == tmp_path / PREDICTOR
+    assert find_predictor(None, tmp_path) == tmp_path / PREDICTOR_FILE_NAME
 
 
 def test_a_missing_predictor_is_refused_and_never_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / PREDICTOR).touch()
+    (tmp_path / PREDICTOR_FILE_NAME).touch()
     with pytest.raises(UserError, match=r"none\.dat: no landmark model; give its file with --predictor"):
         find_predictor(tmp_path / "none.dat", tmp_path)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -85,7 +92,7 @@ def test_a_missing_predictor_is_refused_and_never_replaced(tmp_path: Path, monke
 def test_missing_dlib_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dlib", None)
     with pytest.raises(UserError, match=r"pip install -e \.\[face\]"):
-        dlib_detector(Path(PREDICTOR))
+        build_dlib_detector(Path(PREDICTOR_FILE_NAME))
 
 
 def test_it_runs_as_a_script_from_anywhere(tmp_path: Path) -> None:
@@ -101,19 +108,19 @@ needs_dlib = pytest.mark.skipif(
 
 @needs_dlib
 @pytest.mark.parametrize("scale", [1.0, 0.4])
-def test_dlib_finds_a_real_face_also_where_it_is_small(tmp_path: Path, scale: float) -> None:
+def test_dlib_detects_a_real_face_even_when_small(tmp_path: Path, scale: float) -> None:
     """The astronaut's eyes and mouth, measured by eye on the 512x512 picture; at 0.4 one upsampling is needed."""
     picture = Image.fromarray(skimage.data.astronaut())
     picture = picture.resize((int(512 * scale), int(512 * scale)), Image.Resampling.LANCZOS)
-    found = dlib_detector(find_predictor(None, tmp_path))(np.array(picture))
+    found = build_dlib_detector(find_predictor(None, tmp_path))(np.array(picture))
     assert found is not None and found.shape == (68, 2)
     for part, centre in ((slice(36, 42), (203, 101)), (slice(42, 48), (247, 103)), (slice(48, 60), (223, 147))):
         assert np.abs(found[part].mean(axis=0) / scale - centre).max() < 4
 
 
 @needs_dlib
-def test_dlib_finds_no_face_where_there_is_none_and_refuses_other_files(tmp_path: Path) -> None:
-    assert dlib_detector(find_predictor(None, tmp_path))(np.zeros((64, 64, 3), np.uint8)) is None
+def test_dlib_detects_nothing_without_a_face_and_refuses_other_files(tmp_path: Path) -> None:
+    assert build_dlib_detector(find_predictor(None, tmp_path))(np.zeros((64, 64, 3), np.uint8)) is None
     (tmp_path / "x.dat").write_bytes(b"not a model")
     with pytest.raises(UserError, match=r"x\.dat: not a dlib shape predictor"):
-        dlib_detector(tmp_path / "x.dat")
+        build_dlib_detector(tmp_path / "x.dat")

@@ -37,14 +37,14 @@ def test_older_key_names_and_68_face_points(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("person", [{}, {"pose_keypoints_2d": [], "face_keypoints_2d": None}])
-def test_what_is_absent_is_unseen(tmp_path: Path, person: dict[str, object]) -> None:
+def test_absent_keypoints_have_zero_confidence(tmp_path: Path, person: dict[str, object]) -> None:
     absent, = read_people(written(tmp_path, person))
     shapes = [part.shape for part in (absent.body, absent.left_hand, absent.right_hand, absent.face)]
     assert shapes == [(25, 3), (21, 3), (21, 3), (68, 3)]
     assert not any(part.any() for part in (absent.body, absent.left_hand, absent.right_hand, absent.face))
 
 
-def test_nobody(tmp_path: Path) -> None:
+def test_file_without_people_gives_no_people(tmp_path: Path) -> None:
     assert read_people(written(tmp_path)) == []
 
 
@@ -66,7 +66,7 @@ def test_coco_18_without_a_hip_has_no_middle_hip(tmp_path: Path) -> None:
     assert person.body[9].any()
 
 
-def test_area_is_of_the_points_seen(tmp_path: Path) -> None:
+def test_area_counts_only_confident_points(tmp_path: Path) -> None:
     body = points(25)
     body[2] = 0.01  # the first is not seen
     person, nobody = read_people(written(tmp_path, {"pose_keypoints_2d": body}, {}))
@@ -104,6 +104,6 @@ def test_no_text_is_refused_by_name(tmp_path: Path, content: bytes | None) -> No
         read_people(tmp_path / "pose.json")
 
 
-def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+def test_byte_order_mark_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "pose.json").write_text('{"people": []}', encoding="utf-8-sig")
     assert np.array_equal(read_people(tmp_path / "pose.json"), [])

@@ -10,9 +10,9 @@ from typing import cast
 
 import pytest
 
-from data.clips import ClipDataset
-from data.loader import Desks, make_loader
-from data.sampling import ClipPlan
+from data.dataset import ClipDataset
+from data.loader import WorkerStatus, build_dataloader
+from data.sampler import ClipPlan
 from util.clip import Clip
 from util.errors import UserError
 
@@ -38,17 +38,17 @@ class Slow(Deadly):
         raise UserError("at last")
 
 
-def test_a_worker_that_is_killed_names_what_it_was_loading() -> None:
-    desks = Desks.of(1)
+def test_error_of_a_killed_worker_names_the_clip_it_was_loading() -> None:
+    desks = WorkerStatus.create(1)
     said = r"DataLoader worker.*it was loading seq7/frame3.png.*--nThreads"
-    with pytest.raises(UserError, match=said), desks.naming_the_dead():
-        next(make_loader(cast(ClipDataset, Deadly()), PLANS, workers=1, desks=desks))
+    with pytest.raises(UserError, match=said), desks.report_worker_crash():
+        next(build_dataloader(cast(ClipDataset, Deadly()), PLANS, num_workers=1, worker_status=desks))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_stall_is_told_of(workers: int, capfd: pytest.CaptureFixture[str]) -> None:
+def test_stalled_worker_is_reported(workers: int, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match="at last"):
-        next(make_loader(cast(ClipDataset, Slow()), PLANS, workers, patience=0.3))
+        next(build_dataloader(cast(ClipDataset, Slow()), PLANS, workers, stall_timeout=0.3))
     said = capfd.readouterr().err
     assert "no clip for 0.3 s" in said
     assert workers or "seq7/frame3.png" in said

@@ -12,15 +12,22 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from data.drawing import curve
-from data.geometry import Geometry
+from data.drawing import rasterize_curve
 from data.keypoints import Person
-from data.pose import Pose, densepose_levels, draw, droppable, middle_columns, pose_picture
+from data.pose import (
+    PoseFrameReader,
+    center_crop_columns,
+    draw_strokes,
+    iter_limb_groups,
+    normalize_densepose,
+    pose_to_image,
+)
+from data.transforms import FrameTransform
 from util.errors import UserError
 
-POSE = Pose(densepose=True, openpose=True, basic_points=False, remove_face_labels=False, drop_prob=0.2, people="all")
+POSE = PoseFrameReader(uses_densepose=True, uses_openpose=True, uses_basic_points=False, remove_face_labels=False, drop_prob=0.2, person_selection="all")
 SIZE = (160, 96)
-AS_IT_IS = Geometry(SIZE)
+AS_IT_IS = FrameTransform(SIZE)
 HEAD = {(17, 15): (153, 0, 153), (15, 0): (153, 0, 102), (0, 16): (102, 0, 153), (16, 18): (51, 0, 153)}
 LIMBS = HEAD | {
     (0, 1): (153, 0, 51), (1, 8): (153, 0, 0), (1, 2): (153, 51, 0), (2, 3): (153, 102, 0), (3, 4): (153, 153, 0),
@@ -35,7 +42,7 @@ FACE = [[17, 18, 19, 20, 21], [22, 23, 24, 25, 26], [27, 28, 29, 30], [31, 32, 3
 
 
 def slow_line(canvas: NDArray[np.uint8], ends: NDArray[np.float64], colour: tuple[int, int, int], width: int) -> None:
-    pixels = curve(ends)
+    pixels = rasterize_curve(ends)
     if 0 in ends[:, 0] or not len(pixels):
         return
     for i in range(-width, width):
@@ -90,18 +97,18 @@ def somebody(seed: int, missing: float = 0.1) -> Person:
 
 
 def drawn(person: Person, basic: bool = False) -> NDArray[np.uint8]:
-    return draw((stroke for unit in droppable(person, basic) for stroke in unit), SIZE)
+    return draw_strokes((stroke for unit in iter_limb_groups(person, basic) for stroke in unit), SIZE)
 
 
 @pytest.mark.parametrize("basic", [False, True])
 @settings(max_examples=3, deadline=None)
 @given(seed=st.integers(0, 10**6))
-def test_a_person_is_drawn_as_the_sentences_say(basic: bool, seed: int) -> None:
+def test_drawn_person_matches_its_definition(basic: bool, seed: int) -> None:
     person = somebody(seed)
     assert np.array_equal(drawn(person, basic), slow_person(person, basic))
 
 
-def test_a_missing_joint_leads_nowhere() -> None:
+def test_limb_with_a_missing_joint_is_not_drawn() -> None:
     person = somebody(0, missing=0)
     body = person.body.copy()
     body[1] = 0  # the neck: no limb to it
@@ -109,7 +116,7 @@ def test_a_missing_joint_leads_nowhere() -> None:
     confident = body.copy()
     confident[1] = [0, 0, 0.9]  # some detectors say so, and x = 0 still means missing
     without = [pair for pair in LIMBS if 1 not in pair]
-    assert sum(len(unit) for unit in droppable(alone, False)) == len(without)
+    assert sum(len(unit) for unit in iter_limb_groups(alone, False)) == len(without)
     assert np.array_equal(drawn(alone), drawn(replace(alone, body=confident)))
 
 
@@ -130,54 +137,54 @@ def paths(tmp_path: Path) -> dict[str, Path]:
             "openpose": tmp_path / "pose_keypoints.json"}
 
 
-def numbers_of(pose: Pose, paths: dict[str, Path], seed: int | None) -> torch.Tensor:
+def numbers_of(pose: PoseFrameReader, paths: dict[str, Path], seed: int | None) -> torch.Tensor:
     """The condition as networks see it."""
     rng = None if seed is None else np.random.default_rng(seed)
-    return pose.levels(pose.read(paths, AS_IT_IS, rng).condition)
+    return pose.normalization(pose.read_frame(paths, AS_IT_IS, rng).condition)
 
 
-def openpose_of(pose: Pose, paths: dict[str, Path], seed: int | None = None) -> torch.Tensor:
-    return numbers_of(replace(pose, densepose=False), paths, seed)
+def openpose_of(pose: PoseFrameReader, paths: dict[str, Path], seed: int | None = None) -> torch.Tensor:
+    return numbers_of(replace(pose, uses_densepose=False), paths, seed)
 
 
-def densepose_of(pose: Pose, paths: dict[str, Path], seed: int | None = None) -> torch.Tensor:
-    return numbers_of(replace(pose, openpose=False), paths, seed)
+def densepose_of(pose: PoseFrameReader, paths: dict[str, Path], seed: int | None = None) -> torch.Tensor:
+    return numbers_of(replace(pose, uses_openpose=False), paths, seed)
 
 
-def test_six_channels_of_the_middle(paths: dict[str, Path]) -> None:
-    maps = POSE.read(paths, AS_IT_IS, None)
-    assert maps.condition.shape == (6, 96, 64) and maps.picture is not None and maps.picture.shape == (3, 96, 64)
-    assert torch.equal(POSE.levels(maps.condition), torch.cat([densepose_of(POSE, paths), openpose_of(POSE, paths)]))
+def test_condition_has_six_channels_of_the_center_crop(paths: dict[str, Path]) -> None:
+    maps = POSE.read_frame(paths, AS_IT_IS, None)
+    assert maps.condition.shape == (6, 96, 64) and maps.image is not None and maps.image.shape == (3, 96, 64)
+    assert torch.equal(POSE.normalization(maps.condition), torch.cat([densepose_of(POSE, paths), openpose_of(POSE, paths)]))
     picture = np.array(Image.open(paths["picture"]))[:, 48:112]
-    assert np.array_equal(maps.picture.permute(1, 2, 0), picture)
-    assert POSE.lead(paths, train=False).size == SIZE
+    assert np.array_equal(maps.image.permute(1, 2, 0), picture)
+    assert POSE.read_reference_frame(paths, is_train=False).size == SIZE
 
 
 @pytest.mark.parametrize(("width", "start", "stop"), [(128, 32, 96), (160, 48, 112), (512, 128, 384), (910, 231, 679)])
-def test_middle_columns_by_hand(width: int, start: int, stop: int) -> None:
-    assert middle_columns(width) == slice(start, stop)
+def test_middle_columns_match_hand_computed_values(width: int, start: int, stop: int) -> None:
+    assert center_crop_columns(width) == slice(start, stop)
 
 
-def test_a_frame_without_a_middle_is_refused() -> None:
+def test_image_too_narrow_for_the_center_crop_is_refused() -> None:
     with pytest.raises(UserError, match="of 127 columns .*--loadSize"):
-        middle_columns(127)
+        center_crop_columns(127)
 
 
-def test_streams_are_those_that_are_drawn() -> None:
-    assert list(POSE.streams(picture=False)) == ["picture", "densepose", "openpose"]
-    assert list(replace(POSE, densepose=False).streams(picture=True)) == ["picture", "openpose"]
-    assert list(replace(POSE, openpose=False).streams(picture=True)) == ["picture", "densepose"]
+def test_folders_are_those_of_the_selected_conditions() -> None:
+    assert list(POSE.folder_specs(uses_images=False)) == ["picture", "densepose", "openpose"]
+    assert list(replace(POSE, uses_densepose=False).folder_specs(uses_images=True)) == ["picture", "openpose"]
+    assert list(replace(POSE, uses_openpose=False).folder_specs(uses_images=True)) == ["picture", "densepose"]
 
 
-def test_densepose_ids_span_the_range() -> None:
+def test_densepose_ids_span_the_value_range() -> None:
     pixels = np.zeros((1, 25, 3), np.uint8)
     pixels[..., 0], pixels[..., 2] = 255, np.arange(25)
-    tensor = densepose_levels(torch.from_numpy(pixels).permute(2, 0, 1))
+    tensor = normalize_densepose(torch.from_numpy(pixels).permute(2, 0, 1))
     assert torch.allclose(tensor[2, 0], torch.linspace(-1, 1, 25), atol=1e-6)
     assert (tensor[0] == 1).all() and (tensor[1] == -1).all()
 
 
-def test_canvases_of_people_are_added_with_wrapping(paths: dict[str, Path]) -> None:
+def test_canvases_of_people_are_added_modulo_256(paths: dict[str, Path]) -> None:
     both = openpose_of(POSE, paths)
     found = json.loads(paths["openpose"].read_text())["people"]
     alone = []
@@ -188,21 +195,21 @@ def test_canvases_of_people_are_added_with_wrapping(paths: dict[str, Path]) -> N
     assert torch.equal(((both + 1) * 127.5).round().to(torch.uint8), alone[0] + alone[1])
 
 
-def test_the_largest_is_the_second(paths: dict[str, Path]) -> None:
-    largest = openpose_of(replace(POSE, people="largest"), paths)
+def test_people_largest_draws_only_the_largest_person(paths: dict[str, Path]) -> None:
+    largest = openpose_of(replace(POSE, person_selection="largest"), paths)
     people = json.loads(paths["openpose"].read_text())["people"]
     paths["openpose"].write_text(json.dumps({"people": people[1:]}))
     assert torch.equal(largest, openpose_of(POSE, paths))
     paths["openpose"].write_text('{"people": []}')
-    assert (openpose_of(replace(POSE, people="largest"), paths) == -1).all()
+    assert (openpose_of(replace(POSE, person_selection="largest"), paths) == -1).all()
 
 
-def test_nothing_is_drawn_by_lot_in_test(paths: dict[str, Path]) -> None:
+def test_test_phase_uses_no_randomness(paths: dict[str, Path]) -> None:
     eager = replace(POSE, drop_prob=1.0, remove_face_labels=True)
-    assert torch.equal(eager.read(paths, AS_IT_IS, None).condition, POSE.read(paths, AS_IT_IS, None).condition)
+    assert torch.equal(eager.read_frame(paths, AS_IT_IS, None).condition, POSE.read_frame(paths, AS_IT_IS, None).condition)
 
 
-def test_training_drops_by_lot(paths: dict[str, Path]) -> None:
+def test_training_drops_limbs_at_random(paths: dict[str, Path]) -> None:
     all_dropped = replace(POSE, drop_prob=1.0)
     assert (openpose_of(all_dropped, paths, seed=0) == -1).all()
     background = densepose_of(POSE, paths)[2] == -1
@@ -216,7 +223,7 @@ def test_training_drops_by_lot(paths: dict[str, Path]) -> None:
         assert torch.equal(some[0], some[1]) and not torch.equal(some[0], some[2])
 
 
-def test_about_drop_prob_of_the_parts_are_dropped(paths: dict[str, Path]) -> None:
+def test_limbs_are_dropped_with_probability_drop_prob(paths: dict[str, Path]) -> None:
     whole = densepose_of(POSE, paths)
     shown = whole[2].unique()[1:]
     counts = [len(densepose_of(POSE, paths, seed=seed)[2].unique()) - 1 for seed in range(40)]
@@ -233,19 +240,19 @@ def test_face_labels_are_removed_in_training(paths: dict[str, Path]) -> None:
     assert not torch.equal(openpose_of(replace(faceless, drop_prob=1e-9), paths, seed=0), openpose_of(faceless, paths))
 
 
-def test_openpose_lies_over_densepose() -> None:
+def test_openpose_overwrites_densepose() -> None:
     condition = torch.full((2, 6, 1, 3), -1.0)
     condition[:, :3, :, :2] = 0.5
     condition[:, 4, :, 1:] = 0.25  # green alone
-    picture = pose_picture(condition)
+    picture = pose_to_image(condition)
     assert picture[0, :, 0].T.tolist() == [[0.5, 0.5, 0.5], [-1, 0.25, -1], [-1, 0.25, -1]]
-    assert torch.equal(pose_picture(condition[:, 3:]), condition[:, 3:])
+    assert torch.equal(pose_to_image(condition[:, 3:]), condition[:, 3:])
 
 
 def test_other_densepose_is_refused_by_name(paths: dict[str, Path]) -> None:
     Image.new("RGB", SIZE, (0, 0, 25)).save(paths["densepose"])
     with pytest.raises(UserError, match=r"parts\.png: its third channel goes up to 25; expected DensePose part ids"):
-        POSE.read(paths, AS_IT_IS, None)
+        POSE.read_frame(paths, AS_IT_IS, None)
     Image.new("RGB", (80, 96)).save(paths["densepose"])
     with pytest.raises(UserError, match=r"picture\.png is 160x96, .*parts\.png is 80x96"):
-        POSE.read(paths, AS_IT_IS, None)
+        POSE.read_frame(paths, AS_IT_IS, None)

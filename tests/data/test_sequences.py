@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from data.domain import Stream
-from data.sequences import Sequence, find_sequences
+from data.frame_reader import FolderSpec
+from data.sequences import FrameSequence, find_sequences
 from util.errors import UserError
 
-STREAMS = {"condition": Stream("A"), "picture": Stream("B")}
+STREAMS = {"condition": FolderSpec("A"), "picture": FolderSpec("B")}
 
 
 def touch(root: Path, *names: str) -> None:
@@ -17,14 +17,14 @@ def touch(root: Path, *names: str) -> None:
         (root / name).touch()
 
 
-def refusal(root: Path, streams: dict[str, Stream] = STREAMS) -> str:
+def refusal(root: Path, streams: dict[str, FolderSpec] = STREAMS) -> str:
     with pytest.raises(UserError) as fault:
         find_sequences(root, "train", streams)
     assert "\n" not in str(fault.value)
     return str(fault.value)
 
 
-def test_folders_correspond_by_order_and_frames_too(tmp_path: Path) -> None:
+def test_folders_and_frames_are_paired_by_order(tmp_path: Path) -> None:
     touch(tmp_path, "train_A/s1/a.png", "train_A/s1/b.PNG", "train_A/s2/c.jpeg",
           "train_B/x/1.jpg", "train_B/x/2.Jpg", "train_B/y/9.tiff", "test_A/other/1.png")
     one, two = find_sequences(tmp_path, "train", STREAMS)
@@ -36,41 +36,41 @@ def test_folders_correspond_by_order_and_frames_too(tmp_path: Path) -> None:
 def test_numbers_sort_as_numbers(tmp_path: Path) -> None:
     frames = [f"train_A/s{s}/frame_{i}.png" for s in (1, 2, 10) for i in (8, 9, 10, 11)]
     touch(tmp_path, *reversed(frames))
-    found = find_sequences(tmp_path, "train", {"condition": Stream("A")})
+    found = find_sequences(tmp_path, "train", {"condition": FolderSpec("A")})
     assert [str(f.relative_to(tmp_path)) for s in found for f in s.files["condition"]] == frames
 
 
-def test_padded_names_sort_as_plain_text_does(tmp_path: Path) -> None:
+def test_zero_padded_names_sort_as_text(tmp_path: Path) -> None:
     names = [f"train_A/s/aachen_{i:06}_{j:03}_leftImg8bit.png" for i in (0, 19, 100) for j in (1, 20)]
     touch(tmp_path, *names)
-    (sequence,) = find_sequences(tmp_path, "train", {"condition": Stream("A")})
+    (sequence,) = find_sequences(tmp_path, "train", {"condition": FolderSpec("A")})
     assert [f.name for f in sequence.files["condition"]] == sorted(Path(n).name for n in names)
 
 
-def test_hidden_and_foreign_files_do_not_count(tmp_path: Path) -> None:
+def test_hidden_and_foreign_files_are_ignored(tmp_path: Path) -> None:
     touch(tmp_path, "train_A/.DS_Store", "train_A/.cache/1.png", "train_A/s/1.png", "train_A/s/._1.png",
           "train_A/s/notes.txt", "train_A/s/Thumbs.db", "train_B/s/1.png")
     (sequence,) = find_sequences(tmp_path, "train", STREAMS)
     assert len(sequence) == 1
 
 
-def test_suffixes_are_the_streams_own(tmp_path: Path) -> None:
+def test_suffixes_are_set_per_folder(tmp_path: Path) -> None:
     touch(tmp_path, "train_K/s/1.txt", "train_K/s/1.png")
-    (sequence,) = find_sequences(tmp_path, "train", {"points": Stream("K", (".txt",))})
+    (sequence,) = find_sequences(tmp_path, "train", {"points": FolderSpec("K", (".txt",))})
     assert sequence.frame_name(0) == "s/1"
     assert len(sequence) == 1
 
 
-def test_frames_may_lie_in_the_streams_folder_or_deeper(tmp_path: Path) -> None:
+def test_frames_may_be_at_any_folder_depth(tmp_path: Path) -> None:
     touch(tmp_path, "train_A/1.png", "train_B/town/day/1.png")
     (flat,) = find_sequences(tmp_path, "train", STREAMS)
-    (deep,) = find_sequences(tmp_path, "train", {"picture": Stream("B")})
+    (deep,) = find_sequences(tmp_path, "train", {"picture": FolderSpec("B")})
     assert (flat.name, deep.name) == ("train_A", "town/day")
 
 
-def test_sequences_are_plain_values() -> None:
+def test_sequences_compare_by_value() -> None:
     files = {"condition": (Path("a.png"),)}
-    assert Sequence("s", files) == Sequence("s", dict(files))
+    assert FrameSequence("s", files) == FrameSequence("s", dict(files))
 
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     assert f"{tmp_path / 'train_B'}: No such file" in refusal(tmp_path)
 
 
-def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+def test_file_instead_of_a_folder_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "train_A/s/1.png", "train_B")
     assert f"{tmp_path / 'train_B'}: Not a directory" in refusal(tmp_path)
 
@@ -93,7 +93,7 @@ def test_a_sequence_without_frames_is_refused(tmp_path: Path) -> None:
     assert f"{tmp_path / 'train_A/s2'}: holds 1 files, none of them a frame" in refusal(tmp_path)
 
 
-def test_frames_beside_folders_are_refused(tmp_path: Path) -> None:
+def test_mixing_frames_and_folders_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "train_A/s1/1.png", "train_A/stray.png")
     assert "holds frames (stray.png) and folders (s1)" in refusal(tmp_path)
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from options import configs
-from options.parsing import Options, listing, report
-from options.rules import REFUSED as RULES
-from options.rules import UNUSED, unused
-from options.test import parse_test, synthesis_parser
-from options.train import parse_train, training_parser
+from options.parsing import Options, format_opt_file, format_options_table
+from options.test import build_test_parser, parse_test
+from options.train import build_train_parser, parse_train
+from options.validation import IGNORED_FLAGS, list_ignored_flags
+from options.validation import INVALID_COMBINATIONS as RULES
 from util.errors import UserError
 
 OFF = False
@@ -46,21 +46,21 @@ PARSERS = {"train": parse_train, "test": lambda flags: parse_test([*flags, *FIRS
 
 @pytest.mark.parametrize(("program", "flag", "default"), [
     *(("train", *item) for item in {**BOTH, **TRAIN}.items()), *(("test", *item) for item in {**BOTH, **TEST}.items())])
-def test_every_flag_is_there_with_its_default(program: str, flag: str, default: object) -> None:
-    parser = training_parser() if program == "train" else synthesis_parser()
+def test_every_flag_exists_with_its_default(program: str, flag: str, default: object) -> None:
+    parser = build_train_parser() if program == "train" else build_test_parser()
     known = {name for action in parser._actions for name in action.option_strings}
     assert f"--{flag}" in known and parser.get_default(flag) == default
 
 
-def test_flags_are_described() -> None:
-    for parser in (training_parser(), synthesis_parser()):
+def test_every_flag_has_a_help_text() -> None:
+    for parser in (build_train_parser(), build_test_parser()):
         assert len(parser.format_help()) > 3000
 
 
 @pytest.mark.parametrize(("flag", "text", "value"), [
     ("fg_labels", "24,26", (24, 26)), ("max_dataset_size", "7", 7), ("max_dataset_size", "inf", inf),
     ("load_pretrain", "checkpoints/x", Path("checkpoints/x")), ("lr", "5e-5", 5e-5)])
-def test_values_as_people_write_them(flag: str, text: str, value: object) -> None:
+def test_accepted_value_spellings(flag: str, text: str, value: object) -> None:
     assert getattr(parse_train([f"--{flag}", text, "--label_nc", "35"]), flag) == value
 
 
@@ -151,23 +151,23 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("program", "flags", "named"), REFUSED, ids=lambda value: str(value)[:50])
-def test_what_cannot_be_is_refused_in_one_line_naming_the_flags(program: str, flags: str, named: list[str]) -> None:
+def test_invalid_combination_is_refused_in_one_line_naming_the_flags(program: str, flags: str, named: list[str]) -> None:
     with pytest.raises(UserError) as error:
         (parse_train if program == "train" else parse_test)(flags.split())
     assert all(name in str(error.value) for name in named) and "\n" not in str(error.value)
     assert "{" not in str(error.value) and "None" not in str(error.value)
 
 
-def test_every_refusal_is_tried_above() -> None:
-    tried = [vars((training_parser() if program == "train" else synthesis_parser()).parse_args(flags.split()))
+def test_every_invalid_combination_has_a_test() -> None:
+    tried = [vars((build_train_parser() if program == "train" else build_test_parser()).parse_args(flags.split()))
              for program, flags, _ in REFUSED]
-    untried = [rule.message for rule in RULES if not any(rule.wrong(Options(values)) for values in tried)]
+    untried = [rule.message for rule in RULES if not any(rule.is_invalid(Options(values)) for values in tried)]
     assert untried == []
 
 
 @pytest.mark.parametrize("flag", ["lr", "lambda_feat", "random_drop_prob", "beta1"])
 @pytest.mark.parametrize("value", ["nan", "inf", "-1"])
-def test_numbers_that_are_none_are_refused(flag: str, value: str) -> None:
+def test_non_finite_numbers_are_refused(flag: str, value: str) -> None:
     with pytest.raises(UserError, match=f"--{flag} {value}"):
         parse_train([f"--{flag}", value])
 
@@ -226,15 +226,15 @@ SAID = [
 
 
 @pytest.mark.parametrize(("program", "flags", "flag"), SAID)
-def test_what_a_run_ignores_is_said_in_one_line(program: str, flags: str, flag: str) -> None:
-    parser = training_parser() if program == "train" else synthesis_parser()
-    lines = [line for line in unused(PARSERS[program](flags.split()), parser)
+def test_ignored_flags_are_reported_in_one_line(program: str, flags: str, flag: str) -> None:
+    parser = build_train_parser() if program == "train" else build_test_parser()
+    lines = [line for line in list_ignored_flags(PARSERS[program](flags.split()), parser)
              if line.startswith(f"--{flag} is not used: ")]
     assert len(lines) == 1 and "\n" not in lines[0]
 
 
-def test_every_rule_about_ignored_flags_is_tried_above() -> None:
-    assert {rule.flag for rule in UNUSED} <= {flag for _, _, flag in SAID}
+def test_every_ignored_flag_rule_has_a_test() -> None:
+    assert {rule.flag for rule in IGNORED_FLAGS} <= {flag for _, _, flag in SAID}
 
 
 @pytest.mark.parametrize("flags", [
@@ -243,23 +243,23 @@ def test_every_rule_about_ignored_flags_is_tried_above() -> None:
     "--model future_labels --label_nc 9 --n_frames_G 5 --lambda_T 1 --max_t_step 2 --eval_freq 5 --eval_frames 9",
     "--model single --netG local --n_local_enhancers 2 --n_blocks_local 2",
     "--model single --netG global_with_features --label_nc 9 --feat_num 2 --nef 8 --n_downsample_E 2"])
-def test_a_run_that_uses_all_it_was_given_says_nothing(flags: str) -> None:
-    assert unused(parse_train(flags.split()), training_parser()) == []
+def test_no_message_if_every_flag_is_used(flags: str) -> None:
+    assert list_ignored_flags(parse_train(flags.split()), build_train_parser()) == []
 
 
-def test_openpose_alone_is_said_to_paint_anew() -> None:
+def test_openpose_only_implies_no_flow() -> None:
     options = parse_train(["--dataset_mode", "pose", "--input_nc", "3", "--openpose_only"])
-    assert "--openpose_only implies --no_flow" in unused(options, training_parser())[0]
-    assert not configs.generator(options).flow
+    assert "--openpose_only implies --no_flow" in list_ignored_flags(options, build_train_parser())[0]
+    assert not configs.generator_config(options).flow
 
 
 # what is written
 
 
-def test_the_listing_reads_back() -> None:
+def test_opt_txt_round_trips() -> None:
     given = ["--label_nc", "35", "--fg", "--fg_labels", "24,26", "--lr", "0.0001", "--dataroot", "a:/b"]
     options = parse_train(given)
-    rows = [line.partition(": ") for line in listing(options).splitlines()]
+    rows = [line.partition(": ") for line in format_opt_file(options).splitlines()]
     found = {key: value for key, _, value in rows}
     assert list(found) == sorted(vars(options))
     assert (found["fg_labels"], found["lr"], found["dataroot"], found["fg"]) == ("24,26", "0.0001", "a:/b", "True")
@@ -270,13 +270,13 @@ def test_the_listing_reads_back() -> None:
     assert vars(parse_train(again)) == vars(options) != default
 
 
-def test_the_report_marks_what_is_not_default() -> None:
-    lines = report(parse_train(["--ngf", "64", "--fg_labels", "3,4"]), training_parser()).splitlines()
+def test_printed_options_mark_non_default_values() -> None:
+    lines = format_options_table(parse_train(["--ngf", "64", "--fg_labels", "3,4"]), build_train_parser()).splitlines()
     assert [line.strip() for line in lines if "[default" in line] == [
         "fg_labels: 3,4   [default: 26]", "ngf: 64   [default: 128]"]
 
 
-def test_folders_of_a_run() -> None:
+def test_run_and_results_folders() -> None:
     train, test = parse_train(["--name", "x"]), parse_test([*FIRST, "--name", "x", "--which_epoch", "7"])
     assert configs.run_folder(train) == Path("checkpoints/x")
     assert configs.results_folder(test) == Path("results/x/test_7")
@@ -286,11 +286,11 @@ def test_folders_of_a_run() -> None:
     ("", 300), ("--input a.mp4", float("inf")), ("--input - --input_size 8x8", float("inf")),
     ("--input a.mp4 --how_many 9", 9), ("--input a.mp4 --loop", 300), ("--how_many inf", float("inf")),
     ("--input - --input_size 8x8 --loop", float("inf"))])
-def test_a_video_is_done_whole_unless_it_is_said_how_far(flags: str, frames: float) -> None:
+def test_how_many_defaults_to_the_whole_video(flags: str, frames: float) -> None:
     assert parse_test([*FIRST, *flags.split()]).how_many == frames
 
 
-def test_held_out_clips_are_as_large_as_in_test() -> None:
+def test_validation_clips_have_the_test_size() -> None:
     options = parse_train(["--resize_or_crop", "randomScaleHeight_and_scaledCrop", "--loadSize", "640"])
-    geometry = configs.test_geometry(options)
-    assert (geometry.resize_or_crop, geometry.load_size, geometry.flip) == ("scaleheight", 640, False)
+    geometry = configs.inference_transform_config(options)
+    assert (geometry.resize_or_crop, geometry.load_size, geometry.uses_flip) == ("scaleheight", 640, False)

@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.parity_weights import draw_weights
-from tests.programs import run
+from tests.parity_weights import make_random_weights
+from tests.programs import run_program
 
 CASES = Path(__file__).parent / "cases"
 LIMITS = (0.01, 0.03)  # of a value, in the first and second line of a log; 0.1 after that
@@ -44,24 +44,24 @@ def rows(lines: list[str]) -> Rows:
 def draw_files(case: dict[str, Any], folder: Path) -> None:
     for name, shapes in case["shapes"].items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        torch.save(draw_weights(shapes, case["seed"]), folder / name)
+        torch.save(make_random_weights(shapes, case["seed"]), folder / name)
 
 
 def moved(shapes: list, seed: int, trained: dict[str, torch.Tensor]) -> np.ndarray:
     """How 600 weights of convolutions, drawn as when the case was made, differ from where they started."""
-    start = draw_weights(shapes, seed)
+    start = make_random_weights(shapes, seed)
     change = torch.cat([(trained[key] - start[key]).flatten() for key, shape in shapes
                         if key.endswith(".weight") and len(shape) > 1])
     return change[torch.from_numpy(np.random.RandomState(1).randint(0, len(change), 600))].double().numpy()
 
 
 @pytest.mark.parametrize(("name", "program"), [*product(cases("train"), ["train.py"]),
-                                               ("train_street", "scripts/plain_way.py train")])
-def test_training(name: str, program: str, tmp_path: Path) -> None:
+                                               ("train_street", "scripts/benchmarks/reference_implementation.py train")])
+def test_training_matches_the_golden_case(name: str, program: str, tmp_path: Path) -> None:
     case = read_case(name)
     draw_files(case, tmp_path / "start")
     program, *way = program.split()
-    assert run(program, [*way, *case["flags"], "--dataroot", str(CASES / name / "datasets/data"), "--gpu_ids", "-1",
+    assert run_program(program, [*way, *case["flags"], "--dataroot", str(CASES / name / "datasets/data"), "--gpu_ids", "-1",
                             "--checkpoints_dir", str(tmp_path), "--name", "run", "--flow_net", "dis",
                             "--load_pretrain", str(tmp_path / "start")]) == 0
     got, want = rows((tmp_path / "run/loss_log.txt").read_text().splitlines()), rows(case["log"])
@@ -80,16 +80,16 @@ def test_training(name: str, program: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "program"), [*product(cases("test"), ["test.py"]),
-                                               ("test_street", "scripts/plain_way.py test"),
+                                               ("test_street", "scripts/benchmarks/reference_implementation.py test"),
                                                ("test_street", FAST), ("test_pose", FAST)])
-def test_synthesis(name: str, program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_synthesis_matches_the_golden_case(name: str, program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if program == FAST:
-        monkeypatch.setattr("models.fast.choice.LEAST_NUMBERS", 0)
+        monkeypatch.setattr("models.ops.dispatch.MIN_FEATURE_MAP_SIZE", 0)
     program, *way = program.split()
     case, flags = read_case(name), read_case(name)["flags"]
     draw_files(case, tmp_path / "checkpoints")
     flags[flags.index("--dataroot") + 1] = str(CASES / name / "datasets/data")
-    assert run(program, [*way, *flags, "--checkpoints_dir", str(tmp_path / "checkpoints"), "--gpu_ids", "-1",
+    assert run_program(program, [*way, *flags, "--checkpoints_dir", str(tmp_path / "checkpoints"), "--gpu_ids", "-1",
                            "--results_dir", str(tmp_path / "results")]) == 0
     sequences = [CASES / name / "expected" / s for s in case["sequences"]] if "sequences" in case else [
         CASES / name / "expected"]

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-import util.download
+import util.io.download
 
 ROOT = Path(__file__).parents[2]
 FLOWNET2 = "models/flownet2_pytorch/FlowNet2_checkpoint.pth.tar"
@@ -16,9 +16,9 @@ FLOWNET2 = "models/flownet2_pytorch/FlowNet2_checkpoint.pth.tar"
     ("face/download_models.py", "10LvNw-2lrh-6sPGkWbQDfHspkqz5AKxb", "checkpoints"),
     ("download_models_flownet2.py", "1E8re-b6csNuo-abg1vJKCDjCzlIam50F", None),
 ])
-def test_each_script_fetches_the_published_file_to_its_place(monkeypatch, tmp_path, script, drive_id, target):
+def test_each_script_downloads_the_published_file_to_its_folder(monkeypatch, tmp_path, script, drive_id, target):
     calls = []
-    monkeypatch.setattr(util.download, "install", lambda *args, **kwargs: calls.append((args, kwargs)))
+    monkeypatch.setattr(util.io.download, "download_and_unpack", lambda *args, **kwargs: calls.append((args, kwargs)))
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(ROOT / "scripts" / script), run_name="__main__")
     ((remote, path), kwargs), = calls
@@ -30,6 +30,6 @@ def test_each_script_fetches_the_published_file_to_its_place(monkeypatch, tmp_pa
         assert path.parent == kwargs["unpack_to"] == ROOT / target and path.suffix == ".zip"
 
 
-def test_nothing_is_compiled(capsys):
+def test_flownet2_script_compiles_nothing(capsys):
     runpy.run_path(str(ROOT / "scripts/download_flownet2.py"), run_name="__main__")
     assert "Nothing to fetch or compile" in capsys.readouterr().out

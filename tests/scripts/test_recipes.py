@@ -114,7 +114,7 @@ def by_flag(arguments):
 
 
 @pytest.mark.parametrize("script", RECIPES)
-def test_a_recipe_says_the_published_flags(listener, script):
+def test_recipe_has_the_published_flags(listener, script):
     folder, program, arguments = heard(listener, script, "--dataroot2", "a folder")
     assert folder == ROOT
     assert program == ("train.py" if "/train" in script else "test.py")
@@ -129,7 +129,7 @@ def test_every_script_is_a_recipe():
 
 
 @pytest.mark.parametrize("script", RECIPES)
-def test_the_program_takes_a_recipe(script):
+def test_parser_accepts_every_recipe(script):
     train, test = (pytest.importorskip(f"options.{name}") for name in ("train", "test"))
     parse = train.parse_train if "/train" in script else test.parse_test
     options = parse(RECIPES[script].split())

@@ -1,4 +1,4 @@
-"""The short form of `scripts/fuzz_inputs.py`, and what hypothesis thinks of."""
+"""The short form of `tests/fuzz/inputs.py`, and what hypothesis thinks of."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from data.sequences import find_sequences
-from data.street import Street
+from data.street import StreetFrameReader
 from options.train import parse_train
-from scripts.fuzz_inputs import attack
-from scripts.fuzz_kinds import Kind, kinds
+from tests.fuzz.inputs import fuzz_by_mutation
+from tests.fuzz.targets import FuzzTarget, build_fuzz_targets
 from util.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL.TiffImagePlugin")  # says which broken tag it does without
@@ -24,25 +24,25 @@ quick = settings(max_examples=60, deadline=None, database=None, derandomize=True
                  suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@pytest.mark.parametrize("kind", kinds(), ids=lambda kind: kind.name)
-def test_what_is_broken_is_refused(kind: Kind, tmp_path: Path) -> None:
-    verdicts, longest = attack(kind, 40, seed=1, folder=tmp_path)
+@pytest.mark.parametrize("kind", build_fuzz_targets(), ids=lambda kind: kind.name)
+def test_mutated_and_hostile_files_are_refused(kind: FuzzTarget, tmp_path: Path) -> None:
+    verdicts, longest = fuzz_by_mutation(kind, 40, seed=1, folder=tmp_path)
     assert set(verdicts) <= {"refused", "as valid"}, verdicts
     assert verdicts["as valid"] >= 1 and verdicts["refused"] > 20  # the valid one among them is read
     assert longest < 10
 
 
-@pytest.mark.parametrize("kind", kinds(), ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", build_fuzz_targets(), ids=lambda kind: kind.name)
 @given(content=st.binary(max_size=400))
 @quick
-def test_bytes_of_any_kind_are_refused(kind: Kind, tmp_path: Path, content: bytes) -> None:
+def test_arbitrary_bytes_are_refused(kind: FuzzTarget, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / f"any{kind.suffix}"
     path.write_bytes(content)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", module="PIL.TiffImagePlugin")
         try:
-            assert kind.read(path)
+            assert kind.check(path)
         except UserError as refusal:
             assert "\n" not in str(refusal)
 
@@ -50,7 +50,7 @@ def test_bytes_of_any_kind_are_refused(kind: Kind, tmp_path: Path, content: byte
 @given(argv=st.lists(st.sampled_from(["--ngf", "--lr", "--name", "--fg_labels", "--norm", "--seed", "x", "8", "-1"])
                      | st.text(max_size=8), max_size=6))
 @quick
-def test_command_lines_are_taken_or_refused(argv: list[str]) -> None:
+def test_command_lines_are_accepted_or_refused(argv: list[str]) -> None:
     if {"-h", "--help"} & set(argv):
         return
     try:
@@ -66,7 +66,7 @@ def frames(folder: Path, *names: str) -> None:
 
 
 def refusal(root: Path, allow_links: bool = False) -> str:
-    streams = Street(label_nc=3, input_nc=3, use_instance=False).streams(picture=False)
+    streams = StreetFrameReader(label_nc=3, input_nc=3, use_instance=False).folder_specs(uses_images=False)
     with pytest.raises(UserError) as caught:
         find_sequences(root, "train", streams, allow_links)
     assert "\n" not in str(caught.value)
@@ -74,24 +74,24 @@ def refusal(root: Path, allow_links: bool = False) -> str:
     return str(caught.value)
 
 
-def test_a_link_out_of_the_data_is_followed_only_when_asked(tmp_path: Path) -> None:
+def test_symlink_out_of_the_data_is_followed_only_with_allow_links(tmp_path: Path) -> None:
     frames(tmp_path / "elsewhere", "secret.png")
     frames(tmp_path / "data/train_A/s", "1.png")
     (tmp_path / "data/train_A/s/2.png").symlink_to(tmp_path / "elsewhere/secret.png")
     assert "secret.png, outside the data root" in refusal(tmp_path / "data")
-    streams = Street(label_nc=3, input_nc=3, use_instance=False).streams(picture=False)
+    streams = StreetFrameReader(label_nc=3, input_nc=3, use_instance=False).folder_specs(uses_images=False)
     assert len(find_sequences(tmp_path / "data", "train", streams, allow_links=True)[0]) == 2
 
 
-def test_links_within_the_data_and_a_linked_root_are_fine(tmp_path: Path) -> None:
+def test_symlinks_within_the_data_and_a_symlinked_root_are_accepted(tmp_path: Path) -> None:
     frames(tmp_path / "real/train_A/s", "1.png")
     (tmp_path / "real/train_A/t").symlink_to(tmp_path / "real/train_A/s")
     (tmp_path / "data").symlink_to(tmp_path / "real")
-    streams = Street(label_nc=3, input_nc=3, use_instance=False).streams(picture=False)
+    streams = StreetFrameReader(label_nc=3, input_nc=3, use_instance=False).folder_specs(uses_images=False)
     assert [len(sequence) for sequence in find_sequences(tmp_path / "data", "train", streams)] == [1, 1]
 
 
-def test_a_link_in_a_circle_ends(tmp_path: Path) -> None:
+def test_cyclic_symlink_terminates(tmp_path: Path) -> None:
     frames(tmp_path / "train_A/s", "1.png")
     (tmp_path / "train_A/t").symlink_to(tmp_path)
     assert "a link to a folder that holds it" in refusal(tmp_path, allow_links=True)

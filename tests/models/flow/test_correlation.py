@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from models.flow.correlation import correlation
 from models.flow.correlation_triton import correlation_triton
-from tests.kernels import DEVICE, needs_gpu, needs_triton
+from tests.kernels import TRITON_DEVICE, needs_gpu, needs_triton
 
 CASE = Path(__file__).parents[2] / "parity/flownet2/case.npz"
 SETTINGS = [((2, 5, 6, 7), 2, 1), ((1, 3, 9, 70), 4, 2), ((1, 4, 5, 11), 7, 3), ((1, 2, 3, 4), 9, 2),
@@ -33,13 +33,13 @@ def by_definition(a: torch.Tensor, b: torch.Tensor, max_displacement: int, strid
 
 
 @pytest.mark.parametrize(("shape", "max_displacement", "stride"), SETTINGS)
-def test_is_what_its_definition_says(shape: tuple[int, ...], max_displacement: int, stride: int) -> None:
+def test_matches_its_definition(shape: tuple[int, ...], max_displacement: int, stride: int) -> None:
     a, b = draw_pair(shape)
     expected = by_definition(a, b, max_displacement, stride)
     torch.testing.assert_close(correlation(a, b, max_displacement, stride), expected, atol=1e-6, rtol=1e-5)
 
 
-def test_flownet2_release() -> None:
+def test_matches_the_flownet2_release() -> None:
     case = {name: torch.from_numpy(values) for name, values in np.load(CASE).items()}
     out = correlation(case["corr_a"], case["corr_b"], 20, 2)
     assert (out - case["corr"]).abs().max() <= 1e-5
@@ -86,7 +86,7 @@ def test_memory_does_not_grow_with_displacements() -> None:
 
 def kernel_agrees(shape: tuple[int, ...], max_displacement: int, stride: int, dtype: torch.dtype) -> None:
     a, b = (maps.to(dtype) for maps in draw_pair(shape))
-    out = correlation_triton(a.to(DEVICE), b.to(DEVICE), max_displacement // stride, stride)
+    out = correlation_triton(a.to(TRITON_DEVICE), b.to(TRITON_DEVICE), max_displacement // stride, stride)
     expected = correlation(a.float(), b.float(), max_displacement, stride)
     rounding = {torch.float32: 1e-4, torch.bfloat16: 2**-7, torch.float16: 2**-10}[dtype]
     assert out.dtype == dtype
@@ -97,12 +97,12 @@ def kernel_agrees(shape: tuple[int, ...], max_displacement: int, stride: int, dt
 @pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning")  # inside the interpreter
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("shape", "max_displacement", "stride"), SETTINGS)
-def test_triton_agrees(shape: tuple[int, ...], max_displacement: int, stride: int, dtype: torch.dtype) -> None:
+def test_triton_matches_pytorch(shape: tuple[int, ...], max_displacement: int, stride: int, dtype: torch.dtype) -> None:
     kernel_agrees(shape, max_displacement, stride, dtype)
 
 
 @needs_gpu
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_triton_agrees_at_flownets_size(dtype: torch.dtype) -> None:
+def test_triton_matches_pytorch_at_flownet2_size(dtype: torch.dtype) -> None:
     kernel_agrees((2, 64, 32, 130), 20, 2, dtype)

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.flow import with_confidence
+from models.flow import add_confidence
 from models.flow.flownet2 import FlowNet2
-from models.flow.flownet2_reference import FlowNet2Reference, load_flownet2
-from tests.parity_weights import draw_weights
+from models.flow.flownet2_estimator import FlowNet2Estimator, load_flownet2
+from tests.parity_weights import make_random_weights
 from util.errors import UserError
 
 PARITY = Path(__file__).parents[2] / "parity/flownet2"
@@ -19,7 +19,7 @@ KEYS = [(key, tuple(shape)) for key, shape in json.loads((PARITY / "keys.json").
 def network() -> FlowNet2:
     with torch.device("meta"):
         network = FlowNet2()
-    network.load_state_dict(draw_weights(KEYS, seed=7, gain=1.3), assign=True)
+    network.load_state_dict(make_random_weights(KEYS, seed=7, gain=1.3), assign=True)
     return network.eval()
 
 
@@ -30,7 +30,7 @@ def test_keys_are_the_published_ones() -> None:
     assert sum(tensor.numel() for tensor in state.values()) == 162_518_834
 
 
-def test_every_stage_and_the_flow_are_those_of_the_release(network: FlowNet2) -> None:
+def test_every_stage_and_the_flow_match_the_release(network: FlowNet2) -> None:
     case = {name: torch.from_numpy(values) for name, values in np.load(PARITY / "case.npz").items()}
     first, second = (case[name].permute(2, 0, 1)[None] / 127.5 - 1 for name in ("first", "second"))
     got = {}
@@ -43,7 +43,7 @@ def test_every_stage_and_the_flow_are_those_of_the_release(network: FlowNet2) ->
         assert error <= 1e-3, f"{name}: {error:.1e} of its largest value"
 
 
-def test_other_sizes_are_seen_smaller_and_resized_back() -> None:
+def test_other_sizes_are_resized_down_and_back() -> None:
     """100x150 is seen as 64x128: a flow of (1, 1) there is (150/128, 100/64) here."""
     seen = []
 
@@ -52,20 +52,20 @@ def test_other_sizes_are_seen_smaller_and_resized_back() -> None:
         return torch.ones(1, 2, *first.shape[2:])
 
     current = torch.linspace(-1, 1, 150).expand(1, 3, 100, 150)
-    estimate = FlowNet2Reference(network)(current, -current)
+    estimate = FlowNet2Estimator(network)(current, -current)
     expected = torch.nn.functional.interpolate(current, (64, 128), mode="bilinear")  # half-pixel, as published
     torch.testing.assert_close(seen[0], expected)
     torch.testing.assert_close(estimate.flow[0, :, 50, 70], torch.tensor([150 / 128, 100 / 64]))
-    small = with_confidence(torch.ones(1, 2, 64, 128), expected, -expected).confidence
+    small = add_confidence(torch.ones(1, 2, 64, 128), expected, -expected).confidence
     assert 0 < small.mean() < 1
     torch.testing.assert_close(estimate.confidence, torch.nn.functional.interpolate(small, (100, 150), mode="bilinear"))
 
 
-def test_multiples_of_64_are_seen_as_they_are() -> None:
+def test_multiples_of_64_are_not_resized() -> None:
     current, previous = torch.rand(2, 1, 3, 64, 128)
-    estimate = FlowNet2Reference(lambda first, second: first[:, :2])(current, previous)
+    estimate = FlowNet2Estimator(lambda first, second: first[:, :2])(current, previous)
     torch.testing.assert_close(estimate.flow, current[:, :2], rtol=0, atol=0)
-    torch.testing.assert_close(estimate.confidence, with_confidence(current[:, :2], current, previous).confidence)
+    torch.testing.assert_close(estimate.confidence, add_confidence(current[:, :2], current, previous).confidence)
 
 
 @pytest.mark.parametrize(("saved", "found"), [
@@ -73,7 +73,7 @@ def test_multiples_of_64_are_seen_as_they_are() -> None:
     ({"state_dict": {"conv.weight": torch.zeros(3, 2)}}, "6 numbers in 1 tensors.*162,518,834 numbers"),
     ({"state_dict": [1, 2]}, "found state_dict"),
 ])
-def test_another_file_is_refused_saying_what_was_found(saved: dict[str, object], found: str, tmp_path: Path) -> None:
+def test_other_checkpoint_is_refused_with_its_content_named(saved: dict[str, object], found: str, tmp_path: Path) -> None:
     torch.save(saved, tmp_path / "other.pth.tar")
     with pytest.raises(UserError, match=rf"other.pth.tar.*{found}") as fault:
         load_flownet2(tmp_path / "other.pth.tar", torch.device("cpu"))
@@ -81,7 +81,7 @@ def test_another_file_is_refused_saying_what_was_found(saved: dict[str, object],
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_file_beside_whose_weights_lies_a_numpy_number(zipped: bool, tmp_path: Path) -> None:
+def test_checkpoint_with_a_numpy_scalar_loads(zipped: bool, tmp_path: Path) -> None:
     """Old training runs saved their best error so; reading it must neither fail nor run code."""
     path = tmp_path / "old.pth.tar"
     torch.save({"best_EPE": np.float64(2.3), "state_dict": {}}, path, _use_new_zipfile_serialization=zipped)

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.flow.raft import Raft, cached_weights, load_raft
+from models.flow.raft import RAFTFlowEstimator, find_cached_raft_weights, load_raft
 from util.errors import UserError
-from util.torchvision_models import import_torchvision
+from util.runtime.torchvision_compat import import_torchvision
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("height", "width"), [(128, 160), (50, 131), (130, 20)])
-def test_borders_are_added_and_cut_at_the_same_place(height: int, width: int) -> None:
+def test_padding_is_removed_where_it_was_added(height: int, width: int) -> None:
     """A network that answers with its first picture's red and green must answer with the unpadded picture's."""
     def network(current: torch.Tensor, previous: torch.Tensor) -> list[torch.Tensor]:
         assert current.shape == previous.shape
@@ -24,10 +24,10 @@ def test_borders_are_added_and_cut_at_the_same_place(height: int, width: int) ->
         return [torch.zeros_like(current[:, :2]), current[:, :2]]
 
     current, previous = torch.rand(2, 2, 3, height, width)
-    torch.testing.assert_close(Raft(network).vectors(current, previous), current[:, :2])
+    torch.testing.assert_close(RAFTFlowEstimator(network).estimate(current, previous), current[:, :2])
 
 
-def test_its_weights_tell_which_network_it_is(small_weights: Path) -> None:
+def test_raft_variant_is_inferred_from_its_weights(small_weights: Path) -> None:
     reference = load_raft(small_weights, torch.device("cpu"))
     assert sum(p.numel() for p in reference.network.parameters()) == 990_162  # torchvision's count of raft_small
     estimate = reference(*torch.rand(2, 1, 3, 40, 64))
@@ -41,10 +41,10 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
         load_raft(tmp_path / "other.pth", torch.device("cpu"))
 
 
-def test_the_cache_is_torch_hubs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_cached_in_the_torch_hub_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    assert cached_weights() is None
+    assert find_cached_raft_weights() is None
     path = tmp_path / "hub/checkpoints/raft_small_C_T_V2-01064c6d.pth"
     path.parent.mkdir(parents=True)
     path.touch()
-    assert cached_weights() == path
+    assert find_cached_raft_weights() == path

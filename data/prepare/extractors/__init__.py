@@ -1,0 +1,1 @@
+"""Condition extractors: edges, facial landmarks, body poses, label maps."""

@@ -1,0 +1,1 @@
+"""Inference: synthesizer, first frames, keyframes, batching, export."""

@@ -1,0 +1,1 @@
+"""Losses of generators and discriminators, and the frame groups of the temporal discriminators."""

@@ -1,0 +1,1 @@
+"""Networks: generators, discriminators, encoders and the encoding of their inputs."""

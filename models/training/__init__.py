@@ -1,0 +1,1 @@
+"""Training: forward pass, device groups, schedule, trainer, monitoring and resuming."""

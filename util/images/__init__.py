@@ -1,0 +1,1 @@
+"""Images: normalization, visualization, flow colors, plots."""

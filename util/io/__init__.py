@@ -1,0 +1,1 @@
+"""Files: atomic writes, state dicts, downloads, archives, videos, results."""
