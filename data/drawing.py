@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import leastsq
 
-MAX_CURVATURE = 1  # |a| of the sharpest parabola drawn: beyond it the three points are no smooth contour
+MAX_CURVATURE = (
+    1  # |a| of the sharpest parabola drawn: beyond it the three points are no smooth contour
+)
 
 Points = NDArray[np.float64]
 PixelCoordinates = NDArray[np.int64]
@@ -71,14 +73,18 @@ def fit_polynomial(x: Points, y: Points) -> tuple[float, float, float]:
     return a, b, c
 
 
-def compute_brush_indices(pixels: PixelCoordinates, brush: PixelCoordinates, size: tuple[int, int]) -> NDArray[np.int64]:
-    """(K, M) flat indices into a picture of `size` (w, h): M pixels under each of K brush offsets, clamped to it."""
+def compute_brush_indices(
+    pixels: PixelCoordinates, brush: PixelCoordinates, size: tuple[int, int]
+) -> NDArray[np.int64]:
+    """(K, M) flat indices into an image of `size` (w, h): M pixels under each of K brush offsets, clamped to it."""
     w, h = size
     moved = np.clip(pixels + brush[:, None], 0, (w - 1, h - 1))
     return moved[..., 1] * w + moved[..., 0]
 
 
-def blend_brush(canvas: NDArray[np.uint16], brush_indices: NDArray[np.int64], color: tuple[int, int, int]) -> None:
+def blend_brush(
+    canvas: NDArray[np.uint16], brush_indices: NDArray[np.int64], color: tuple[int, int, int]
+) -> None:
     """Draws on the canvas (H, W, 3; values 0..255) stamp by stamp: where all pixels of a stamp (a row of `marks`) are
     black they take the colour, otherwise every one of them becomes the mean of old and colour, truncated."""
     pixels, new = canvas.reshape(-1, 3), np.array(color, np.uint16)
@@ -87,9 +93,11 @@ def blend_brush(canvas: NDArray[np.uint16], brush_indices: NDArray[np.int64], co
         pixels[mark] = (old + new) // 2 if old.any() else new
 
 
-def compute_distance_map(pixel_indices: PixelCoordinates, size: tuple[int, int]) -> NDArray[np.uint8]:
+def compute_distance_map(
+    pixel_indices: PixelCoordinates, size: tuple[int, int]
+) -> NDArray[np.uint8]:
     """(H, W) city-block distance to the nearest drawn pixel, a third of it, at most 255 (also where none is drawn).
-    drawn: flat indices into a picture of `size` (w, h)."""
+    drawn: flat indices into an image of `size` (w, h)."""
     blank = np.ones(size[::-1], np.uint8)
     blank.flat[pixel_indices] = 0
     distance = cv2.distanceTransform(blank, cv2.DIST_L1, 3)

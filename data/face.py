@@ -61,12 +61,14 @@ EYES = (
 MOUTH = FacePart(5, (tuple(range(48, 55)), (54, 55, 56, 57, 58, 59, 48)), (0.9, 0.9))
 LIPS = FacePart(6, (tuple(range(60, 65)), (64, 65, 66, 67, 60)), (0.9, 0.9))
 ALL_FACE_PARTS = (OUTLINE, *BROWS, NOSE, *EYES, MOUTH, LIPS)
-PAIR_DISTANCE_SCALE = 0.9  # how far brows, and eyes, keep from their common middle under `random_scale_points`
+PAIR_DISTANCE_SCALE = (
+    0.9  # how far brows, and eyes, keep from their common middle under `random_scale_points`
+)
 
 
 @dataclass(frozen=True)
 class FaceFrameReader:
-    """canny: edges of the picture outside the face are added to the edge map.
+    """canny: edges of the image outside the face are added to the edge map.
     distance_maps: a distance map of each contour follows the edge map: 15 channels, else 1.
     random_scale_points: test draws a face of other proportions (not random)."""
 
@@ -80,26 +82,45 @@ class FaceFrameReader:
 
     def folder_specs(self, uses_images: bool) -> dict[str, FolderSpec]:
         keypoints = {"condition": FolderSpec("keypoints", (".txt",))}
-        return keypoints | {"picture": FolderSpec("img")} if uses_images or self.uses_canny else keypoints
+        return (
+            keypoints | {"image": FolderSpec("img")}
+            if uses_images or self.uses_canny
+            else keypoints
+        )
 
     def read_reference_frame(self, paths: FramePaths, is_train: bool) -> ReferenceFrame:
-        """Cuts the surroundings of the first frame's face. A run that reads no pictures knows of no right and bottom
-        border: there the box is not pushed back inside, as if the picture were large enough."""
-        size = read_image_size(paths["picture"]) if "picture" in paths else None
+        """Cuts the surroundings of the first frame's face. A run that reads no images knows of no right and bottom
+        border: there the box is not pushed back inside, as if the image were large enough."""
+        size = read_image_size(paths["image"]) if "image" in paths else None
         points = _read_checked_face_points(paths["condition"], size)
         box = compute_crop_box(points, size or (np.inf, np.inf))
         w, h = box[2] - box[0], box[3] - box[1]
         if not 0 < w <= MAX_FACE_CROP_SIDE:
-            raise UserError(f"{paths['condition']}: a face {np.ptp(points[:, 0]):g} px wide; expected 1 to "
-                            f"{MAX_FACE_CROP_SIDE / FACE_CROP_SCALE:g}: detect that frame's keypoints again or drop the frame")
+            raise UserError(
+                f"{paths['condition']}: a face {np.ptp(points[:, 0]):g} px wide; expected 1 to "
+                f"{MAX_FACE_CROP_SIDE / FACE_CROP_SCALE:g}: detect that frame's keypoints again or drop the frame"
+            )
         return ReferenceFrame((w, h), box)
 
-    def read_frame(self, paths: FramePaths, transform: FrameTransform, rng: np.random.Generator | None) -> FrameSample:
-        picture = open_image(paths["picture"]) if "picture" in paths else None
-        points = _read_checked_face_points(paths["condition"], picture.size if picture else None)
-        return self.draw_landmarks(points, picture, transform, should_change_proportions=self.random_scale_points and rng is None)
+    def read_frame(
+        self, paths: FramePaths, transform: FrameTransform, rng: np.random.Generator | None
+    ) -> FrameSample:
+        image = open_image(paths["image"]) if "image" in paths else None
+        points = _read_checked_face_points(paths["condition"], image.size if image else None)
+        return self.draw_landmarks(
+            points,
+            image,
+            transform,
+            should_change_proportions=self.random_scale_points and rng is None,
+        )
 
-    def draw_landmarks(self, points: Points, image: Image.Image | None, transform: FrameTransform, should_change_proportions: bool) -> FrameSample:
+    def draw_landmarks(
+        self,
+        points: Points,
+        image: Image.Image | None,
+        transform: FrameTransform,
+        should_change_proportions: bool,
+    ) -> FrameSample:
         """A frame of landmarks (68, 2). rescale: draw a face of other proportions."""
         points = add_forehead_points(points)
         size = image.size if image else _infer_canvas_size(points, transform.box)
@@ -108,22 +129,30 @@ class FaceFrameReader:
             points = change_proportions(points)
         maps = self._iter_condition_maps(points, parts, image)
         return FrameSample(
-            torch.cat([image_to_tensor(transform.apply(Image.fromarray(m), Image.Resampling.BILINEAR)) for m in maps]),
+            torch.cat(
+                [
+                    image_to_tensor(transform.apply(Image.fromarray(m), Image.Resampling.BILINEAR))
+                    for m in maps
+                ]
+            ),
             image_to_tensor(transform.apply(image, Image.Resampling.BICUBIC)) if image else None,
-            id_map_to_tensor(transform.apply(Image.fromarray(parts), Image.Resampling.NEAREST), torch.int32),
+            id_map_to_tensor(
+                transform.apply(Image.fromarray(parts), Image.Resampling.NEAREST), torch.int32
+            ),
         )
 
     def validate_files(self, paths: FramePaths) -> None:
-        if "picture" in paths:
-            open_image(paths["picture"])
+        if "image" in paths:
+            open_image(paths["image"])
         self.read_reference_frame(paths, is_train=True)  # any frame may be a clip's first
 
     def condition_to_image(self, condition: Tensor) -> np.ndarray:
         """The edge map."""
         return gray_to_rgb(normalize_to_01(condition[0]))
 
-    def _iter_condition_maps(self, points: Points, part_map: NDArray[np.uint8], image: Image.Image | None
-              ) -> Iterator[NDArray[np.uint8]]:
+    def _iter_condition_maps(
+        self, points: Points, part_map: NDArray[np.uint8], image: Image.Image | None
+    ) -> Iterator[NDArray[np.uint8]]:
         """The edge map, then the distance maps."""
         runs = rasterize_contours(points, part_map.shape[::-1])
         edges = np.zeros_like(part_map)
@@ -131,7 +160,9 @@ class FaceFrameReader:
         if self.uses_canny:
             assert image is not None, "streams() asks for it"
             background = feature.canny(np.array(image.convert("L"))) & (part_map == 0)
-            edges += background.astype(np.uint8) * 255  # wraps to 254 where both are set, as published
+            edges += (
+                background.astype(np.uint8) * 255
+            )  # wraps to 254 where both are set, as published
         yield edges
         if self.uses_distance_maps:
             yield from (compute_distance_map(run, part_map.shape[::-1]) for run in runs)
@@ -155,9 +186,17 @@ def draw_part_map(points: Points, size: ImageSize) -> NDArray[np.uint8]:
 
 
 def rasterize_contours(points: Points, size: ImageSize) -> list[PixelCoordinates]:
-    """For each of the 14 runs the flat indices, into a picture of `size`, of the pixels it covers. points: (83, 2)."""
+    """For each of the 14 runs the flat indices, into an image of `size`, of the pixels it covers. points: (83, 2)."""
     runs = [points[list(run)] for part in ALL_FACE_PARTS for run in part.contours]
-    return [np.concatenate([compute_brush_indices(rasterize_curve(piece), FACE_BRUSH, size).ravel() for piece in split_into_triples(run)]) for run in runs]
+    return [
+        np.concatenate(
+            [
+                compute_brush_indices(rasterize_curve(piece), FACE_BRUSH, size).ravel()
+                for piece in split_into_triples(run)
+            ]
+        )
+        for run in runs
+    ]
 
 
 def change_proportions(points: Points) -> Points:
@@ -167,34 +206,44 @@ def change_proportions(points: Points) -> Points:
         middle = points[[number for part in pair for number in part.point_indices]].mean(axis=0)
         for run in (run for part in pair for run in part.contours):
             own = points[list(run)].mean(axis=0)
-            points[list(run)] = points[list(run)] - own + ((own - middle) * (PAIR_DISTANCE_SCALE, 1) + middle)
+            points[list(run)] = (
+                points[list(run)] - own + ((own - middle) * (PAIR_DISTANCE_SCALE, 1) + middle)
+            )
     for part in ALL_FACE_PARTS:
         middle = points[part.point_indices].mean(axis=0)
-        points[part.point_indices] = (points[part.point_indices] - middle) * part.scale_factors + middle
+        points[part.point_indices] = (
+            points[part.point_indices] - middle
+        ) * part.scale_factors + middle
     return points
 
 
 def compute_crop_box(points: Points, size: Sequence[float]) -> Box:
-    """The square around a face. points: (68, 2). size: (w, h) of the picture, which the box is kept inside of where it
-    fits; a side that does not fit begins before the picture."""
+    """The square around a face. points: (68, 2). size: (w, h) of the image, which the box is kept inside of where it
+    fits; a side that does not fit begins before the image."""
     (min_x, min_y), (max_x, max_y) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
     side = FACE_CROP_SCALE * (max_x - min_x)
     half = side // 2
-    x, y = ((min(max(0, middle - half) + side, limit) - half)
-            for middle, limit in zip(((min_x + max_x) // 2, (3 * min_y + max_y) // 4), size, strict=True))
+    x, y = (
+        (min(max(0, middle - half) + side, limit) - half)
+        for middle, limit in zip(
+            ((min_x + max_x) // 2, (3 * min_y + max_y) // 4), size, strict=True
+        )
+    )
     return int(x - half), int(y - half), int(x + half), int(y + half)
 
 
 def _read_checked_face_points(path: Path, size: ImageSize | None) -> Points:
-    """(68, 2); refused where they have nothing to do with the picture of `size` (w, h)."""
+    """(68, 2); refused where they have nothing to do with the image of `size` (w, h)."""
     points = read_face_points(path)
     if size is not None and not ((points.max(axis=0) >= 0) & (points.min(axis=0) < size)).all():
-        raise UserError(f"{path}: the face lies outside its {size[0]}x{size[1]} picture, its first point at "
-                        f"{points[0, 0]:g},{points[0, 1]:g}: detect the keypoints on pictures of this size")
+        raise UserError(
+            f"{path}: the face lies outside its {size[0]}x{size[1]} image, its first point at "
+            f"{points[0, 0]:g},{points[0, 1]:g}: detect the keypoints on images of this size"
+        )
     return points
 
 
 def _infer_canvas_size(points: Points, box: Box | None) -> ImageSize:
-    """Where no picture gives the size: room for the face, its pen and the box."""
+    """Where no image gives the size: room for the face, its pen and the box."""
     right, bottom = (points.max(axis=0) + len(FACE_BRUSH)).astype(int).tolist()
     return max(right, box[2] if box else 0, 1), max(bottom, box[3] if box else 0, 1)

@@ -30,8 +30,8 @@ class FolderSpec:
 class ReferenceFrame:
     """What a clip's geometry is planned from: its first frame.
 
-    size: (w, h) of the picture after `box` was cut out of it.
-    box: (left, top, right, bottom) cut first, possibly beyond the picture's border (zero filled); None: all of it.
+    size: (w, h) of the image after `box` was cut out of it.
+    box: (left, top, right, bottom) cut first, possibly beyond the image's border (zero filled); None: all of it.
     """
 
     size: tuple[int, int]
@@ -57,15 +57,17 @@ class FrameReader(Protocol):
         ...
 
     def folder_specs(self, uses_images: bool) -> dict[str, FolderSpec]:
-        """The streams that a run reads, the one that names the frames first. `picture`: whether the run needs the
-        real pictures for themselves (training, `use_real_img`); a domain that draws from them asks for them anyway."""
+        """The streams that a run reads, the one that names the frames first. `image`: whether the run needs the
+        real images for themselves (training, `use_real_img`); a domain that draws from them asks for them anyway."""
         ...
 
     def read_reference_frame(self, paths: FramePaths, is_train: bool) -> ReferenceFrame:
         """What to plan the geometry from, read off the first frame of a clip (test: of a sequence)."""
         ...
 
-    def read_frame(self, paths: FramePaths, transform: FrameTransform, rng: np.random.Generator | None) -> FrameSample:
+    def read_frame(
+        self, paths: FramePaths, transform: FrameTransform, rng: np.random.Generator | None
+    ) -> FrameSample:
         """One frame. `rng`: the clip's augmentation noise in training, None in test. UserError names the file."""
         ...
 

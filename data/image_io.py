@@ -1,4 +1,4 @@
-"""Picture files to Pillow images to tensors: the only place that opens one. Everything raises UserError by name."""
+"""Image files to Pillow images to tensors: the only place that opens one. Everything raises UserError by name."""
 
 from __future__ import annotations
 
@@ -17,20 +17,38 @@ from torch import Tensor
 from util.errors import UserError
 from util.images.normalization import normalize_to_pm1
 
-IMAGE_FORMATS = ("PNG", "JPEG", "PPM", "BMP", "TIFF")  # what may hide behind those suffixes: no decoder else is tried
+IMAGE_FORMATS = (
+    "PNG",
+    "JPEG",
+    "PPM",
+    "BMP",
+    "TIFF",
+)  # what may hide behind those suffixes: no decoder else is tried
 MAX_IMAGE_PIXELS = 2**26  # pixels, 8192 x 8192; Pillow itself warns from a third more on
 
 # What Pillow's decoders raise on broken files: truncated data, bad chunks, absurd sizes.
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+_DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 
 
 def open_image(path: Path) -> Image.Image:
     """Decoded, in RGB; grey and palette files are spread over the channels, alpha is dropped."""
     image = open_image_unconverted(path)
     if image.mode.startswith(("I", "F")):
-        raise UserError(f"{path}: a picture of mode {image.mode}; expected 8 bits a channel: convert it")
+        raise UserError(
+            f"{path}: an image of mode {image.mode}; expected 8 bits a channel: convert it"
+        )
     if image.has_transparency_data:
-        image = image.convert("RGBA")  # by way of RGBA: Pillow warns of dropping a palette's alpha in one step
+        image = image.convert(
+            "RGBA"
+        )  # by way of RGBA: Pillow warns of dropping a palette's alpha in one step
     return image.convert("RGB")
 
 
@@ -56,18 +74,24 @@ def _opened_image(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path, formats=IMAGE_FORMATS) as image:
             if image.width * image.height > MAX_IMAGE_PIXELS:
-                raise ValueError(f"{image.width}x{image.height}, more than {MAX_IMAGE_PIXELS} pixels")
+                raise ValueError(
+                    f"{image.width}x{image.height}, more than {MAX_IMAGE_PIXELS} pixels"
+                )
             yield image
     except _DECODE_ERRORS as fault:
-        raise UserError(f"{path}: not a picture that can be read ({_format_reason(fault)}): replace it") from fault
+        raise UserError(
+            f"{path}: not an image that can be read ({_format_reason(fault)}): replace it"
+        ) from fault
 
 
 def check_same_size(sizes: Mapping[Path, tuple[int, int]]) -> None:
     """One frame's files must have one size (w, h): UserError names two that have not."""
     for (first, size), (path, other) in pairwise(sizes.items()):
         if other != size:
-            raise UserError(f"{first} is {size[0]}x{size[1]}, {path} is {other[0]}x{other[1]}: "
-                            "the files of a frame must have one size, resize one of them")
+            raise UserError(
+                f"{first} is {size[0]}x{size[1]}, {path} is {other[0]}x{other[1]}: "
+                "the files of a frame must have one size, resize one of them"
+            )
 
 
 def image_to_tensor(image: Image.Image) -> Tensor:
@@ -84,7 +108,9 @@ def read_image(path: Path) -> Tensor:
 
 def id_map_to_tensor(image: Image.Image, dtype: torch.dtype) -> Tensor:
     """(1, H, W) of a single-channel map of integers (a palette's: its indices)."""
-    ids = np.asarray(image).astype(np.int32)  # Pillow's modes hold bits and big-endian words too: torch takes neither
+    ids = np.asarray(image).astype(
+        np.int32
+    )  # Pillow's modes hold bits and big-endian words too: torch takes neither
     return torch.from_numpy(ids)[None].to(dtype)
 
 

@@ -11,14 +11,26 @@ import numpy as np
 from data.drawing import Points
 from util.errors import UserError
 
-MAX_COORDINATE = 2**14  # px; farther out than any film frame is wide: the file is broken, and its curves would fill the memory
+MAX_COORDINATE = (
+    2**14
+)  # px; farther out than any film frame is wide: the file is broken, and its curves would fill the memory
 
-MAX_KEYPOINT_FILE_BYTES = 2**23  # bytes of a frame's keypoints; a person of OpenPose takes about 4000
+MAX_KEYPOINT_FILE_BYTES = (
+    2**23
+)  # bytes of a frame's keypoints; a person of OpenPose takes about 4000
 MAX_PEOPLE = 256
 
 N_FACE_POINTS = 68
-N_BODY_25_POINTS, N_COCO_18_POINTS, N_HAND_POINTS, N_FACE_70_POINTS = 25, 18, 21, 70  # OpenPose's numbers of points
-COCO_18_TO_BODY_25 = (*range(8), *range(9, 19))  # where COCO-18 points stand in BODY_25, which has a middle hip as its 8th
+N_BODY_25_POINTS, N_COCO_18_POINTS, N_HAND_POINTS, N_FACE_70_POINTS = (
+    25,
+    18,
+    21,
+    70,
+)  # OpenPose's numbers of points
+COCO_18_TO_BODY_25 = (
+    *range(8),
+    *range(9, 19),
+)  # where COCO-18 points stand in BODY_25, which has a middle hip as its 8th
 MID_HIP_INDEX, HIP_INDICES = 8, (9, 12)
 KEYPOINT_CONFIDENCE_THRESHOLD = 0.01  # confidence above which a point counts
 
@@ -74,11 +86,15 @@ def _parse_person(path: Path, person: dict[str, object]) -> Person:
         body if len(body) == N_BODY_25_POINTS else _coco_18_to_body_25(body),
         _parse_points(path, person, "hand_left_keypoints", (N_HAND_POINTS,)),
         _parse_points(path, person, "hand_right_keypoints", (N_HAND_POINTS,)),
-        _parse_points(path, person, "face_keypoints", (N_FACE_70_POINTS, N_FACE_POINTS))[:N_FACE_POINTS],
+        _parse_points(path, person, "face_keypoints", (N_FACE_70_POINTS, N_FACE_POINTS))[
+            :N_FACE_POINTS
+        ],
     )
 
 
-def _parse_points(path: Path, person: dict[str, object], key: str, counts: tuple[int, ...]) -> Points:
+def _parse_points(
+    path: Path, person: dict[str, object], key: str, counts: tuple[int, ...]
+) -> Points:
     """(N, 3), N one of `counts`; zeros where the file has none."""
     numbers = person.get(f"{key}_2d", person.get(key))
     if numbers is None or numbers == []:
@@ -86,12 +102,15 @@ def _parse_points(path: Path, person: dict[str, object], key: str, counts: tuple
     if not isinstance(numbers, list) or not all(type(n) in (int, float) for n in numbers):
         raise _openpose_error(path, f"{key} is no list of numbers")
     if len(numbers) not in (3 * count for count in counts):
-        raise _openpose_error(path, f"{key} of {len(numbers)} numbers instead of "
-                                  + " or ".join(str(3 * count) for count in counts))
+        raise _openpose_error(
+            path,
+            f"{key} of {len(numbers)} numbers instead of "
+            + " or ".join(str(3 * count) for count in counts),
+        )
     try:
         points = np.array(numbers, np.float64).reshape(-1, 3)
     except OverflowError as fault:
-        raise _openpose_error(path, f"{key} with a number beyond all pictures") from fault
+        raise _openpose_error(path, f"{key} with a number beyond all images") from fault
     check_coordinates(points, path)
     return points
 
@@ -108,20 +127,26 @@ def _coco_18_to_body_25(coco: Points) -> Points:
 def read_keypoint_text(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_KEYPOINT_FILE_BYTES:
-            raise UserError(f"{path}: {path.stat().st_size} bytes, expected the keypoints of one frame: replace it")
+            raise UserError(
+                f"{path}: {path.stat().st_size} bytes, expected the keypoints of one frame: replace it"
+            )
         return path.read_text(encoding="utf-8-sig")
     except OSError as fault:
         raise UserError(f"{path}: cannot be read ({fault.strerror}): replace it") from fault
     except UnicodeDecodeError as fault:
-        raise UserError(f"{path}: holds no text: expected a file of keypoints, replace it") from fault
+        raise UserError(
+            f"{path}: holds no text: expected a file of keypoints, replace it"
+        ) from fault
 
 
 def check_coordinates(points: Points, path: Path) -> None:
-    """Refuses coordinates (any shape) that are no pixels of any picture."""
+    """Refuses coordinates (any shape) that are no pixels of any image."""
     far = points[~(np.abs(points) <= MAX_COORDINATE)]  # NaN too
     if far.size:
-        raise UserError(f"{path}: a coordinate of {far[0]:g}; expected pixels, at most {MAX_COORDINATE} from the corner: "
-                        "detect that frame's keypoints again")
+        raise UserError(
+            f"{path}: a coordinate of {far[0]:g}; expected pixels, at most {MAX_COORDINATE} from the corner: "
+            "detect that frame's keypoints again"
+        )
 
 
 def _parse_face_point(path: Path, line: str) -> list[float]:
@@ -133,9 +158,13 @@ def _parse_face_point(path: Path, line: str) -> list[float]:
 
 
 def _face_points_error(path: Path, reason: str) -> UserError:
-    return UserError(f"{path}: {reason}; expected 68 lines x,y: detect that frame's keypoints again or drop the frame")
+    return UserError(
+        f"{path}: {reason}; expected 68 lines x,y: detect that frame's keypoints again or drop the frame"
+    )
 
 
 def _openpose_error(path: Path, reason: str) -> UserError:
-    return UserError(f"{path}: {reason}; expected an OpenPose JSON file, "
-                     "BODY_25 or COCO-18: detect that frame's pose again")
+    return UserError(
+        f"{path}: {reason}; expected an OpenPose JSON file, "
+        "BODY_25 or COCO-18: detect that frame's pose again"
+    )

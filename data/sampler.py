@@ -54,8 +54,10 @@ def check_sequence_lengths(names: Sequence[str], lengths: Sequence[int], n_frame
     """UserError for a sequence from which no clip can be cut."""
     for name, length in zip(names, lengths, strict=True):
         if length < n_frames_G:
-            raise UserError(f"sequence {name} has {length} frames; --n_frames_G {n_frames_G} needs at least as many: "
-                            "remove the sequence or add frames")
+            raise UserError(
+                f"sequence {name} has {length} frames; --n_frames_G {n_frames_G} needs at least as many: "
+                "remove the sequence or add frames"
+            )
 
 
 def compute_clip_length(length: int, config: SamplerConfig, n_frames_total: int) -> tuple[int, int]:
@@ -66,7 +68,9 @@ def compute_clip_length(length: int, config: SamplerConfig, n_frames_total: int)
     return load, load * (total // load) + history
 
 
-def plan_epoch(lengths: Sequence[int], config: SamplerConfig, n_frames_total: int, epoch: int) -> list[list[ClipPlan]]:
+def plan_epoch(
+    lengths: Sequence[int], config: SamplerConfig, n_frames_total: int, epoch: int
+) -> list[list[ClipPlan]]:
     """The batches of an epoch, all of `batch_size` clips: at least one, a short last one left out.
 
     lengths: of the sequences, each at least n_frames_G. n_frames_total: clip length that the schedule has reached.
@@ -76,17 +80,28 @@ def plan_epoch(lengths: Sequence[int], config: SamplerConfig, n_frames_total: in
     rng = np.random.default_rng([config.seed, epoch, 0])
     clips = _clip_indices(lengths, config, rng)
     starts = range(0, len(clips), config.batch_size)
-    return [_plan_batch(clips[i:i + config.batch_size], i, lengths, config, n_frames_total, epoch, rng)
-            for i in starts]
+    return [
+        _plan_batch(
+            clips[i : i + config.batch_size], i, lengths, config, n_frames_total, epoch, rng
+        )
+        for i in starts
+    ]
 
 
-def _clip_indices(lengths: Sequence[int], config: SamplerConfig, rng: np.random.Generator) -> list[int]:
+def _clip_indices(
+    lengths: Sequence[int], config: SamplerConfig, rng: np.random.Generator
+) -> list[int]:
     """Numbers below the count of clips in the order of training, a whole number of batches of them.
 
     Where there are fewer clips than one batch holds, they take turns (each time with other frames)."""
-    count = sum(_count_start_frames(lengths, config)) if config.uses_every_start_frame else len(lengths)
+    count = (
+        sum(_count_start_frames(lengths, config)) if config.uses_every_start_frame else len(lengths)
+    )
     bound = int(min(config.clips_per_epoch or count, config.max_clips))
-    rounds = [np.arange(count) if config.serial_batches else rng.permutation(count) for _ in range(ceil(bound / count))]
+    rounds = [
+        np.arange(count) if config.serial_batches else rng.permutation(count)
+        for _ in range(ceil(bound / count))
+    ]
     order = np.concatenate(rounds)[:bound].tolist()
     steps = max(1, bound // config.batch_size)
     return [order[i % bound] for i in range(steps * config.batch_size)]
@@ -96,17 +111,32 @@ def _count_start_frames(lengths: Sequence[int], config: SamplerConfig) -> list[i
     return [length - config.n_frames_G + 1 for length in lengths]
 
 
-def _plan_batch(clips: Sequence[int], position: int, lengths: Sequence[int], config: SamplerConfig, n_frames_total: int,
-                epoch: int, rng: np.random.Generator) -> list[ClipPlan]:
+def _plan_batch(
+    clips: Sequence[int],
+    position: int,
+    lengths: Sequence[int],
+    config: SamplerConfig,
+    n_frames_total: int,
+    epoch: int,
+    rng: np.random.Generator,
+) -> list[ClipPlan]:
     """position: of the batch's first clip in the epoch. All clips get the length that the shortest sequence allows."""
     sequences = [_choose_sequence(clip, lengths, config, rng) for clip in clips]
     load, total = compute_clip_length(min(lengths[s] for s in sequences), config, n_frames_total)
-    return [ClipPlan(sequence, _choose_frames(clip, lengths[sequence], total, config, rng), load,
-                     seed=(config.seed, epoch, 1 + position + i))
-            for i, (clip, sequence) in enumerate(zip(clips, sequences, strict=True))]
+    return [
+        ClipPlan(
+            sequence,
+            _choose_frames(clip, lengths[sequence], total, config, rng),
+            load,
+            seed=(config.seed, epoch, 1 + position + i),
+        )
+        for i, (clip, sequence) in enumerate(zip(clips, sequences, strict=True))
+    ]
 
 
-def _choose_sequence(clip: int, lengths: Sequence[int], config: SamplerConfig, rng: np.random.Generator) -> int:
+def _choose_sequence(
+    clip: int, lengths: Sequence[int], config: SamplerConfig, rng: np.random.Generator
+) -> int:
     """Pose draws the sequence in proportion to its length; in serial order it is the one that holds the start."""
     if not config.uses_every_start_frame:
         return clip
@@ -116,10 +146,16 @@ def _choose_sequence(clip: int, lengths: Sequence[int], config: SamplerConfig, r
     return int(rng.choice(len(lengths), p=np.divide(lengths, sum(lengths))))
 
 
-def _choose_frames(clip: int, length: int, n_frames: int, config: SamplerConfig, rng: np.random.Generator) -> tuple[int, ...]:
+def _choose_frames(
+    clip: int, length: int, n_frames: int, config: SamplerConfig, rng: np.random.Generator
+) -> tuple[int, ...]:
     """`total` frames with a random spacing, from a random start (pose: one that follows from the clip's number)."""
     widest = min(config.max_t_step, (length - 1) // max(1, n_frames - 1))
     t_step = int(rng.integers(1, widest, endpoint=True))
     last_start = length - 1 - (n_frames - 1) * t_step
-    start = clip % (last_start + 1) if config.uses_every_start_frame else int(rng.integers(0, last_start, endpoint=True))
+    start = (
+        clip % (last_start + 1)
+        if config.uses_every_start_frame
+        else int(rng.integers(0, last_start, endpoint=True))
+    )
     return tuple(range(start, start + n_frames * t_step, t_step))

@@ -31,22 +31,35 @@ class FrameSequence:
         return f"{self.name}/{next(iter(self.files.values()))[frame].stem}"
 
 
-def find_sequences(dataroot: Path | str, phase: str, folder_specs: Mapping[str, FolderSpec],
-                   allow_links: bool = False) -> tuple[FrameSequence, ...]:
+def find_sequences(
+    dataroot: Path | str,
+    phase: str,
+    folder_specs: Mapping[str, FolderSpec],
+    allow_links: bool = False,
+) -> tuple[FrameSequence, ...]:
     """The sequences under `{dataroot}/{phase}_{folder}` of every stream, matched by their sorted order (SPEC 2).
 
     A sequence is a leaf folder, or the stream's folder itself where that holds the files, and is named by its path in
     the first stream. allow_links: links inside those folders may lead out of the data root. UserError: a missing or
     empty folder, counts of sequences or frames that differ, or a link or a name that is not to be trusted.
     """
-    roots = {stream: Path(dataroot) / f"{phase}_{about.folder}" for stream, about in folder_specs.items()}
+    roots = {
+        stream: Path(dataroot) / f"{phase}_{about.folder}" for stream, about in folder_specs.items()
+    }
     bounds = None if allow_links else Path(dataroot).resolve()
-    folders = {stream: list(iter_leaf_folders(roots[stream], about, bounds)) for stream, about in folder_specs.items()}
+    folders = {
+        stream: list(iter_leaf_folders(roots[stream], about, bounds))
+        for stream, about in folder_specs.items()
+    }
     first = next(iter(folder_specs))
     for stream, found in folders.items():
-        _check_equal_counts("sequence folders", roots[first], len(folders[first]), roots[stream], len(found))
-    return tuple(_make_sequence(roots[first], dict(zip(folders, aligned, strict=True)))
-                 for aligned in zip(*folders.values(), strict=True))
+        _check_equal_counts(
+            "sequence folders", roots[first], len(folders[first]), roots[stream], len(found)
+        )
+    return tuple(
+        _make_sequence(roots[first], dict(zip(folders, aligned, strict=True)))
+        for aligned in zip(*folders.values(), strict=True)
+    )
 
 
 LeafFolder = tuple[Path, tuple[Path, ...]]  # a folder and its frames
@@ -61,23 +74,33 @@ def _make_sequence(root: Path, leaf_folders: Mapping[str, LeafFolder]) -> FrameS
     return FrameSequence(name, {stream: files for stream, (_, files) in leaf_folders.items()})
 
 
-def iter_leaf_folders(folder: Path, spec: FolderSpec, link_root: Path | None = None) -> Iterator[LeafFolder]:
+def iter_leaf_folders(
+    folder: Path, spec: FolderSpec, link_root: Path | None = None
+) -> Iterator[LeafFolder]:
     """The folder itself, or those of its subfolders, in natural order."""
     entries = _list_entries(folder)
     for entry in entries:
         _check_entry(entry, link_root)
     subfolders = [entry for entry in entries if entry.is_dir()]
-    frames = tuple(entry for entry in entries if entry.suffix.lower() in spec.suffixes and not entry.is_dir())
+    frames = tuple(
+        entry for entry in entries if entry.suffix.lower() in spec.suffixes and not entry.is_dir()
+    )
     expected = f"expected frames ({' '.join(spec.suffixes)})"
     if subfolders and frames:
-        raise UserError(f"{folder}: holds frames ({frames[0].name}) and folders ({subfolders[0].name}): "
-                        "give each sequence a folder of its own")
+        raise UserError(
+            f"{folder}: holds frames ({frames[0].name}) and folders ({subfolders[0].name}): "
+            "give each sequence a folder of its own"
+        )
     if not subfolders and not frames:
-        raise UserError(f"{folder}: holds {len(entries)} files, none of them a frame; {expected}, "
-                        "one folder a sequence: fill or remove it")
+        raise UserError(
+            f"{folder}: holds {len(entries)} files, none of them a frame; {expected}, "
+            "one folder a sequence: fill or remove it"
+        )
     for frame in frames:
         if not frame.is_file():
-            raise UserError(f"{frame}: is not a file (a broken link?); {expected}: restore or remove it")
+            raise UserError(
+                f"{frame}: is not a file (a broken link?); {expected}: restore or remove it"
+            )
     if frames:
         yield folder, frames
     for subfolder in subfolders:
@@ -88,8 +111,10 @@ def _check_entry(entry: Path, link_root: Path | None) -> None:
     """What may come from somebody else's archive: names that cannot be printed, links that lead elsewhere or in
     circles. bounds: the resolved data root that links must not leave; None: they may."""
     if not is_printable(entry.name):
-        raise UserError(f"{str(entry)!r}: its name holds a control character or bytes that are no text (UTF-8): "
-                        "rename it")
+        raise UserError(
+            f"{str(entry)!r}: its name holds a control character or bytes that are no text (UTF-8): "
+            "rename it"
+        )
     if entry.is_symlink():
         try:
             target = entry.resolve(strict=True)
@@ -98,17 +123,24 @@ def _check_entry(entry: Path, link_root: Path | None) -> None:
         if target in entry.parent.resolve().parents or target == entry.parent.resolve():
             raise UserError(f"{entry}: a link to a folder that holds it: remove it")
         if link_root is not None and not target.is_relative_to(link_root):
-            raise UserError(f"{entry}: a link to {target}, outside the data root {link_root}: give --allow_links if "
-                            "you made it, or put the files there")
+            raise UserError(
+                f"{entry}: a link to {target}, outside the data root {link_root}: give --allow_links if "
+                "you made it, or put the files there"
+            )
 
 
 def _list_entries(folder: Path) -> list[Path]:
     """What a folder holds in natural order; hidden files (.DS_Store, .ipynb_checkpoints) do not count."""
     try:
-        return sorted((entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=natural_order)
+        return sorted(
+            (entry for entry in folder.iterdir() if not entry.name.startswith(".")),
+            key=natural_order,
+        )
     except OSError as fault:
-        raise UserError(f"{folder}: {fault.strerror}; expected a folder of sequences: "
-                        "see --dataroot, --phase and --dataset_mode") from fault
+        raise UserError(
+            f"{folder}: {fault.strerror}; expected a folder of sequences: "
+            "see --dataroot, --phase and --dataset_mode"
+        ) from fault
 
 
 def natural_order(path: Path) -> tuple[list[str | int], str]:
@@ -125,13 +157,20 @@ def frame_numbers(path: Path) -> list[int]:
 def _describe_first_unpaired(frames: tuple[Path, ...], others: tuple[Path, ...]) -> str:
     """The first frame whose number no other file carries, in words."""
     known = [{tuple(frame_numbers(path)) for path in files} for files in (frames, others)]
-    alone = [path for files, there in ((frames, known[1]), (others, known[0])) for path in files
-             if tuple(frame_numbers(path)) not in there]
+    alone = [
+        path
+        for files, there in ((frames, known[1]), (others, known[0]))
+        for path in files
+        if tuple(frame_numbers(path)) not in there
+    ]
     return f" (no partner: {alone[0].name})" if alone else ""
 
 
-def _check_equal_counts(noun: str, folder: Path, count: int, other: Path, other_count: int,
-                 hint: str = "") -> None:
+def _check_equal_counts(
+    noun: str, folder: Path, count: int, other: Path, other_count: int, hint: str = ""
+) -> None:
     if count != other_count:
-        raise UserError(f"{folder} holds {count} {noun}, {other} holds {other_count}: folders correspond by sorted "
-                        f"order and need equal counts, add or remove what is missing{hint}")
+        raise UserError(
+            f"{folder} holds {count} {noun}, {other} holds {other_count}: folders correspond by sorted "
+            f"order and need equal counts, add or remove what is missing{hint}"
+        )

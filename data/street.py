@@ -1,4 +1,4 @@
-"""Street scenes, and any other footage with a condition picture for each frame (modes temporal and test)."""
+"""Street scenes, and any other footage with a condition image for each frame (modes temporal and test)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NEAREST, _BICUBIC = Image.Resampling.NEAREST, Image.Resampling.BICUBIC
 class StreetFrameReader:
     """Fulfils `data.frame_reader.FrameReader`.
 
-    label_nc: A holds label ids 0..label_nc - 1; 0: A is a colour (input_nc 3) or grey (input_nc 1) picture.
+    label_nc: A holds label ids 0..label_nc - 1; 0: A is a colour (input_nc 3) or grey (input_nc 1) image.
     use_instance: a third folder holds instance ids of 8, 16 or 32 bits.
     ignore_label: an id beyond those that means unlabelled. Such pixels come as id label_nc, which has no channel.
     """
@@ -43,9 +43,13 @@ class StreetFrameReader:
 
     def __post_init__(self) -> None:
         if not 0 <= self.label_nc <= 256:
-            raise UserError(f"--label_nc {self.label_nc}: expected 0 (no labels) to 256, ids are kept in 8 bits")
+            raise UserError(
+                f"--label_nc {self.label_nc}: expected 0 (no labels) to 256, ids are kept in 8 bits"
+            )
         if not self.label_nc and self.input_nc not in (1, 3):
-            raise UserError(f"--input_nc {self.input_nc}: a condition without --label_nc is grey (1) or RGB (3)")
+            raise UserError(
+                f"--input_nc {self.input_nc}: a condition without --label_nc is grey (1) or RGB (3)"
+            )
 
     @property
     def normalization(self) -> PixelNormalization | None:
@@ -54,20 +58,29 @@ class StreetFrameReader:
     def folder_specs(self, uses_images: bool) -> dict[str, FolderSpec]:
         streams = {"condition": FolderSpec("A")}
         if uses_images:
-            streams["picture"] = FolderSpec("B")
+            streams["image"] = FolderSpec("B")
         if self.use_instance:
             streams["instance"] = FolderSpec("inst")
         return streams
 
     def read_reference_frame(self, paths: FramePaths, is_train: bool) -> ReferenceFrame:
-        return ReferenceFrame(read_image_size(paths["picture" if is_train and "picture" in paths else "condition"]))
+        return ReferenceFrame(
+            read_image_size(paths["image" if is_train and "image" in paths else "condition"])
+        )
 
-    def read_frame(self, paths: FramePaths, transform: FrameTransform, rng: np.random.Generator | None) -> FrameSample:
+    def read_frame(
+        self, paths: FramePaths, transform: FrameTransform, rng: np.random.Generator | None
+    ) -> FrameSample:
         images = self._open_images(paths)
         return FrameSample(
             self.make_condition(images["condition"], transform),
-            image_to_tensor(transform.apply(images["picture"], _BICUBIC)) if "picture" in images else None,
-            _transform_id_map(images["instance"], transform, torch.int32) if "instance" in images else None)
+            image_to_tensor(transform.apply(images["image"], _BICUBIC))
+            if "image" in images
+            else None,
+            _transform_id_map(images["instance"], transform, torch.int32)
+            if "instance" in images
+            else None,
+        )
 
     def validate_files(self, paths: FramePaths) -> None:
         self._open_images(paths)
@@ -85,10 +98,17 @@ class StreetFrameReader:
 
     def _open_file(self, key: str, path: Path) -> Image.Image:
         if key == "instance":
-            return _open_id_map(path, "instance ids are stored in one channel of 8, 16 or 32 bits: convert it")
+            return _open_id_map(
+                path, "instance ids are stored in one channel of 8, 16 or 32 bits: convert it"
+            )
         if key == "condition" and self.label_nc:
-            return self._check_and_remap_labels(path, _open_id_map(
-                path, "a label map is one channel of ids: convert it, or drop --label_nc to use colours as they are"))
+            return self._check_and_remap_labels(
+                path,
+                _open_id_map(
+                    path,
+                    "a label map is one channel of ids: convert it, or drop --label_nc to use colours as they are",
+                ),
+            )
         return open_image(path)
 
     def _check_and_remap_labels(self, path: Path, image: Image.Image) -> Image.Image:
@@ -101,10 +121,12 @@ class StreetFrameReader:
         return Image.fromarray(np.where(unlabelled, self.label_nc, pixels).astype(np.uint8))
 
     def make_condition(self, image: Image.Image, transform: FrameTransform) -> Tensor:
-        """(1, H, W) ids, or (input_nc, H, W) bytes of a picture."""
+        """(1, H, W) ids, or (input_nc, H, W) bytes of an image."""
         if self.label_nc:
             return _transform_id_map(image, transform, torch.uint8)
-        return image_to_tensor(transform.apply(image.convert("L") if self.input_nc == 1 else image, _BICUBIC))
+        return image_to_tensor(
+            transform.apply(image.convert("L") if self.input_nc == 1 else image, _BICUBIC)
+        )
 
 
 def _transform_id_map(image: Image.Image, transform: FrameTransform, dtype: torch.dtype) -> Tensor:
@@ -125,7 +147,9 @@ def _check_labels(path: Path, image: Image.Image, label_nc: int) -> Image.Image:
     pixels = np.asarray(image)
     low, high = int(pixels.min()), int(pixels.max())
     if low < 0 or high >= label_nc:
-        raise UserError(f"{path}: holds label {low if low < 0 else high}; --label_nc {label_nc} allows "
-                        f"0..{label_nc - 1}: map other ids into that range, raise --label_nc, or give "
-                        f"--ignore_label {high} if that id means unlabelled")
+        raise UserError(
+            f"{path}: holds label {low if low < 0 else high}; --label_nc {label_nc} allows "
+            f"0..{label_nc - 1}: map other ids into that range, raise --label_nc, or give "
+            f"--ignore_label {high} if that id means unlabelled"
+        )
     return image

@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 ImageSize = tuple[int, int]  # (w, h)
 Box = tuple[int, int, int, int]  # (left, top, right, bottom)
 
-RESIZE_MODES = ("none", "resize", "scaleWidth", "scaleHeight", "randomScaleWidth", "randomScaleHeight")
+RESIZE_MODES = (
+    "none",
+    "resize",
+    "scaleWidth",
+    "scaleHeight",
+    "randomScaleWidth",
+    "randomScaleHeight",
+)
 CROP_MODES = ("crop", "scaledCrop")
 _LOWERCASE_CROP_MODES = tuple(crop.lower() for crop in CROP_MODES)
 
@@ -35,13 +42,21 @@ class TransformConfig:
     uses_flip: bool
 
     def __post_init__(self) -> None:
-        known = [*RESIZE_MODES, *CROP_MODES, *(f"{scale}_and_{crop}" for scale in RESIZE_MODES for crop in CROP_MODES)]
+        known = [
+            *RESIZE_MODES,
+            *CROP_MODES,
+            *(f"{scale}_and_{crop}" for scale in RESIZE_MODES for crop in CROP_MODES),
+        ]
         if self._mode not in map(str.lower, known):
-            raise UserError(f"--resize_or_crop {self.resize_or_crop}: unknown; expected one of {', '.join(RESIZE_MODES)}, "
-                            f"one of {', '.join(CROP_MODES)}, or both as in scaleWidth_and_crop")
+            raise UserError(
+                f"--resize_or_crop {self.resize_or_crop}: unknown; expected one of {', '.join(RESIZE_MODES)}, "
+                f"one of {', '.join(CROP_MODES)}, or both as in scaleWidth_and_crop"
+            )
         if "random" in self._mode and self.fine_size > self.load_size + 1:
-            raise UserError(f"--resize_or_crop {self.resize_or_crop} draws a side from fineSize to loadSize + 1, but "
-                            f"--fineSize {self.fine_size} is more than --loadSize {self.load_size}: swap them")
+            raise UserError(
+                f"--resize_or_crop {self.resize_or_crop} draws a side from fineSize to loadSize + 1, but "
+                f"--fineSize {self.fine_size} is more than --loadSize {self.load_size}: swap them"
+            )
 
     @property
     def _mode(self) -> str:
@@ -67,7 +82,7 @@ class TransformConfig:
 
 @dataclass(frozen=True)
 class FrameTransform:
-    """In this order: cut `box` (zero where it leaves the picture), resize to `resize` (w, h), cut `crop`, mirror."""
+    """In this order: cut `box` (zero where it leaves the image), resize to `resize` (w, h), cut `crop`, mirror."""
 
     resize: ImageSize
     box: Box | None = None
@@ -83,7 +98,7 @@ class FrameTransform:
         return right - left, bottom - top
 
     def visible_region(self, original_size: ImageSize) -> tuple[float, float, float, float]:
-        """(left, top, right, bottom): which part of pictures whose lead was of `original` size `apply` returns, in
+        """(left, top, right, bottom): which part of images whose lead was of `original` size `apply` returns, in
         their pixels."""
         left, top, right, bottom = self.box or (0, 0, *original_size)
         x, y = (right - left) / self.resize[0], (bottom - top) / self.resize[1]
@@ -100,8 +115,10 @@ class FrameTransform:
         return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.is_flipped else image
 
 
-def sample_transform(reference: ReferenceFrame, config: TransformConfig, rng: np.random.Generator | None) -> FrameTransform:
-    """The geometry of a clip whose first picture is `lead`.
+def sample_transform(
+    reference: ReferenceFrame, config: TransformConfig, rng: np.random.Generator | None
+) -> FrameTransform:
+    """The geometry of a clip whose first image is `lead`.
 
     rng: training. Without it (test) nothing is drawn: every random value is the middle of its range, so crops are
     centred (y: the middle of the published range, which lies near the top) and nothing is mirrored.
@@ -113,7 +130,9 @@ def sample_transform(reference: ReferenceFrame, config: TransformConfig, rng: np
     return FrameTransform(size, reference.box, crop, _sample_flip(config, rng))
 
 
-def _compute_resize(original_size: ImageSize, config: TransformConfig, rng: np.random.Generator | None) -> ImageSize:
+def _compute_resize(
+    original_size: ImageSize, config: TransformConfig, rng: np.random.Generator | None
+) -> ImageSize:
     w, h = original_size
     if config.resize_mode == "resize":
         return config.load_size, config.load_size
@@ -126,12 +145,24 @@ def _compute_resize(original_size: ImageSize, config: TransformConfig, rng: np.r
     return _round_to_multiple(size, 4, original_size, config)
 
 
-def _compute_crop(size: ImageSize, original_size: ImageSize, config: TransformConfig, rng: np.random.Generator | None
-             ) -> tuple[ImageSize, Box | None]:
+def _compute_crop(
+    size: ImageSize,
+    original_size: ImageSize,
+    config: TransformConfig,
+    rng: np.random.Generator | None,
+) -> tuple[ImageSize, Box | None]:
     """What to resize to, and what to cut out of that."""
     if config.crop_mode is None:
-        return (size if config.resize_mode == "resize" else _round_to_multiple(size, 32, original_size, config)), None
-    crop_w, crop_h = map(min, _round_to_multiple(_compute_crop_size(original_size, config), 32, original_size, config), size)
+        return (
+            size
+            if config.resize_mode == "resize"
+            else _round_to_multiple(size, 32, original_size, config)
+        ), None
+    crop_w, crop_h = map(
+        min,
+        _round_to_multiple(_compute_crop_size(original_size, config), 32, original_size, config),
+        size,
+    )
     left, top = _sample_crop_corner(size, (crop_w, crop_h), rng)
     return size, (left, top, left + crop_w, top + crop_h)
 
@@ -143,7 +174,9 @@ def _compute_crop_size(original_size: ImageSize, config: TransformConfig) -> Ima
     return (side, side * h // w) if "width" in config.resize_mode else (side * w // h, side)
 
 
-def _sample_crop_corner(size: ImageSize, crop: ImageSize, rng: np.random.Generator | None) -> tuple[int, int]:
+def _sample_crop_corner(
+    size: ImageSize, crop: ImageSize, rng: np.random.Generator | None
+) -> tuple[int, int]:
     """x: normal around the centre, a third of the span its deviation. y: uniform in the top eighth."""
     (w, h), (crop_w, crop_h) = size, crop
     span = (w - crop_w) // 2
@@ -161,11 +194,15 @@ def _sample_flip(config: TransformConfig, rng: np.random.Generator | None) -> bo
     return config.uses_flip and rng is not None and bool(rng.random() < 0.5)
 
 
-def _round_to_multiple(size: ImageSize, multiple: int, original_size: ImageSize, config: TransformConfig) -> ImageSize:
+def _round_to_multiple(
+    size: ImageSize, multiple: int, original_size: ImageSize, config: TransformConfig
+) -> ImageSize:
     """Half to even, as published."""
     w, h = (round(side / multiple) * multiple for side in size)
     if not (w and h):
-        raise UserError(f"a picture of {original_size[0]}x{original_size[1]} comes to {size[0]}x{size[1]} with --resize_or_crop "
-                        f"{config.resize_or_crop} --loadSize {config.load_size} --fineSize {config.fine_size}, which "
-                        f"rounds to nothing in multiples of {multiple}: choose larger sizes or --resize_or_crop none")
+        raise UserError(
+            f"an image of {original_size[0]}x{original_size[1]} comes to {size[0]}x{size[1]} with --resize_or_crop "
+            f"{config.resize_or_crop} --loadSize {config.load_size} --fineSize {config.fine_size}, which "
+            f"rounds to nothing in multiples of {multiple}: choose larger sizes or --resize_or_crop none"
+        )
     return w, h

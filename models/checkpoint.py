@@ -56,7 +56,10 @@ def get_weights_path(folder: Path, epoch_label: str, name: str) -> Path:
 
 def _collect_weights(epoch_label: str, networks: Vid2VidModels) -> dict[str, object]:
     """By file name."""
-    return {get_weights_path(Path(), epoch_label, name).name: network.state_dict() for name, network in networks.named_networks().items()}
+    return {
+        get_weights_path(Path(), epoch_label, name).name: network.state_dict()
+        for name, network in networks.named_networks().items()
+    }
 
 
 def save_weights(folder: Path, epoch_label: str, networks: Vid2VidModels) -> None:
@@ -75,14 +78,31 @@ def prune_epochs(folder: Path, max_kept_epochs: int) -> None:
             path.unlink()
 
 
-def save_latest(folder: Path, networks: Vid2VidModels, optimizers: Mapping[str, AmpOptimizer], run: RunState,
-                options: Mapping[str, str]) -> None:
+def save_latest(
+    folder: Path,
+    networks: Vid2VidModels,
+    optimizers: Mapping[str, AmpOptimizer],
+    run: RunState,
+    options: Mapping[str, str],
+) -> None:
     """The state that `--continue_train` needs, whole in one file, and the weights of `latest` beside it."""
     state = {
-        "run": asdict(run), "random": get_random_states(), "options": dict(options),
-        "networks": {name: network.state_dict() for name, network in networks.named_networks().items()},
-        "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()}}
-    save_files_atomically(folder, {LATEST_STATE_FILE: state, **_collect_weights("latest", networks), "iter.txt": f"{run.epoch}\n{run.n_epoch_clips}\n"})
+        "run": asdict(run),
+        "random": get_random_states(),
+        "options": dict(options),
+        "networks": {
+            name: network.state_dict() for name, network in networks.named_networks().items()
+        },
+        "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()},
+    }
+    save_files_atomically(
+        folder,
+        {
+            LATEST_STATE_FILE: state,
+            **_collect_weights("latest", networks),
+            "iter.txt": f"{run.epoch}\n{run.n_epoch_clips}\n",
+        },
+    )
 
 
 def describe_last_checkpoint(folder: Path) -> str:
@@ -92,7 +112,9 @@ def describe_last_checkpoint(folder: Path) -> str:
         epoch, clips = (folder / "iter.txt").read_text().split()
     except (OSError, ValueError):
         return f"{folder} holds no state that can be read now"
-    return f"the last save, epoch {epoch} after {clips} clips, is whole: {folder / LATEST_STATE_FILE}"
+    return (
+        f"the last save, epoch {epoch} after {clips} clips, is whole: {folder / LATEST_STATE_FILE}"
+    )
 
 
 @contextmanager
@@ -101,8 +123,10 @@ def write_errors_explained(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as fault:
-        raise UserError(f"{folder} cannot be written: {fault}; {describe_last_checkpoint(folder)}; mend the disk, then give the same "
-                        "flags and --continue_train") from fault
+        raise UserError(
+            f"{folder} cannot be written: {fault}; {describe_last_checkpoint(folder)}; mend the disk, then give the same "
+            "flags and --continue_train"
+        ) from fault
 
 
 def archive_previous_run(folder: Path) -> list[str]:
@@ -111,8 +135,10 @@ def archive_previous_run(folder: Path) -> list[str]:
     if not (folder / LATEST_STATE_FILE).is_file():
         return []
     (folder / LATEST_STATE_FILE).replace(folder / PREVIOUS_STATE_FILE)
-    return [f"{folder} held a run: its state is now {PREVIOUS_STATE_FILE}; to go on with it instead, rename it to {LATEST_STATE_FILE} and "
-            "give --continue_train"]
+    return [
+        f"{folder} held a run: its state is now {PREVIOUS_STATE_FILE}; to go on with it instead, rename it to {LATEST_STATE_FILE} and "
+        "give --continue_train"
+    ]
 
 
 def read_training_state(folder: Path) -> dict[str, Any]:
@@ -120,17 +146,25 @@ def read_training_state(folder: Path) -> dict[str, Any]:
     recover_interrupted_write(folder)
     state = safe_load_dict(folder / LATEST_STATE_FILE, _RESUME_FLAGS)
     if missing := {"run", "random", "options", "networks", "optimizers"} - set(state):
-        raise UserError(f"{folder / LATEST_STATE_FILE} lacks {', '.join(sorted(missing))}: it is no saved state of this program")
+        raise UserError(
+            f"{folder / LATEST_STATE_FILE} lacks {', '.join(sorted(missing))}: it is no saved state of this program"
+        )
     return state
 
 
-def restore_checkpoint(folder: Path, state: Mapping[str, Any], networks: Vid2VidModels,
-           optimizers: Mapping[str, AmpOptimizer]) -> RunState:
+def restore_checkpoint(
+    folder: Path,
+    state: Mapping[str, Any],
+    networks: Vid2VidModels,
+    optimizers: Mapping[str, AmpOptimizer],
+) -> RunState:
     """Puts the state of `read_state` back and says where the run stands."""
     for part, own in (("networks", networks.named_networks()), ("optimizers", optimizers)):
         if set(state[part]) != set(own):
-            raise UserError(f"{folder / LATEST_STATE_FILE} holds the {part} {', '.join(state[part])}, these options make "
-                            f"{', '.join(own)}: give the flags that the run was started with")
+            raise UserError(
+                f"{folder / LATEST_STATE_FILE} holds the {part} {', '.join(state[part])}, these options make "
+                f"{', '.join(own)}: give the flags that the run was started with"
+            )
     for name, network in networks.named_networks().items():
         load_network(network, state["networks"][name], f"{folder / LATEST_STATE_FILE} ({name})")
     for name, optimizer in optimizers.items():
@@ -141,24 +175,43 @@ def restore_checkpoint(folder: Path, state: Mapping[str, Any], networks: Vid2Vid
 
 def load_network(network: nn.Module, state_dict: Mapping[str, Tensor], source: str) -> None:
     """Strictly: UserError names the weights that do not fit, and the flags that would explain it."""
-    load_state_dict_strict(network, state_dict, source, hint=describe_mismatch(network.state_dict(), state_dict))
+    load_state_dict_strict(
+        network, state_dict, source, hint=describe_mismatch(network.state_dict(), state_dict)
+    )
 
 
-def load_generators(generators: nn.ModuleList, folder: Path, epoch_label: str, allow_partial: bool = False,
-                   uses_ema: bool = False) -> list[str]:
+def load_generators(
+    generators: nn.ModuleList,
+    folder: Path,
+    epoch_label: str,
+    allow_partial: bool = False,
+    uses_ema: bool = False,
+) -> list[str]:
     """All generators of a run, strictly. partial: `--allow_partial`, what fits; returns what that was, a line each.
     averaged: their running averages (`--ema`)."""
     recover_interrupted_write(folder)
     finer = get_weights_path(folder, epoch_label, f"G{len(generators)}")
     if finer.is_file() and not allow_partial:
-        raise UserError(f"{finer} refines what {len(generators)} network(s) paint, which are all that --n_scales_spatial "
-                        f"{len(generators)} makes: raise it, or remove the file if it is of another run")
+        raise UserError(
+            f"{finer} refines what {len(generators)} network(s) paint, which are all that --n_scales_spatial "
+            f"{len(generators)} makes: raise it, or remove the file if it is of another run"
+        )
     kind = EMA_SUFFIX if uses_ema else ""
-    return [line for index, network in enumerate(generators)
-            for line in _load_generator_file(network, get_weights_path(folder, epoch_label, f"G{index}{kind}"), _RUN_FLAGS, allow_partial)]
+    return [
+        line
+        for index, network in enumerate(generators)
+        for line in _load_generator_file(
+            network,
+            get_weights_path(folder, epoch_label, f"G{index}{kind}"),
+            _RUN_FLAGS,
+            allow_partial,
+        )
+    ]
 
 
-def _load_generator_file(network: nn.Module, path: Path, flag: str, allow_partial: bool) -> list[str]:
+def _load_generator_file(
+    network: nn.Module, path: Path, flag: str, allow_partial: bool
+) -> list[str]:
     weights = safe_load_state_dict(path, flag)
     if allow_partial:
         return [load_state_dict_partial(network, weights, str(path))]
@@ -171,7 +224,9 @@ def _get_scale_prefix(key: str) -> str:
     return key.split(".")[0].split("_")[0]
 
 
-def select_matching_scales(current: Mapping[str, Tensor], loaded: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+def select_matching_scales(
+    current: Mapping[str, Tensor], loaded: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], list[str]]:
     """A discriminator's weights with every scale that `found` has in the same shapes taken over, and the others."""
     taken, fresh = dict(current), []
     for scale in dict.fromkeys(map(_get_scale_prefix, current)):
@@ -183,7 +238,9 @@ def select_matching_scales(current: Mapping[str, Tensor], loaded: Mapping[str, T
     return taken, fresh
 
 
-def load_pretrained(networks: Vid2VidModels, folder: Path, epoch_label: str, allow_partial: bool = False) -> list[str]:
+def load_pretrained(
+    networks: Vid2VidModels, folder: Path, epoch_label: str, allow_partial: bool = False
+) -> list[str]:
     """Weights of another run or of a coarser stage, as far as it has them; what starts fresh, a line each.
 
     The coarsest generator must be there, and none may be of another shape (partial, `--allow_partial`: what fits):
@@ -193,14 +250,21 @@ def load_pretrained(networks: Vid2VidModels, folder: Path, epoch_label: str, all
     fresh, coarsest = [], next(iter(networks.named_networks()))
     for name, network in networks.named_networks().items():
         path = get_weights_path(folder, epoch_label, name)
-        if name.endswith(EMA_SUFFIX) and not path.is_file():  # an average begins where its generator does
+        if (
+            name.endswith(EMA_SUFFIX) and not path.is_file()
+        ):  # an average begins where its generator does
             path = get_weights_path(folder, epoch_label, name.removesuffix(EMA_SUFFIX))
         if name == coarsest or path.is_file() and name.startswith("G"):
             fresh += _load_generator_file(network, path, "--load_pretrain", allow_partial)
         elif not path.is_file():
             fresh.append(f"{name} starts fresh: {folder} has no {path.name}")
         else:
-            state, scales = select_matching_scales(network.state_dict(), safe_load_state_dict(path, "--load_pretrain"))
+            state, scales = select_matching_scales(
+                network.state_dict(), safe_load_state_dict(path, "--load_pretrain")
+            )
             network.load_state_dict(state)
-            fresh += [f"{name} {scale} starts fresh: {path.name} has none of this shape" for scale in scales]
+            fresh += [
+                f"{name} {scale} starts fresh: {path.name} has none of this shape"
+                for scale in scales
+            ]
     return fresh

@@ -61,33 +61,48 @@ class TrainingData:
 
     @property
     def image_files(self) -> list[tuple[Path, ...]]:
-        """The pictures of each sequence."""
-        return [sequence.files["picture"] for sequence in self.sequences]
+        """The images of each sequence."""
+        return [sequence.files["image"] for sequence in self.sequences]
 
     def epoch_batches(self, epoch: int) -> list[list[ClipPlan]]:
         """The batches of an epoch."""
         length = compute_epoch_settings(epoch, self.schedule).n_frames_total
-        return plan_epoch([len(sequence) for sequence in self.sequences], self.sampling, length, epoch)
+        return plan_epoch(
+            [len(sequence) for sequence in self.sequences], self.sampling, length, epoch
+        )
 
     def remaining_batches(self, run: RunState) -> Iterator[list[ClipPlan]]:
         """Those from where the run stands to its end."""
         for epoch in range(run.epoch, self.schedule.last_epoch + 1):
-            yield from self.epoch_batches(epoch)[run.step if epoch == run.epoch else 0:]
+            yield from self.epoch_batches(epoch)[run.step if epoch == run.epoch else 0 :]
 
 
 def build_training_data(opt: Options, device_setup: DeviceSetup) -> TrainingData:
     """UserError names the file, folder or sequence that does not fit."""
     domain = configs.build_frame_reader(opt)
-    sampling = configs.sampling_config(opt, device_setup.n_gpus_gen, device_setup.process_group.world_size)
-    sequences = find_sequences(opt.dataroot, opt.phase, domain.folder_specs(uses_images=not is_label_prediction_training(opt)),
-                               opt.allow_links)
+    sampling = configs.sampling_config(
+        opt, device_setup.n_gpus_gen, device_setup.process_group.world_size
+    )
+    sequences = find_sequences(
+        opt.dataroot,
+        opt.phase,
+        domain.folder_specs(uses_images=not is_label_prediction_training(opt)),
+        opt.allow_links,
+    )
     lengths = [len(sequence) for sequence in sequences]
     check_sequence_lengths([sequence.name for sequence in sequences], lengths, sampling.n_frames_G)
-    return TrainingData(domain, sequences, sampling, configs.schedule_config(opt, max(lengths), device_setup.n_gpus_gen),
-                   run_quick_check(domain, sequences))
+    return TrainingData(
+        domain,
+        sequences,
+        sampling,
+        configs.schedule_config(opt, max(lengths), device_setup.n_gpus_gen),
+        run_quick_check(domain, sequences),
+    )
 
 
-def distribute_networks(opt: Options, networks: Vid2VidModels, flow_estimator: FlowEstimator, device_setup: DeviceSetup) -> ParallelModels:
+def distribute_networks(
+    opt: Options, networks: Vid2VidModels, flow_estimator: FlowEstimator, device_setup: DeviceSetup
+) -> ParallelModels:
     """The networks and their teachers on all devices of the run."""
     alone = opt.no_vgg or is_label_prediction_training(opt)
     perceptual = None if alone else load_perceptual_loss(opt.vgg_weights).to(device_setup.device)
@@ -95,16 +110,30 @@ def distribute_networks(opt: Options, networks: Vid2VidModels, flow_estimator: F
         networks.convert_sync_batchnorm()
 
     def reference_on(device: torch.device) -> FlowEstimator:
-        return flow_estimator if device == device_setup.device else build_flow_estimator(configs.flow_config(opt), device)[0]
+        return (
+            flow_estimator
+            if device == device_setup.device
+            else build_flow_estimator(configs.flow_config(opt), device)[0]
+        )
 
     config = configs.teacher_config(opt)
-    teacher = None if config is None else load_teacher(config, opt.distill_from).to(device_setup.device)
+    teacher = (
+        None if config is None else load_teacher(config, opt.distill_from).to(device_setup.device)
+    )
     compiler = FallbackCompiler() if opt.compile and not opt.debug_replay else None
-    return build_parallel_models(device_setup, networks, perceptual, reference_on, teacher, compiler)
+    return build_parallel_models(
+        device_setup, networks, perceptual, reference_on, teacher, compiler
+    )
 
 
-def initialize_run(opt: Options, state: Mapping[str, Any] | None, networks: Vid2VidModels, optimizers: Mapping[str, AmpOptimizer],
-          training_data: TrainingData, device_setup: DeviceSetup) -> tuple[RunState, list[str]]:
+def initialize_run(
+    opt: Options,
+    state: Mapping[str, Any] | None,
+    networks: Vid2VidModels,
+    optimizers: Mapping[str, AmpOptimizer],
+    training_data: TrainingData,
+    device_setup: DeviceSetup,
+) -> tuple[RunState, list[str]]:
     """Where the run stands, its weights in place, and what is to be said about that. state: of a run that goes on."""
     folder, batch_size = configs.run_folder(opt), training_data.sampling.batch_size
     run, notes = RunState(batch_size=batch_size), []
@@ -117,7 +146,9 @@ def initialize_run(opt: Options, state: Mapping[str, Any] | None, networks: Vid2
         if opt.model == "vid2vid":
             configs.model_config(opt).save(folder)
     if run.epoch > training_data.schedule.last_epoch:
-        notes.append(f"all {training_data.schedule.last_epoch} epochs are done: raise --niter or --niter_decay to train on")
+        notes.append(
+            f"all {training_data.schedule.last_epoch} epochs are done: raise --niter or --niter_decay to train on"
+        )
     return run, notes
 
 
@@ -130,67 +161,143 @@ def build_logger(opt: Options, device_setup: DeviceSetup) -> RunLogger | None:
     """None in a process that leaves no files."""
     if not should_write_files(opt, device_setup):
         return None
-    return open_run_logger(configs.run_folder(opt), opt.name, opt.display_winsize, not opt.no_html,
-                        opt.tf_log)
+    return open_run_logger(
+        configs.run_folder(opt), opt.name, opt.display_winsize, not opt.no_html, opt.tf_log
+    )
 
 
 @contextmanager
-def training_loader(opt: Options, training_data: TrainingData, flow_estimator: FlowEstimator, run: RunState,
-                 device_setup: DeviceSetup) -> Iterator[Iterator[Clip]]:
+def training_loader(
+    opt: Options,
+    training_data: TrainingData,
+    flow_estimator: FlowEstimator,
+    run: RunState,
+    device_setup: DeviceSetup,
+) -> Iterator[Iterator[Clip]]:
     """The clips from where the run stands on, read ahead; a worker that dies is a UserError that names its file."""
     temporal = configs.temporal_config(opt)
-    if opt.flow_cache and not flow_estimator.is_worker_safe:  # they will find there what they cannot estimate
-        pairs = list_file_pairs(training_data.image_files, compute_flow_strides(opt.max_t_step, temporal))
-        precompute_flow(FlowCache.for_estimator(opt.flow_cache, flow_estimator), pairs, flow_estimator, read_image, device_setup.device)
-    annotate = build_flow_annotator(flow_estimator, FlowPairSelector(opt.n_frames_G, temporal), read_image, opt.flow_cache)
-    dataset = ClipDataset(training_data.frame_reader, training_data.sequences, configs.transform_config(opt), annotate)
-    start = replace(run, epoch=training_data.schedule.last_epoch, step=0) if opt.dry_run else run  # its longest clips
+    if (
+        opt.flow_cache and not flow_estimator.is_worker_safe
+    ):  # they will find there what they cannot estimate
+        pairs = list_file_pairs(
+            training_data.image_files, compute_flow_strides(opt.max_t_step, temporal)
+        )
+        precompute_flow(
+            FlowCache.for_estimator(opt.flow_cache, flow_estimator),
+            pairs,
+            flow_estimator,
+            read_image,
+            device_setup.device,
+        )
+    annotate = build_flow_annotator(
+        flow_estimator, FlowPairSelector(opt.n_frames_G, temporal), read_image, opt.flow_cache
+    )
+    dataset = ClipDataset(
+        training_data.frame_reader, training_data.sequences, configs.transform_config(opt), annotate
+    )
+    start = (
+        replace(run, epoch=training_data.schedule.last_epoch, step=0) if opt.dry_run else run
+    )  # its longest clips
     batches = map(device_setup.process_group.shard, training_data.remaining_batches(start))
     desks = WorkerStatus.create(opt.nThreads)
     with desks.report_worker_crash():
-        yield build_dataloader(dataset, batches, opt.nThreads, pin_memory=device_setup.uses_pinned_memory, worker_status=desks)
+        yield build_dataloader(
+            dataset,
+            batches,
+            opt.nThreads,
+            pin_memory=device_setup.uses_pinned_memory,
+            worker_status=desks,
+        )
 
 
-def build_evaluator(opt: Options, frame_reader: FrameReader, networks: Vid2VidModels, flow_estimator: FlowEstimator,
-              device_setup: DeviceSetup) -> Callable[[], MetricValues] | None:
+def build_evaluator(
+    opt: Options,
+    frame_reader: FrameReader,
+    networks: Vid2VidModels,
+    flow_estimator: FlowEstimator,
+    device_setup: DeviceSetup,
+) -> Callable[[], MetricValues] | None:
     """What `--eval_freq` does every time; held-out data that does not fit is refused before training."""
     if not opt.eval_freq or opt.model == "single":
         return None
     given = opt.n_frames_G - 1
-    held_out = open_inference_inputs(configs.validation_input_config(opt), frame_reader, configs.inference_transform_config(opt), given,
-                          configs.run_folder(opt))
+    held_out = open_inference_inputs(
+        configs.validation_input_config(opt),
+        frame_reader,
+        configs.inference_transform_config(opt),
+        given,
+        configs.run_folder(opt),
+    )
     if is_label_prediction_training(opt):
         readers = [reader for _, reader, _ in held_out.sequences]
         predictor = networks.netG[0]
         assert isinstance(predictor, LabelPredictor)
-        return lambda: evaluate_forecast(predictor, readers, opt.eval_frames, device_setup.device).compute_metrics()
+        return lambda: evaluate_forecast(
+            predictor, readers, opt.eval_frames, device_setup.device
+        ).compute_metrics()
     first = first_frame.make_zero_images if opt.no_first_img else first_frame.get_real_images
     clips = [(name, reader) for name, reader, _ in held_out.sequences]
-    return partial(evaluate_synthesis, networks.netG, clips, first, configs.synthesis_config(opt),
-                   build_standard_metrics(flow_estimator, device_setup.device), opt.eval_frames, device_setup.device)
+    return partial(
+        evaluate_synthesis,
+        networks.netG,
+        clips,
+        first,
+        configs.synthesis_config(opt),
+        build_standard_metrics(flow_estimator, device_setup.device),
+        opt.eval_frames,
+        device_setup.device,
+    )
 
 
-def open_test_sequences(opt: Options, frame_reader: FrameReader, uses_real_images: bool, device: torch.device,
-                    work_folder: Path) -> InferenceInputs:
+def open_test_sequences(
+    opt: Options,
+    frame_reader: FrameReader,
+    uses_real_images: bool,
+    device: torch.device,
+    work_folder: Path,
+) -> InferenceInputs:
     """What test.py turns into video: what is given, or, with `--future_labels`, what is predicted from its beginning.
 
-    reads_pictures: whether the first pictures need the real ones. work: where a video's conditions are written."""
-    given, source, geometry = opt.n_frames_G - 1, configs.input_config(opt, uses_real_images), configs.transform_config(opt)
+    reads_images: whether the first images need the real ones. work: where a video's conditions are written."""
+    given, source, geometry = (
+        opt.n_frames_G - 1,
+        configs.input_config(opt, uses_real_images),
+        configs.transform_config(opt),
+    )
     if opt.future_labels is None:
         return open_inference_inputs(source, frame_reader, geometry, given, work_folder)
     assert source.input_source != "-" and not source.should_loop, "the options' rules see to it"
-    teller = LabelForecaster(load_label_predictor(opt.future_labels, opt.label_nc, device), given, device,
-                        opt.future_frames)
+    teller = LabelForecaster(
+        load_label_predictor(opt.future_labels, opt.label_nc, device),
+        given,
+        device,
+        opt.future_frames,
+    )
     needed = teller.n_required_frames if opt.future_frames is None else teller.n_required_frames - 1
     readers = open_inference_inputs(source, frame_reader, geometry, needed, work_folder)
-    return replace(readers, sequences=[(name, teller.forecast_clips(reader), teller.count_clips(length, name))
-                                       for name, reader, length in readers.sequences if length is not None])
+    return replace(
+        readers,
+        sequences=[
+            (name, teller.forecast_clips(reader), teller.count_clips(length, name))
+            for name, reader, length in readers.sequences
+            if length is not None
+        ],
+    )
 
 
-def save_instance_features(opt: Options, training_data: TrainingData, networks: Vid2VidModels, device_setup: DeviceSetup) -> None:
+def save_instance_features(
+    opt: Options, training_data: TrainingData, networks: Vid2VidModels, device_setup: DeviceSetup
+) -> None:
     """After training with an encoder: what instances looked like, for test.py to draw from."""
     if networks.netE is None:
         return
-    frames = iter_evenly_spaced_frames(training_data.frame_reader, training_data.sequences, configs.transform_config(opt), MAX_FEATURE_FRAMES)
-    table = encode_dataset_features(networks.netE, tqdm(frames, "appearances"), opt.dataset_mode == "face", device_setup.device)
+    frames = iter_evenly_spaced_frames(
+        training_data.frame_reader,
+        training_data.sequences,
+        configs.transform_config(opt),
+        MAX_FEATURE_FRAMES,
+    )
+    table = encode_dataset_features(
+        networks.netE, tqdm(frames, "appearances"), opt.dataset_mode == "face", device_setup.device
+    )
     save_feature_clusters(configs.run_folder(opt), table, opt.seed)

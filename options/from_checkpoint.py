@@ -28,9 +28,12 @@ def load_run_options(folder: Path, *flags: str) -> Options:
     if not path.is_file():
         raise UserError(f"{path} is not there: give the folder of a run, checkpoints/NAME")
     begins = read_opt_file(path).get("no_first_img") == "True" or any(
-        flag.split("=")[0] == f"--{key}" for flag in flags for key in FIRST_FRAME_FLAGS)
+        flag.split("=")[0] == f"--{key}" for flag in flags for key in FIRST_FRAME_FLAGS
+    )
     first = [] if begins else ["--use_real_img"]
-    return parse_test([*first, "--checkpoints_dir", str(folder.parent), "--name", folder.name, *flags])
+    return parse_test(
+        [*first, "--checkpoints_dir", str(folder.parent), "--name", folder.name, *flags]
+    )
 
 
 def load_label_predictor(folder: Path, label_nc: int, device: torch.device) -> LabelPredictor:
@@ -38,10 +41,12 @@ def load_label_predictor(folder: Path, label_nc: int, device: torch.device) -> L
     flag = "--future_labels"
     options = load_training_options(folder, "future_labels", flag)
     if options.label_nc != label_nc:
-        raise UserError(f"{flag} {folder} predicts the maps of --label_nc {options.label_nc}, the video's run has "
-                        f"{label_nc}: give one that was trained on the same labels")
+        raise UserError(
+            f"{flag} {folder} predicts the maps of --label_nc {options.label_nc}, the video's run has "
+            f"{label_nc}: give one that was trained on the same labels"
+        )
     networks = MODEL_REGISTRY[options.model].build_networks(options)
-    (name, network), = networks.named_networks().items()
+    ((name, network),) = networks.named_networks().items()
     path = get_weights_path(folder, "latest", name)
     load_network(network, safe_load_state_dict(path, flag), str(path))
     assert isinstance(network, LabelPredictor)
@@ -51,14 +56,23 @@ def load_label_predictor(folder: Path, label_nc: int, device: torch.device) -> L
 def load_run_generators(opt: Options) -> nn.ModuleList:
     """The generators of a run. UserError: their weights are not there, or another network's."""
     networks = build_generator(configs.generator_config(opt))
-    load_generators(networks, configs.run_folder(opt), opt.which_epoch, opt.allow_partial, opt.use_ema)
+    load_generators(
+        networks, configs.run_folder(opt), opt.which_epoch, opt.allow_partial, opt.use_ema
+    )
     return networks
 
 
 def load_synthesizer(opt: Options) -> Synthesizer:
     """The trained networks, ready to step. UserError: their weights are not there, or another network's."""
     if opt.keyframes > 1:
-        raise UserError(f"--keyframes {opt.keyframes}: frame by frame there is none to wait for: leave it out")
+        raise UserError(
+            f"--keyframes {opt.keyframes}: frame by frame there is none to wait for: leave it out"
+        )
     networks = load_run_generators(opt)
     first, _ = build_first_image_provider(configs.first_frame_config(opt))
-    return Synthesizer(networks, configs.synthesis_config(opt), first, setup_devices(configs.device_config(opt)).device)
+    return Synthesizer(
+        networks,
+        configs.synthesis_config(opt),
+        first,
+        setup_devices(configs.device_config(opt)).device,
+    )

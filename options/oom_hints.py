@@ -10,11 +10,18 @@ def list_oom_hints(opt: Options) -> list[str]:
     crops = "crop" in opt.resize_or_crop.lower()
     knobs = [
         (opt.batchSize > 1, f"--batchSize {opt.batchSize} to 1"),
-        (opt.max_frames_per_gpu > 1, f"--max_frames_per_gpu {opt.max_frames_per_gpu} to 1 (frames of a window)"),
+        (
+            opt.max_frames_per_gpu > 1,
+            f"--max_frames_per_gpu {opt.max_frames_per_gpu} to 1 (frames of a window)",
+        ),
         (opt.amp == "off" and not opt.fp16, "--amp bf16"),
         (not opt.checkpoint_activations, "--checkpoint_activations (slower by a forward pass)"),
-        (True, f"--fineSize {opt.fineSize} lower" if crops else f"--loadSize {opt.loadSize} lower (memory goes with its "
-                                                              "square)"),
+        (
+            True,
+            f"--fineSize {opt.fineSize} lower"
+            if crops
+            else f"--loadSize {opt.loadSize} lower (memory goes with its square)",
+        ),
         (not opt.no_vgg, "--no_vgg"),
         (opt.n_scales_temporal > 1, f"--n_scales_temporal {opt.n_scales_temporal} to 1"),
         (opt.num_D > 1, f"--num_D {opt.num_D} to 1"),

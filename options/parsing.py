@@ -39,8 +39,10 @@ def parse_options(parser: OptionParser, argv: Sequence[str] | None) -> Options:
     argv = sys.argv[1:] if argv is None else argv
     for argument in argv:
         if not is_printable(argument):
-            raise UserError(f"the argument {argument!r} holds bytes that are no text (UTF-8) or a control character: "
-                            "rename the file or correct the flag")
+            raise UserError(
+                f"the argument {argument!r} holds bytes that are no text (UTF-8) or a control character: "
+                "rename the file or correct the flag"
+            )
     options = Options(vars(parser.parse_args(argv)))
     validate_options(options)
     return options
@@ -50,7 +52,11 @@ def parse_explicit_flags(parser: OptionParser, argv: Sequence[str]) -> dict[str,
     """The flags that stand in `argv`, with their values."""
     absent = object()
     blank = argparse.Namespace(**dict.fromkeys(vars(parser.parse_args([])), absent))
-    return {key: value for key, value in vars(parser.parse_args(argv, blank)).items() if value is not absent}
+    return {
+        key: value
+        for key, value in vars(parser.parse_args(argv, blank)).items()
+        if value is not absent
+    }
 
 
 def _format_value(value: object) -> str:
@@ -69,20 +75,35 @@ def stringify_options(opt: Options) -> dict[str, str]:
 
 def format_options_table(opt: Options, parser: OptionParser) -> str:
     """The same for the eye: what differs from its default says so."""
+
     def line(key: str, value: object) -> str:
         default = parser.get_default(key)
-        return f"{key:>24}: {_format_value(value)}" + ("" if value == default else f"   [default: {_format_value(default)}]")
+        return f"{key:>24}: {_format_value(value)}" + (
+            "" if value == default else f"   [default: {_format_value(default)}]"
+        )
 
     return "\n".join(line(key, value) for key, value in sorted(vars(opt).items()))
 
 
-def print_and_save_options(opt: Options, parser: OptionParser, lines: Sequence[str], folder: Path | None, is_main_process: bool,
-             file: TextIO | None = None) -> None:
+def print_and_save_options(
+    opt: Options,
+    parser: OptionParser,
+    lines: Sequence[str],
+    folder: Path | None,
+    is_main_process: bool,
+    file: TextIO | None = None,
+) -> None:
     """Prints the resolved options, what has no effect, and `lines`; keeps the options in the `opt.txt` of `folder`.
     aloud: whether this process speaks for all. to: standard output where nothing is said."""
     if not is_main_process:
         return
-    print(format_options_table(opt, parser), *list_ignored_flags(opt, parser), *lines, sep="\n", file=file)
+    print(
+        format_options_table(opt, parser),
+        *list_ignored_flags(opt, parser),
+        *lines,
+        sep="\n",
+        file=file,
+    )
     if folder is not None:
         with atomic_write(folder / "opt.txt") as temporary:
             temporary.write_text(format_opt_file(opt), encoding="utf-8")

@@ -20,12 +20,22 @@ class ModelSpec:
 
 
 def _build_vid2vid_networks(opt: Options) -> Vid2VidModels:
-    return build_models(configs.generator_config(opt), configs.discriminator_config(opt), configs.temporal_config(opt), has_face_discriminator=opt.add_face_disc,
-                          encoder=configs.encoder_config(opt), has_ema=opt.ema is not None)
+    return build_models(
+        configs.generator_config(opt),
+        configs.discriminator_config(opt),
+        configs.temporal_config(opt),
+        has_face_discriminator=opt.add_face_disc,
+        encoder=configs.encoder_config(opt),
+        has_ema=opt.ema is not None,
+    )
 
 
 def _build_single_image_networks(opt: Options) -> Vid2VidModels:
-    return build_single_image_models(configs.single_image_config(opt), configs.discriminator_config(opt), configs.encoder_config(opt))
+    return build_single_image_models(
+        configs.single_image_config(opt),
+        configs.discriminator_config(opt),
+        configs.encoder_config(opt),
+    )
 
 
 def _build_label_prediction_networks(opt: Options) -> Vid2VidModels:

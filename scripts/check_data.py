@@ -27,22 +27,39 @@ def write_label_id_maps(sequences: tuple[FrameSequence, ...], folder: Path) -> N
     """All label maps with Cityscapes' 35 ids, under the same names."""
     for sequence in sequences:
         for path in sequence.files["condition"]:
-            save_image(folder / sequence.name / f"{path.stem}.png", np.asarray(convert_to_label_ids(path)))
-    print(f"label maps with 35 ids are in {folder}: make that the data set's A folder, and give --label_nc 35")
+            save_image(
+                folder / sequence.name / f"{path.stem}.png", np.asarray(convert_to_label_ids(path))
+            )
+    print(
+        f"label maps with 35 ids are in {folder}: make that the data set's A folder, and give --label_nc 35"
+    )
 
 
 def main() -> None:
     parser = build_train_parser()
     parser.description = (__doc__ or "").split("\n")[0]
     parser.add_argument("root", type=Path, metavar="DATAROOT")
-    parser.add_argument("--to_ids", type=Path, metavar="FOLDER", help="write label maps of training ids as the 35 ids")
+    parser.add_argument(
+        "--to_ids",
+        type=Path,
+        metavar="FOLDER",
+        help="write label maps of training ids as the 35 ids",
+    )
     options = parse_options(parser, None)
     domain = configs.build_frame_reader(options)
-    sequences = find_sequences(options.root, options.phase, domain.folder_specs(uses_images=True), options.allow_links)
+    sequences = find_sequences(
+        options.root, options.phase, domain.folder_specs(uses_images=True), options.allow_links
+    )
     labels: Counter[int] = Counter()
     n_faults = 0
     for sequence in tqdm(sequences, unit="sequence", disable=None):
-        found = inspect_sequence(sequence, domain, configs.transform_config(options), options.n_frames_G, options.label_nc)
+        found = inspect_sequence(
+            sequence,
+            domain,
+            configs.transform_config(options),
+            options.n_frames_G,
+            options.label_nc,
+        )
         print(*found.format_lines(), sep="\n")
         for fault in found.errors[:_MAX_PRINTED_FAULTS]:
             print(f"  fault: {fault}")
@@ -53,7 +70,9 @@ def main() -> None:
     print(*suggest_flags(labels), f"{len(sequences)} sequences, {n_faults} faults", sep="\n")
     if options.to_ids:
         if "condition" not in sequences[0].files or not options.label_nc:
-            raise UserError("--to_ids rewrites label maps: it needs --dataset_mode temporal and --label_nc")
+            raise UserError(
+                "--to_ids rewrites label maps: it needs --dataset_mode temporal and --label_nc"
+            )
         write_label_id_maps(sequences, options.to_ids)
     sys.exit(n_faults > 0)
 

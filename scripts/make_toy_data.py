@@ -22,13 +22,27 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the data root to write to")
     parser.add_argument("--sequences", type=int, default=2, help="per phase")
     parser.add_argument("--frames", type=int, default=12, help="per sequence")
-    parser.add_argument("--size", type=_parse_size, metavar="WxH", help="of the pictures; default: " + ", ".join(
-        f"{mode} {width}x{height}" for mode, (width, height) in DEFAULT_SCENE_SIZES.items()))
+    parser.add_argument(
+        "--size",
+        type=_parse_size,
+        metavar="WxH",
+        help="of the images; default: "
+        + ", ".join(
+            f"{mode} {width}x{height}" for mode, (width, height) in DEFAULT_SCENE_SIZES.items()
+        ),
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--phase", choices=_PHASES, default="both")
     args = parser.parse_args()
-    make_toy_data(args.mode, args.out, sequences=args.sequences, frames=args.frames, size=args.size, seed=args.seed,
-                  phases=_PHASES[args.phase])
+    make_toy_data(
+        args.mode,
+        args.out,
+        sequences=args.sequences,
+        frames=args.frames,
+        size=args.size,
+        seed=args.seed,
+        phases=_PHASES[args.phase],
+    )
     print(f"{args.mode} data is in {args.out}")
 
 

@@ -11,6 +11,10 @@ from models.ops.label_conv_triton import triton
 TRITON_DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 IS_TRITON_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
-needs_triton = pytest.mark.skipif(triton is None or not (TRITON_DEVICE.type == "cuda" or IS_TRITON_INTERPRETED),
-                                  reason="needs Triton and a CUDA device, or TRITON_INTERPRET=1")
-needs_gpu = pytest.mark.skipif(triton is None or TRITON_DEVICE.type != "cuda", reason="needs Triton and a CUDA device")
+needs_triton = pytest.mark.skipif(
+    triton is None or not (TRITON_DEVICE.type == "cuda" or IS_TRITON_INTERPRETED),
+    reason="needs Triton and a CUDA device, or TRITON_INTERPRET=1",
+)
+needs_gpu = pytest.mark.skipif(
+    triton is None or TRITON_DEVICE.type != "cuda", reason="needs Triton and a CUDA device"
+)

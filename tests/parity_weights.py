@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 
-def make_random_weights(shapes: Iterable[tuple[str, Sequence[int]]], seed: int, gain: float = 1.0) -> dict[str, Tensor]:
+def make_random_weights(
+    shapes: Iterable[tuple[str, Sequence[int]]], seed: int, gain: float = 1.0
+) -> dict[str, Tensor]:
     """A state dict, each tensor from a stream of its own, seeded by `seed` and its key.
 
     Kernels: normal, gain / sqrt(fan-in), flow heads 20 times smaller. Biases: N(0, 0.1). Norm weights: N(1, 0.1).

@@ -34,8 +34,23 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def made(root: Path, flags: str) -> Path:
     results = root / "results" / flags.replace(" ", "_").replace("/", "_")
-    assert run_program("test.py", [*f"--name run {flags}".split(), "--dataroot", str(root / "data"), "--checkpoints_dir",
-                           str(root), "--results_dir", str(results), "--gpu_ids", "-1"]) == 0
+    assert (
+        run_program(
+            "test.py",
+            [
+                *f"--name run {flags}".split(),
+                "--dataroot",
+                str(root / "data"),
+                "--checkpoints_dir",
+                str(root),
+                "--results_dir",
+                str(results),
+                "--gpu_ids",
+                "-1",
+            ],
+        )
+        == 0
+    )
     return results
 
 
@@ -43,26 +58,40 @@ def files(folder: Path) -> dict[Path, Path]:
     return {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-@pytest.mark.parametrize(("flags", "frames"), [
-    (f"--use_real_img --start_frame {SKIPPED}", sum(LENGTHS.values()) - 2 * len(LENGTHS) - SKIPPED),
-    ("--no_first_img --how_many 11", 11)])
+@pytest.mark.parametrize(
+    ("flags", "frames"),
+    [
+        (
+            f"--use_real_img --start_frame {SKIPPED}",
+            sum(LENGTHS.values()) - 2 * len(LENGTHS) - SKIPPED,
+        ),
+        ("--no_first_img --how_many 11", 11),
+    ],
+)
 @pytest.mark.parametrize("at_once", [3, 9])
-def test_batched_synthesis_writes_the_same_files(trained: Path, flags: str, frames: int, at_once: int,
-                                capsys: pytest.CaptureFixture[str]) -> None:
-    alone, together = (files(made(trained, f"{flags}{more}")) for more in ("", f" --batch_sequences {at_once}"))
+def test_batched_synthesis_writes_the_same_files(
+    trained: Path, flags: str, frames: int, at_once: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone, together = (
+        files(made(trained, f"{flags}{more}")) for more in ("", f" --batch_sequences {at_once}")
+    )
     assert alone.keys() == together.keys()
     assert sum("fake_B_frame" in path.name for path in alone) == frames
     assert f"{frames} frames of" in capsys.readouterr().out.splitlines()[-1]
     for name, path in alone.items():
         if path.suffix == ".jpg" and "fake_B" in name.name:
-            one, other = (np.asarray(Image.open(found)).astype(int) for found in (path, together[name]))
+            one, other = (
+                np.asarray(Image.open(found)).astype(int) for found in (path, together[name])
+            )
             assert np.abs(one - other).mean() < 0.5, name  # values on the edge of a level, by JPEG
         elif path.suffix in (".png", ".html", ".jpg"):
             assert path.read_bytes() == together[name].read_bytes(), name
 
 
 def test_key_frame_synthesis_runs_sequences_one_after_another(trained: Path) -> None:
-    alone, together = (files(made(trained, f"--use_real_img --keyframes 2{more}"))
-                       for more in ("", " --batch_sequences 3"))
+    alone, together = (
+        files(made(trained, f"--use_real_img --keyframes 2{more}"))
+        for more in ("", " --batch_sequences 3")
+    )
     assert alone.keys() == together.keys()
     assert all(path.read_bytes() == together[name].read_bytes() for name, path in alone.items())

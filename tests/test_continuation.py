@@ -36,7 +36,15 @@ TINY = """--gpu_ids -1 --ngf 4 --ndf 4 --n_downsample_G 1 --n_blocks 2 --num_D 1
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     for domain in DOMAINS:
-        make_toy_data(domain, folder / domain, sequences=2, frames=5, size=(128, 64), seed=1, phases=("train",))
+        make_toy_data(
+            domain,
+            folder / domain,
+            sequences=2,
+            frames=5,
+            size=(128, 64),
+            seed=1,
+            phases=("train",),
+        )
     return folder
 
 
@@ -49,7 +57,9 @@ def own_signals() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def run(data: Path, work: Path, name: str, domain: str, *more: str, stop_after: int = 10**9) -> None:
+def run(
+    data: Path, work: Path, name: str, domain: str, *more: str, stop_after: int = 10**9
+) -> None:
     """train.py, asked to stop during its step number `stop_after`."""
     stop, steps = Event(), iter(range(1, 10**9))
     train_clip = Trainer.train_clip
@@ -63,24 +73,32 @@ def run(data: Path, work: Path, name: str, domain: str, *more: str, stop_after: 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "train_clip", counted)
         patch.setattr(train, "make_graceful_stop_event", lambda: stop)
-        patch.setattr(sys, "argv", ["train.py", *flags, *DOMAINS[domain].split(), *TINY.split(), *more])
+        patch.setattr(
+            sys, "argv", ["train.py", *flags, *DOMAINS[domain].split(), *TINY.split(), *more]
+        )
         train.main()
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
 @pytest.mark.parametrize("domain", DOMAINS)
-def test_resume_after_five_steps_equals_ten_steps(data: Path, tmp_path: Path, domain: str, workers: str) -> None:
+def test_resume_after_five_steps_equals_ten_steps(
+    data: Path, tmp_path: Path, domain: str, workers: str
+) -> None:
     run(data, tmp_path, "whole", domain, "--nThreads", workers)
     run(data, tmp_path, "halves", domain, "--nThreads", workers, stop_after=5)
     assert read_run_state(tmp_path / "halves")["run"]["step"] == 5
     run(data, tmp_path, "halves", domain, "--nThreads", workers, "--continue_train")
     whole, halves = (read_run_state(tmp_path / name) for name in ("whole", "halves"))
-    assert all(is_bitwise_equal(whole[part], halves[part]) for part in ("run", "random", "networks", "optimizers"))
+    assert all(
+        is_bitwise_equal(whole[part], halves[part])
+        for part in ("run", "random", "networks", "optimizers")
+    )
     assert whole["run"]["epoch"] == 2
 
 
 def test_resume_refuses_other_networks_and_lists_changed_options(
-        data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run(data, tmp_path, "a", "street", stop_after=1)
     with pytest.raises(UserError, match="--ngf 8 now, 4 in the saved run"):
         run(data, tmp_path, "a", "street", "--ngf", "8", "--continue_train")
@@ -95,26 +113,40 @@ def test_new_run_archives_the_previous_state(data: Path, tmp_path: Path) -> None
     assert (tmp_path / "a" / "previous_state.pth").read_bytes() == before
 
 
-@pytest.mark.parametrize(("flags", "kept"), [("--ema 3", ("networks", "G0_ema")),
-                                             ("--amp fp16", ("optimizers", "G", "scaler"))])
-def test_ema_and_grad_scaler_are_resumed(flags: str, kept: tuple[str, ...], data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("flags", "kept"),
+    [("--ema 3", ("networks", "G0_ema")), ("--amp fp16", ("optimizers", "G", "scaler"))],
+)
+def test_ema_and_grad_scaler_are_resumed(
+    flags: str, kept: tuple[str, ...], data: Path, tmp_path: Path
+) -> None:
     flags = f"{flags} --clips_per_epoch 4"
     run(data, tmp_path, "whole", "street", *flags.split())
     run(data, tmp_path, "halves", "street", *flags.split(), stop_after=2)
     run(data, tmp_path, "halves", "street", *flags.split(), "--continue_train")
     whole, halves = (read_run_state(tmp_path / name) for name in ("whole", "halves"))
-    assert all(is_bitwise_equal(whole[part], halves[part]) for part in ("run", "random", "networks", "optimizers"))
+    assert all(
+        is_bitwise_equal(whole[part], halves[part])
+        for part in ("run", "random", "networks", "optimizers")
+    )
     for key in kept:
         whole = whole[key]
     assert whole
 
 
-@pytest.mark.parametrize(("domain", "shared"), [
-    ("street", ""), ("street", "--gpu_ids cpu,cpu --batchSize 2"), ("street", "--gpu_ids cpu,cpu,cpu --n_gpus_gen 2"),
-    ("face", "")])
+@pytest.mark.parametrize(
+    ("domain", "shared"),
+    [
+        ("street", ""),
+        ("street", "--gpu_ids cpu,cpu --batchSize 2"),
+        ("street", "--gpu_ids cpu,cpu,cpu --n_gpus_gen 2"),
+        ("face", ""),
+    ],
+)
 def test_non_finite_value_stops_the_run_and_can_be_replayed(
-        data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], domain: str, shared: str) -> None:
-    """By one device, or however many it is that share a batch or a window; of labels, and of pictures."""
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], domain: str, shared: str
+) -> None:
+    """By one device, or however many it is that share a batch or a window; of labels, and of images."""
     run(data, tmp_path, "a", domain, *shared.split(), stop_after=2)
     state = torch.load(tmp_path / "a" / LATEST_STATE_FILE, weights_only=True)
     state["networks"]["G0"]["model_final_img.1.bias"][:] = float("nan")
@@ -124,17 +156,47 @@ def test_non_finite_value_stops_the_run_and_can_be_replayed(
     assert torch.load(tmp_path / "a" / LATEST_STATE_FILE, weights_only=True)["run"]["step"] == 2
     capsys.readouterr()
     with pytest.warns(UserWarning, match="Anomaly Detection"):
-        run(data, tmp_path, "a", domain, *shared.split(), "--debug_replay", str(tmp_path / "a" / "not_finite.pth"))
+        run(
+            data,
+            tmp_path,
+            "a",
+            domain,
+            *shared.split(),
+            "--debug_replay",
+            str(tmp_path / "a" / "not_finite.pth"),
+        )
     assert "G_GAN is nan" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_to_all_ranks_saves_and_exits_cleanly(data: Path, tmp_path: Path, number: int) -> None:
-    flags = ["--dataroot", str(data / "street"), "--checkpoints_dir", str(tmp_path), "--name", "a", "--nThreads", "2",
-             *DOMAINS["street"].split(), *TINY.split(), "--niter", "1000", "--save_latest_freq", "1"]
-    process = subprocess.Popen([sys.executable, "train.py", *flags], cwd=ROOT, start_new_session=True, text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                               env={**os.environ, "OMP_NUM_THREADS": "1"})
+def test_signal_to_all_ranks_saves_and_exits_cleanly(
+    data: Path, tmp_path: Path, number: int
+) -> None:
+    flags = [
+        "--dataroot",
+        str(data / "street"),
+        "--checkpoints_dir",
+        str(tmp_path),
+        "--name",
+        "a",
+        "--nThreads",
+        "2",
+        *DOMAINS["street"].split(),
+        *TINY.split(),
+        "--niter",
+        "1000",
+        "--save_latest_freq",
+        "1",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "train.py", *flags],
+        cwd=ROOT,
+        start_new_session=True,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     deadline = time.monotonic() + 60
     while not (tmp_path / "a" / "iter.txt").exists() and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -38,8 +38,11 @@ def violations(root: Path) -> list[str]:
         if place.parts[0] in SKIPPED or place.parts[0].startswith("."):
             continue
         assert package in MAY_IMPORT, f"{place}: what may it import? say so here"
-        found += [f"{place} imports {name}" for name in imported(path.read_text(encoding="utf-8"))
-                  if name.split(".")[0] in OURS - MAY_IMPORT[package]]
+        found += [
+            f"{place} imports {name}"
+            for name in imported(path.read_text(encoding="utf-8"))
+            if name.split(".")[0] in OURS - MAY_IMPORT[package]
+        ]
     return found
 
 
@@ -47,14 +50,17 @@ def test_package_imports_follow_the_layering() -> None:
     assert violations(ROOT) == []
 
 
-@pytest.mark.parametrize(("file", "line"), [
-    ("models/planted.py", "from data.dataset import ClipDataset"),
-    ("data/planted.py", "import models.flow.warp"),
-    ("util/planted.py", "def f():\n    import options"),
-    ("options/planted.py", "from scripts import demo"),
-    ("scripts/planted.py", "from tests.tiny import tiny_options"),
-    ("models/flow/planted.py", "import train"),
-])
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("models/planted.py", "from data.dataset import ClipDataset"),
+        ("data/planted.py", "import models.flow.warp"),
+        ("util/planted.py", "def f():\n    import options"),
+        ("options/planted.py", "from scripts import demo"),
+        ("scripts/planted.py", "from tests.tiny import tiny_options"),
+        ("models/flow/planted.py", "import train"),
+    ],
+)
 def test_planted_import_violation_is_detected(file: str, line: str, tmp_path: Path) -> None:
     (tmp_path / file).parent.mkdir(parents=True)
     (tmp_path / file).write_text(f"from util.errors import UserError\n{line}\n")

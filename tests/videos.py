@@ -14,7 +14,7 @@ def make_moving_square(n_frames, hue=30, size=(48, 64)):
     frames = []
     for number in range(n_frames):
         hsv = np.full((*size, 3), (hue, 160, 120), np.uint8)
-        hsv[10:26, 2 * number % 40:2 * number % 40 + 16] = (hue, 40, 250)
+        hsv[10:26, 2 * number % 40 : 2 * number % 40 + 16] = (hue, 40, 250)
         frames.append(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB))
     return frames
 
@@ -26,7 +26,15 @@ def write_test_video(path, frames, fps=25):
     return path
 
 
-def encode_test_video(path, frames, timestamps_ms=None, pix_fmt="yuv420p", codec="libx264", rotation=0, has_audio=False):
+def encode_test_video(
+    path,
+    frames,
+    timestamps_ms=None,
+    pix_fmt="yuv420p",
+    codec="libx264",
+    rotation=0,
+    has_audio=False,
+):
     """What VideoWriter never writes: other formats, uneven times (ms), a rotation, a sound track."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25)
@@ -38,7 +46,10 @@ def encode_test_video(path, frames, timestamps_ms=None, pix_fmt="yuv420p", codec
         sound = container.add_stream("aac", rate=16000, layout="mono") if has_audio else None
         for number, frame in enumerate(frames):
             shown = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format=pix_fmt)
-            shown.pts, shown.time_base = timestamps_ms[number] if timestamps_ms else 40 * number, Fraction(1, 1000)
+            shown.pts, shown.time_base = (
+                timestamps_ms[number] if timestamps_ms else 40 * number,
+                Fraction(1, 1000),
+            )
             container.mux(stream.encode(shown))
         container.mux(stream.encode())
         if sound is not None:

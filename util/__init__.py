@@ -1,1 +1,1 @@
-"""What every other package may import: the nouns, errors, checkpoints, devices, pages and pictures."""
+"""What every other package may import: the nouns, errors, checkpoints, devices, pages and images."""

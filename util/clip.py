@@ -1,8 +1,8 @@
 """The nouns that data, networks and trainer hand to each other. Frozen; `None` means absent.
 
-Axes: B clips of a batch, T frames (oldest first), C channels, H height, W width. Pictures are RGB: bytes as they are
+Axes: B clips of a batch, T frames (oldest first), C channels, H height, W width. Images are RGB: bytes as they are
 read, float32 in [-1, 1] once `Clip.to` has brought them to a device.
-Flow is in pixels, channel 0 = x, channel 1 = y, and backward: picture[t](p) ~ picture[t-1](p + flow[t](p)).
+Flow is in pixels, channel 0 = x, channel 1 = y, and backward: image[t](p) ~ image[t-1](p + flow[t](p)).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from util.images.normalization import PixelNormalization, normalize_if_uint8
 
 @dataclass(frozen=True)
 class FlowEstimate:
-    """Reference flow of N picture pairs.
+    """Reference flow of N image pairs.
 
     flow: (N, 2, H, W) float32, pixels, backward.
-    confidence: (N, 1, H, W) float32 in [0, 1]; 1 where the flow explains the picture (SPEC 9).
+    confidence: (N, 1, H, W) float32 in [0, 1]; 1 where the flow explains the image (SPEC 9).
     """
 
     flow: Tensor
@@ -32,10 +32,10 @@ class FlowEstimate:
 
 @dataclass(frozen=True)
 class ClipSource:
-    """Which picture files the T frames of one clip were cut from, and how.
+    """Which image files the T frames of one clip were cut from, and how.
 
     box: (left, top, right, bottom) of the part that fills the clip, in the files' pixels; fractions where a crop fell
-        between them, beyond the picture where the clip is black. flip: mirrored afterwards.
+        between them, beyond the image where the clip is black. flip: mirrored afterwards.
     """
 
     files: tuple[Path, ...]
@@ -49,7 +49,7 @@ class Clip:
 
     condition: (B, T, 1, H, W) uint8 label ids 0..N-1 when the run has labels, else (B, T, C, H, W): uint8 as read,
         float32 after `to` (RGB and pose in [-1, 1], face edge and distance maps in [0, 1]).
-    picture: (B, T, 3, H, W): uint8 as read, float32 in [-1, 1] after `to`.
+    image: (B, T, 3, H, W): uint8 as read, float32 in [-1, 1] after `to`.
     instance: (B, T, 1, H, W) int32 instance ids (a face's: its part ids).
     pairs, pair_flow: what the loader's workers have estimated already: (current, previous) frame numbers and, in
         that order, (B, len(pairs), 2, H, W) float32 backward flow.
@@ -74,8 +74,13 @@ class Clip:
 
     def slice_frames(self, start: int, stop: int) -> Clip:
         """Frames start..stop-1; flows stay with the whole clip."""
-        bare = replace(self, names=tuple(n[start:stop] for n in self.names), flow_pairs=(), pair_flow=None,
-                       source=None)
+        bare = replace(
+            self,
+            names=tuple(n[start:stop] for n in self.names),
+            flow_pairs=(),
+            pair_flow=None,
+            source=None,
+        )
         return bare.apply(lambda tensor: tensor[:, start:stop])
 
     def get_pair_flow(self, pairs: Sequence[tuple[int, int]]) -> Tensor | None:
@@ -96,16 +101,23 @@ class Clip:
 
     def apply(self, fn: Callable[[Tensor], Tensor]) -> Clip:
         """With every tensor changed."""
-        tensors: dict[str, Any] = {name: fn(value) for name, value in vars(self).items()
-                                   if isinstance(value, Tensor)}
+        tensors: dict[str, Any] = {
+            name: fn(value) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
         return replace(self, **tensors)
 
     def to(self, device: torch.device) -> Clip:
         """Moved as it is, and there made float32 of, but for ids. Returns at once where a GPU fetches from page-locked
         memory. To the host it waits: what had not arrived yet would be read."""
         there = self.apply(lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
-        return replace(there, normalization=None, image=None if there.image is None else normalize_if_uint8(there.image),
-                       condition=there.condition if self.normalization is None else self.normalization(there.condition))
+        return replace(
+            there,
+            normalization=None,
+            image=None if there.image is None else normalize_if_uint8(there.image),
+            condition=there.condition
+            if self.normalization is None
+            else self.normalization(there.condition),
+        )
 
     def pin_memory(self) -> Clip:
         """Called by the data loader."""
@@ -117,6 +129,11 @@ class Clip:
         if any(clip.flow_pairs != clips[0].flow_pairs for clip in clips):
             clips = [replace(clip, flow_pairs=(), pair_flow=None) for clip in clips]
         first = clips[0]
-        joined: dict[str, Any] = {name: torch.cat([getattr(clip, name) for clip in clips])
-                                  for name, value in vars(first).items() if isinstance(value, Tensor)}
-        return replace(first, **joined, names=tuple(name for c in clips for name in c.names), source=None)
+        joined: dict[str, Any] = {
+            name: torch.cat([getattr(clip, name) for clip in clips])
+            for name, value in vars(first).items()
+            if isinstance(value, Tensor)
+        }
+        return replace(
+            first, **joined, names=tuple(name for c in clips for name in c.names), source=None
+        )

@@ -11,7 +11,9 @@ from types import TracebackType
 import numpy as np
 
 
-def format_loss_line(epoch: int, iters: int, seconds_per_clip: float, losses: Mapping[str, float]) -> str:
+def format_loss_line(
+    epoch: int, iters: int, seconds_per_clip: float, losses: Mapping[str, float]
+) -> str:
     """One line of the log: names sorted, 3 decimals, terms that are exactly 0 left out.
 
     iters: clips trained in this epoch; seconds: time per clip."""
@@ -36,9 +38,13 @@ class LossLog(LogFile):
 
     def write_header(self) -> None:
         """The line that tells one start of the run from the next."""
-        self._append(f"================ started {datetime.now():%Y-%m-%d %H:%M:%S} ================")
+        self._append(
+            f"================ started {datetime.now():%Y-%m-%d %H:%M:%S} ================"
+        )
 
-    def add(self, epoch: int, iters: int, seconds_per_clip: float, losses: Mapping[str, float]) -> str:
+    def add(
+        self, epoch: int, iters: int, seconds_per_clip: float, losses: Mapping[str, float]
+    ) -> str:
         """Appends `loss_line` and returns it."""
         line = format_loss_line(epoch, iters, seconds_per_clip, losses)
         self._append(line)
@@ -58,7 +64,14 @@ class EvaluationLog(LogFile):
 
     def add(self, epoch: int, total_clips: int, metrics: Mapping[str, float]) -> None:
         """clips: since the run began."""
-        self._append(" ".join([f"(epoch: {epoch}, clips: {total_clips})", *(f"{k}: {v:.5g}" for k, v in metrics.items())]))
+        self._append(
+            " ".join(
+                [
+                    f"(epoch: {epoch}, clips: {total_clips})",
+                    *(f"{k}: {v:.5g}" for k, v in metrics.items()),
+                ]
+            )
+        )
 
 
 class NullLogger(AbstractContextManager["NullLogger"]):
@@ -68,10 +81,14 @@ class NullLogger(AbstractContextManager["NullLogger"]):
         """values: name -> number at this step."""
 
     def log_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
-        """pictures: name -> (H, W, 3) uint8 at this step."""
+        """images: name -> (H, W, 3) uint8 at this step."""
 
-    def __exit__(self, exc_type: type[BaseException] | None, exc_value: BaseException | None,
-                 traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         """Leaves nothing unwritten."""
 
 
@@ -88,11 +105,15 @@ class TensorBoardLogger(NullLogger):
             self._writer.add_scalar(name, value, step)
 
     def log_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
-        for name, picture in images.items():
-            self._writer.add_image(name, picture, step, dataformats="HWC")
+        for name, image in images.items():
+            self._writer.add_image(name, image, step, dataformats="HWC")
 
-    def __exit__(self, exc_type: type[BaseException] | None, exc_value: BaseException | None,
-                 traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self._writer.close()
 
 

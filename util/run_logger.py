@@ -22,7 +22,14 @@ class RunLogger:
     tensorboard: NullLogger
     page: TrainingPage | None
 
-    def log_losses(self, epoch: int, epoch_clips: int, total_clips: int, seconds_per_clip: float, losses: Mapping[str, float]) -> None:
+    def log_losses(
+        self,
+        epoch: int,
+        epoch_clips: int,
+        total_clips: int,
+        seconds_per_clip: float,
+        losses: Mapping[str, float],
+    ) -> None:
         """seconds: per clip."""
         self.loss_log.add(epoch, epoch_clips, seconds_per_clip, losses)
         self.tensorboard.log_scalars(total_clips, losses)
@@ -35,7 +42,9 @@ class RunLogger:
     def log_metrics(self, epoch: int, total_clips: int, metrics: Mapping[str, float]) -> None:
         """How good the run is on held-out clips: a line in eval_log.txt, and curves."""
         EvaluationLog(self.loss_log.path.with_name("eval_log.txt")).add(epoch, total_clips, metrics)
-        self.tensorboard.log_scalars(total_clips, {f"held_out/{name}": value for name, value in metrics.items()})
+        self.tensorboard.log_scalars(
+            total_clips, {f"held_out/{name}": value for name, value in metrics.items()}
+        )
 
     def log_images(self, epoch: int, total_clips: int, images: Mapping[str, np.ndarray]) -> None:
         """(H, W, 3) uint8 by name."""
@@ -44,8 +53,10 @@ class RunLogger:
             self.page.add_entry(epoch, total_clips, images)
 
 
-def open_run_logger(folder: Path, name: str, image_width: int, uses_html: bool, uses_tensorboard: bool) -> RunLogger:
-    """Of the run in `folder`. width: of pictures on its page, in pixels."""
+def open_run_logger(
+    folder: Path, name: str, image_width: int, uses_html: bool, uses_tensorboard: bool
+) -> RunLogger:
+    """Of the run in `folder`. width: of images on its page, in pixels."""
     log = LossLog(folder / "loss_log.txt")
     log.write_header()
     page = TrainingPage(folder / "web", name, image_width) if uses_html else None

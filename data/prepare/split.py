@@ -20,7 +20,9 @@ class Segment:
         return self.stop - self.start
 
 
-def split_by_time(name: str, n_frames: int, cuts: Sequence[int], test_fraction: float, min_frames: int) -> list[Segment]:
+def split_by_time(
+    name: str, n_frames: int, cuts: Sequence[int], test_fraction: float, min_frames: int
+) -> list[Segment]:
     """Every shot's last `test_share` for test, what comes before for training: never frames that training has seen.
 
     name: the video's, to which the shot's number is added. Shots of fewer than `shortest` frames are left out; a part
@@ -33,7 +35,9 @@ def split_by_time(name: str, n_frames: int, cuts: Sequence[int], test_fraction: 
         held_out = round((stop - start) * test_fraction)
         middle = stop - held_out if min_frames <= held_out <= stop - start - min_frames else stop
         if stop - start < min_frames:
-            pieces.append(Segment(shot, start, stop, "", f"{stop - start} frames are fewer than {min_frames}"))
+            pieces.append(
+                Segment(shot, start, stop, "", f"{stop - start} frames are fewer than {min_frames}")
+            )
         else:
             pieces.append(Segment(shot, start, middle, "train"))
             pieces += [Segment(shot, middle, stop, "test")] if middle < stop else []

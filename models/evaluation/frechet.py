@@ -1,4 +1,4 @@
-"""What Fréchet distances compare: named features of pictures and of clips."""
+"""What Fréchet distances compare: named features of images and of clips."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FEATURES_PER_SCALE = 6 + _N_ORIENTATIONS
 
 
 class FeatureExtractor(Protocol):
-    """name: under which its distance is reported. n_frames: of the clip that one vector describes; 1: a picture."""
+    """name: under which its distance is reported. n_frames: of the clip that one vector describes; 1: an image."""
 
     @property
     def name(self) -> str: ...
@@ -55,7 +55,11 @@ def compute_image_statistics(images: Tensor) -> Tensor:
     opponents = torch.stack([(red + green + blue) / 3, red - green, (red + green) / 2 - blue], 1)
     found = []
     for _ in range(_N_SCALES):
-        found += [opponents.mean((2, 3)), opponents.std((2, 3)), _compute_oriented_gradients(opponents[:, 0])]
+        found += [
+            opponents.mean((2, 3)),
+            opponents.std((2, 3)),
+            _compute_oriented_gradients(opponents[:, 0]),
+        ]
         opponents = F.avg_pool2d(opponents, 2)
     return torch.cat(found, dim=1)
 

@@ -28,14 +28,21 @@ class ForecastScores:
         """Mean IoU over the labels that occur, and the share of pixels that are right; 0..1. ahead: which frames, from
         0 for the next one."""
         found = {}
-        for suffix, counts in (("", self.predicted_counts[offsets].sum(0)), ("_repeated", self.repeated_counts[offsets].sum(0))):
+        for suffix, counts in (
+            ("", self.predicted_counts[offsets].sum(0)),
+            ("_repeated", self.repeated_counts[offsets].sum(0)),
+        ):
             found[f"mean_iou{suffix}"] = mean_iou(counts)
             found[f"accuracy{suffix}"] = float(np.diag(counts).sum() / counts.sum())
         return found
 
 
-def evaluate_forecast(predictor: LabelPredictor, sequences: Iterable[Iterable[Clip]], horizon: int,
-                      device: torch.device) -> ForecastScores:
+def evaluate_forecast(
+    predictor: LabelPredictor,
+    sequences: Iterable[Iterable[Clip]],
+    horizon: int,
+    device: torch.device,
+) -> ForecastScores:
     """Pieces of n_past given and up to `horizon` predicted maps, one after another without overlap.
 
     sequences: their clips (B = T = 1). A piece's end that is shorter counts for the frames that it has."""
@@ -46,12 +53,18 @@ def evaluate_forecast(predictor: LabelPredictor, sequences: Iterable[Iterable[Cl
             predictions = forecast_labels(predictor, [clip.to(device) for clip in given])
             last = _to_label_id_array(given[-1].condition)
             for ahead, clip in enumerate(real):
-                for total, fake in zip(totals, (_to_label_id_array(next(predictions)), last), strict=True):
-                    total[ahead] += confusion_matrix(_to_label_id_array(clip.condition), fake, config.label_nc)
+                for total, fake in zip(
+                    totals, (_to_label_id_array(next(predictions)), last), strict=True
+                ):
+                    total[ahead] += confusion_matrix(
+                        _to_label_id_array(clip.condition), fake, config.label_nc
+                    )
     return ForecastScores(*totals)
 
 
-def _split_segments(clips: Iterable[Clip], n_history: int, horizon: int) -> Iterator[tuple[Sequence[Clip], Sequence[Clip]]]:
+def _split_segments(
+    clips: Iterable[Clip], n_history: int, horizon: int
+) -> Iterator[tuple[Sequence[Clip], Sequence[Clip]]]:
     remaining = iter(clips)
     while len(piece := list(islice(remaining, n_history + horizon))) > n_history:
         yield piece[:n_history], piece[n_history:]

@@ -26,7 +26,7 @@ class LPIPSMetric:
 
     @torch.no_grad()
     def __call__(self, latest_pairs: Sequence[ImagePair]) -> MetricValues:
-        real, fake = (array_to_tensor(picture, self.device) for picture in latest_pairs[-1])
+        real, fake = (array_to_tensor(image, self.device) for image in latest_pairs[-1])
         return {"lpips": float(self.network(real, fake))}
 
 
@@ -45,5 +45,7 @@ def _load_lpips_network() -> nn.Module:
     import lpips
 
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="torchvision", category=UserWarning)  # lpips uses an old spelling
+        warnings.filterwarnings(
+            "ignore", module="torchvision", category=UserWarning
+        )  # lpips uses an old spelling
         return lpips.LPIPS(net="alex", verbose=False)

@@ -38,7 +38,7 @@ class FlowAnnotator:
 
 @dataclass(frozen=True)
 class CachedFlowAnnotator:
-    """Fills in `pairs` and `pair_flow` from the flow of the clip's untransformed pictures. Picklable if its parts are.
+    """Fills in `pairs` and `pair_flow` from the flow of the clip's untransformed images. Picklable if its parts are.
 
     reference: estimates what the cache lacks, and keeps it; None: pairs that it lacks are left to the training
         process, which estimates them on the clip.
@@ -50,10 +50,18 @@ class CachedFlowAnnotator:
     read_image: ReadImage
 
     def __call__(self, clip: Clip) -> Clip:
-        assert clip.source is not None, "a cached flow is cut as the clip was: the data set must say how"
+        assert clip.source is not None, (
+            "a cached flow is cut as the clip was: the data set must say how"
+        )
         flow = {pair: self._load_cropped_flow(clip, pair) for pair in self.select_pairs(clip)}
         found = {pair: vectors for pair, vectors in flow.items() if vectors is not None}
-        return replace(clip, flow_pairs=tuple(found), pair_flow=torch.stack(list(found.values()))[None]) if found else clip
+        return (
+            replace(
+                clip, flow_pairs=tuple(found), pair_flow=torch.stack(list(found.values()))[None]
+            )
+            if found
+            else clip
+        )
 
     def _load_cropped_flow(self, clip: Clip, pair: FrameNumberPair) -> Tensor | None:
         assert clip.source is not None
@@ -68,8 +76,12 @@ class CachedFlowAnnotator:
         return self.cache.load_or_estimate(current, previous, self.flow_estimator, self.read_image)
 
 
-def build_flow_annotator(flow_estimator: FlowEstimator, select_pairs: SelectFlowPairs, read_image: ReadImage,
-              cache_folder: Path | None = None) -> Callable[[Clip], Clip] | None:
+def build_flow_annotator(
+    flow_estimator: FlowEstimator,
+    select_pairs: SelectFlowPairs,
+    read_image: ReadImage,
+    cache_folder: Path | None = None,
+) -> Callable[[Clip], Clip] | None:
     """What the loader's workers add to a clip; None: nothing, the training process estimates all flow.
 
     cache_folder: `--flow_cache`. Where workers cannot run the network, they find there what `fill` has put there.
@@ -78,5 +90,7 @@ def build_flow_annotator(flow_estimator: FlowEstimator, select_pairs: SelectFlow
         return None
     if cache_folder is not None:
         own = flow_estimator if flow_estimator.is_worker_safe else None
-        return CachedFlowAnnotator(FlowCache.for_estimator(cache_folder, flow_estimator), own, select_pairs, read_image)
+        return CachedFlowAnnotator(
+            FlowCache.for_estimator(cache_folder, flow_estimator), own, select_pairs, read_image
+        )
     return FlowAnnotator(flow_estimator, select_pairs) if flow_estimator.is_worker_safe else None

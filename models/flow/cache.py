@@ -1,7 +1,7 @@
-"""Flow once, not every epoch: vectors between picture files, kept on disk (`--flow_cache`).
+"""Flow once, not every epoch: vectors between image files, kept on disk (`--flow_cache`).
 
-Kept is the flow of the pictures as they lie on disk; `cut_flow` makes of it what a clip shows. Confidence is not kept:
-it belongs to the pictures as they are trained on.
+Kept is the flow of the images as they lie on disk; `cut_flow` makes of it what a clip shows. Confidence is not kept:
+it belongs to the images as they are trained on.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ReadImage = Callable[[Path], Tensor]  # a file to (3, H, W) in [-1, 1]
 
 @dataclass(frozen=True)
 class FlowCache:
-    """Flow files by the content of both pictures and by the network, so that none is ever out of date. Picklable.
+    """Flow files by the content of both images and by the network, so that none is ever out of date. Picklable.
 
     A file that is torn or altered is as good as absent. Several processes may read and fill one folder.
     """
@@ -48,16 +48,18 @@ class FlowCache:
         return self.folder / key[:2] / f"{key}.flow"
 
     def load(self, current: Path, previous: Path) -> Tensor | None:
-        """(2, H, W) float32 pixels of the whole pictures; None: not there, or not whole."""
+        """(2, H, W) float32 pixels of the whole images; None: not there, or not whole."""
         path = self.get_path(current, previous)
         return decode_flow(path.read_bytes()) if path.is_file() else None
 
-    def load_or_estimate(self, current: Path, previous: Path, flow_estimator: FlowEstimator, read_image: ReadImage) -> Tensor:
+    def load_or_estimate(
+        self, current: Path, previous: Path, flow_estimator: FlowEstimator, read_image: ReadImage
+    ) -> Tensor:
         """As `find`, estimated and kept if need be: what is returned is what later calls will find."""
         found = self.load(current, previous)
         if found is None:
-            pictures = read_image(current)[None], read_image(previous)[None]
-            content = encode_flow(flow_estimator.estimate(*pictures)[0])
+            images = read_image(current)[None], read_image(previous)[None]
+            content = encode_flow(flow_estimator.estimate(*images)[0])
             with atomic_write(self.get_path(current, previous)) as temporary:
                 temporary.write_bytes(content)
             found = decode_flow(content)
@@ -79,7 +81,7 @@ def decode_flow(content: bytes) -> Tensor | None:
     if len(content) < _CACHE_HEADER.size or content[:16] != _hash_content(content[16:]):
         return None
     _, height, width = _CACHE_HEADER.unpack_from(content)
-    plain = np.frombuffer(zlib.decompress(content[_CACHE_HEADER.size:]), np.uint8)
+    plain = np.frombuffer(zlib.decompress(content[_CACHE_HEADER.size :]), np.uint8)
     steps = np.ascontiguousarray(plain.reshape(2, -1).T).view(np.uint16).reshape(2, height, width)
     numbers = np.cumsum(steps, axis=-1, dtype=np.uint16)  # wraps around, as the differences did
     return torch.from_numpy(numbers.view(np.float16).astype(np.float32))
@@ -90,21 +92,25 @@ def _hash_content(content: bytes) -> bytes:
 
 
 def crop_flow(flow: Tensor, source: ClipSource, size: tuple[int, int]) -> Tensor:
-    """Flow (2, H, W) of whole pictures -> (2, *size) of what a clip of `size` (H, W) shows of them, in its pixels.
+    """Flow (2, H, W) of whole images -> (2, *size) of what a clip of `size` (H, W) shows of them, in its pixels.
 
-    Resized as Pillow resizes pictures. Outside the pictures, where clips are black, nothing moves.
+    Resized as Pillow resizes images. Outside the images, where clips are black, nothing moves.
     """
     height, width = size
     (left, top, right, bottom), margin = source.box, _compute_margin(source.box, flow.shape[1:])
     padded = np.pad(flow.numpy(), ((0, 0), (margin, margin), (margin, margin)))
     box = (left + margin, top + margin, right + margin, bottom + margin)
-    x, y = (np.asarray(Image.fromarray(channel).resize((width, height), Image.Resampling.BILINEAR, box))
-            for channel in padded)
-    cut = torch.from_numpy(np.stack([x * np.float32(width / (right - left)), y * np.float32(height / (bottom - top))]))
+    x, y = (
+        np.asarray(Image.fromarray(channel).resize((width, height), Image.Resampling.BILINEAR, box))
+        for channel in padded
+    )
+    cut = torch.from_numpy(
+        np.stack([x * np.float32(width / (right - left)), y * np.float32(height / (bottom - top))])
+    )
     return cut.flip(2) * torch.tensor([-1.0, 1.0])[:, None, None] if source.is_flipped else cut
 
 
 def _compute_margin(box: tuple[float, float, float, float], size: tuple[int, ...]) -> int:
-    """How far the box leaves the picture of `size` (H, W), in whole pixels."""
+    """How far the box leaves the image of `size` (H, W), in whole pixels."""
     left, top, right, bottom = box
     return int(np.ceil(max(0.0, -left, -top, right - size[1], bottom - size[0])))

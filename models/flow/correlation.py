@@ -30,7 +30,9 @@ def correlation(a: Tensor, b: Tensor, max_displacement: int, stride: int) -> Ten
     """
     assert a.shape == b.shape and a.dim() == 4 and stride > 0 <= max_displacement
     _, channels, height, width = a.shape
-    return _Correlation.apply(a, b, _Layout(channels, height, width, max_displacement // stride, stride))
+    return _Correlation.apply(
+        a, b, _Layout(channels, height, width, max_displacement // stride, stride)
+    )
 
 
 @dataclass(frozen=True)
@@ -59,21 +61,30 @@ class _Layout:
 
     def join_columns(self, split: Tensor, margin: int) -> Tensor:
         """The inverse of `split`."""
-        kept = split[:, :, :, margin:margin + self.columns]
-        return kept.permute(0, 4, 1, 3, 2).flatten(3)[..., :self.width]
+        kept = split[:, :, :, margin : margin + self.columns]
+        return kept.permute(0, 4, 1, 3, 2).flatten(3)[..., : self.width]
 
     def zero_products(self, reference: Tensor) -> Tensor:
-        size = (reference.shape[0], self.displacements, self.height, self.stride, self.columns, self.displacements)
+        size = (
+            reference.shape[0],
+            self.displacements,
+            self.height,
+            self.stride,
+            self.columns,
+            self.displacements,
+        )
         return reference.new_zeros(size)
 
     def to_channels(self, products: Tensor) -> Tensor:
         """Products -> (N, dy * dx, H, W)."""
-        return products.permute(0, 1, 5, 2, 4, 3).flatten(4).flatten(1, 2)[..., :self.width]
+        return products.permute(0, 1, 5, 2, 4, 3).flatten(4).flatten(1, 2)[..., : self.width]
 
     def from_channels(self, maps: Tensor) -> Tensor:
         """The inverse of `to_channels`."""
         filled = F.pad(maps, (0, self.columns * self.stride - self.width))
-        apart = filled.unflatten(3, (-1, self.stride)).unflatten(1, (self.displacements, self.displacements))
+        apart = filled.unflatten(3, (-1, self.stride)).unflatten(
+            1, (self.displacements, self.displacements)
+        )
         return apart.permute(0, 1, 3, 5, 4, 2)
 
     def iter_blocks(self) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]]:
@@ -85,7 +96,11 @@ class _Layout:
                 right = min(left + _BLOCK_COLUMNS, self.columns)
                 inside, shifted = slice(top, bottom), slice(top + dy, bottom + dy)
                 columns, reach = slice(left, right), slice(left, right + 2 * self.radius)
-                yield (slice(None), row, inside, slice(None), columns), _index_map(inside, columns), _index_map(shifted, reach)
+                yield (
+                    (slice(None), row, inside, slice(None), columns),
+                    _index_map(inside, columns),
+                    _index_map(shifted, reach),
+                )
 
 
 def _index_map(rows: slice, columns: slice) -> tuple[slice, ...]:
@@ -95,7 +110,9 @@ def _index_map(rows: slice, columns: slice) -> tuple[slice, ...]:
 def _view_diagonal_band(products: Tensor, displacements: int) -> Tensor:
     """The view (…, W, D) of (…, W, W + D - 1) whose entry [w, d] is [w, w + d]."""
     *outer, row, column = products.stride()
-    return products.as_strided((*products.shape[:-1], displacements), (*outer, row + column, column))
+    return products.as_strided(
+        (*products.shape[:-1], displacements), (*outer, row + column, column)
+    )
 
 
 class _Correlation(torch.autograd.Function):
@@ -115,14 +132,19 @@ class _Correlation(torch.autograd.Function):
 
 
 def _correlation_forward(a: Tensor, b: Tensor, layout: _Layout) -> Tensor:
-    maps_a, maps_b = layout.split_columns(a, 0).div_(layout.channels), layout.split_columns(b, layout.radius)
+    maps_a, maps_b = (
+        layout.split_columns(a, 0).div_(layout.channels),
+        layout.split_columns(b, layout.radius),
+    )
     out = layout.zero_products(a)
     for here, at_a, at_b in layout.iter_blocks():
         out[here] = _view_diagonal_band(maps_a[at_a] @ maps_b[at_b].mT, layout.displacements)
     return layout.to_channels(out)
 
 
-def _correlation_backward(grad: Tensor, a: Tensor, b: Tensor, layout: _Layout) -> tuple[Tensor, Tensor]:
+def _correlation_backward(
+    grad: Tensor, a: Tensor, b: Tensor, layout: _Layout
+) -> tuple[Tensor, Tensor]:
     maps_a, maps_b = layout.split_columns(a, 0), layout.split_columns(b, layout.radius)
     grad_a, grad_b = torch.zeros_like(maps_a), torch.zeros_like(maps_b)
     grad = layout.from_channels(grad) / layout.channels

@@ -11,17 +11,19 @@ from torch import Tensor
 from models.flow.warp import warp
 from util.clip import FlowEstimate
 
-_MAX_WARP_ERROR = 0.02  # largest squared RGB difference, in [-1, 1], that a right vector leaves (SPEC 9)
+_MAX_WARP_ERROR = (
+    0.02  # largest squared RGB difference, in [-1, 1], that a right vector leaves (SPEC 9)
+)
 
 
 class FlowEstimator(ABC):
     """An estimator of backward flow in pixels: `current(p) ~ previous(p + flow(p))`. It never trains.
 
-    Pictures are (N, 3, H, W) in [-1, 1], on any device; answers are float32, without gradient, on the same one.
+    Images are (N, 3, H, W) in [-1, 1], on any device; answers are float32, without gradient, on the same one.
     """
 
     name: str  # as spelled after --flow_net
-    version: str  # what the vectors depend on besides the pictures: the weights, the library
+    version: str  # what the vectors depend on besides the images: the weights, the library
     is_worker_safe = False  # whether the data loader's workers may run it: picklable, and on a CPU
 
     @abstractmethod
@@ -50,14 +52,18 @@ class ZeroFlowEstimator(FlowEstimator):
 
 @torch.no_grad()
 def add_confidence(flow: Tensor, current: Tensor, previous: Tensor) -> FlowEstimate:
-    """The flow (N, 2, H, W) of a picture pair (N, 3, H, W), believed where it carries previous onto current."""
+    """The flow (N, 2, H, W) of an image pair (N, 3, H, W), believed where it carries previous onto current."""
     difference = (current - warp(previous, flow)).float().square().sum(1, keepdim=True)
     return FlowEstimate(flow.float(), (difference < _MAX_WARP_ERROR).float())
 
 
 def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """(N, C, H, W) to (H, W), bilinear, half-pixel centres."""
-    return maps if maps.shape[2:] == size else F.interpolate(maps, size, mode="bilinear", align_corners=False)
+    return (
+        maps
+        if maps.shape[2:] == size
+        else F.interpolate(maps, size, mode="bilinear", align_corners=False)
+    )
 
 
 def resize_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
@@ -67,11 +73,19 @@ def resize_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 @torch.no_grad()
-def estimate_clip_flow(flow_estimator: FlowEstimator, current: Tensor, previous: Tensor, cached_flow: Tensor | None) -> FlowEstimate:
+def estimate_clip_flow(
+    flow_estimator: FlowEstimator, current: Tensor, previous: Tensor, cached_flow: Tensor | None
+) -> FlowEstimate:
     """Of P pairs of each of B clips: current, previous (B, P, 3, H, W) -> flow (B, P, 2, H, W) and confidence.
 
     known: the vectors, where a loader's worker has estimated them; then only their confidence is computed here.
     """
-    pictures = current.flatten(0, 1), previous.flatten(0, 1)
-    flow = flow_estimator(*pictures) if cached_flow is None else add_confidence(cached_flow.flatten(0, 1).to(current.device), *pictures)
-    return FlowEstimate(flow.flow.unflatten(0, current.shape[:2]), flow.confidence.unflatten(0, current.shape[:2]))
+    images = current.flatten(0, 1), previous.flatten(0, 1)
+    flow = (
+        flow_estimator(*images)
+        if cached_flow is None
+        else add_confidence(cached_flow.flatten(0, 1).to(current.device), *images)
+    )
+    return FlowEstimate(
+        flow.flow.unflatten(0, current.shape[:2]), flow.confidence.unflatten(0, current.shape[:2])
+    )

@@ -15,14 +15,27 @@ FilePair = tuple[Path, Path]  # current, previous
 
 
 def list_file_pairs(sequences: Iterable[Sequence[Path]], strides: Iterable[int]) -> list[FilePair]:
-    """The pictures of each sequence with those that lie `distances` frames before them."""
+    """The images of each sequence with those that lie `distances` frames before them."""
     apart = sorted(set(strides))
-    return [(files[n], files[n - distance]) for files in sequences for distance in apart
-            for n in range(distance, len(files))]
+    return [
+        (files[n], files[n - distance])
+        for files in sequences
+        for distance in apart
+        for n in range(distance, len(files))
+    ]
 
 
-def precompute_flow(cache: FlowCache, pairs: Sequence[FilePair], flow_estimator: FlowEstimator, read_image: ReadImage,
-         device: torch.device) -> None:
+def precompute_flow(
+    cache: FlowCache,
+    pairs: Sequence[FilePair],
+    flow_estimator: FlowEstimator,
+    read_image: ReadImage,
+    device: torch.device,
+) -> None:
     """Estimates on `device` what the cache lacks, with a progress bar. Cut off, it goes on where it was."""
-    for current, previous in tqdm(pairs, desc=f"flow of {flow_estimator.name}", unit="pair", dynamic_ncols=True):
-        cache.load_or_estimate(current, previous, flow_estimator, lambda path: read_image(path).to(device))
+    for current, previous in tqdm(
+        pairs, desc=f"flow of {flow_estimator.name}", unit="pair", dynamic_ncols=True
+    ):
+        cache.load_or_estimate(
+            current, previous, flow_estimator, lambda path: read_image(path).to(device)
+        )

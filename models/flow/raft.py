@@ -30,7 +30,9 @@ class RAFTFlowEstimator(FlowEstimator):
 
     name = "raft"
 
-    def __init__(self, network: Callable[[Tensor, Tensor], list[Tensor]], version: str = "") -> None:
+    def __init__(
+        self, network: Callable[[Tensor, Tensor], list[Tensor]], version: str = ""
+    ) -> None:
         self.network = network
         self.version = version
 
@@ -38,10 +40,13 @@ class RAFTFlowEstimator(FlowEstimator):
     def estimate(self, current: Tensor, previous: Tensor) -> Tensor:
         height, width = current.shape[2:]
         (top, bottom), (left, right) = _compute_padding(height), _compute_padding(width)
-        padded = [F.pad(picture.float(), (left, right, top, bottom), "replicate") for picture in (current, previous)]
+        padded = [
+            F.pad(image.float(), (left, right, top, bottom), "replicate")
+            for image in (current, previous)
+        ]
         with torch.autocast(current.device.type, enabled=False):
             flow = self.network(*padded)[-1]
-        return flow[:, :, top:top + height, left:left + width]
+        return flow[:, :, top : top + height, left : left + width]
 
 
 def _compute_padding(side: int) -> tuple[int, int]:
@@ -59,7 +64,9 @@ def load_raft(path: Path | None, device: torch.device) -> RAFTFlowEstimator:
 
 def find_cached_raft_weights() -> Path | None:
     """Where torch keeps the weights of a RAFT of torchvision, if it does."""
-    return next((path for variant in RAFT_VARIANTS if (path := _get_cache_path(variant)).is_file()), None)
+    return next(
+        (path for variant in RAFT_VARIANTS if (path := _get_cache_path(variant)).is_file()), None
+    )
 
 
 def _load_raft_network(path: Path) -> nn.Module:
@@ -71,7 +78,9 @@ def _load_raft_network(path: Path) -> nn.Module:
             network.load_state_dict(state, assign=True)
             return network
         found.append(f"{variant}: {wrong}")
-    raise UserError(f"{path} ({_RAFT_FLAG}) holds the weights of neither RAFT of torchvision; {'; '.join(found)}")
+    raise UserError(
+        f"{path} ({_RAFT_FLAG}) holds the weights of neither RAFT of torchvision; {'; '.join(found)}"
+    )
 
 
 def _get_cache_path(variant: str) -> Path:
@@ -84,8 +93,10 @@ def _download_weights() -> Path:
     try:
         torch.hub.download_url_to_file(_get_weights_url(RAFT_VARIANTS[0]), str(path))
     except (URLError, OSError) as fault:
-        raise UserError(f"--flow_net raft: {path} is not there and could not be downloaded ({fault}): name a file of "
-                        f"its weights with {_RAFT_FLAG}, or use --flow_net dis or none") from None
+        raise UserError(
+            f"--flow_net raft: {path} is not there and could not be downloaded ({fault}): name a file of "
+            f"its weights with {_RAFT_FLAG}, or use --flow_net dis or none"
+        ) from None
     return path
 
 

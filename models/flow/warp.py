@@ -8,16 +8,20 @@ from torch import Tensor
 
 
 def warp(image: Tensor, flow: Tensor) -> Tensor:
-    """`picture(p + flow(p))`, bilinear, points outside clamped to the border.
+    """`image(p + flow(p))`, bilinear, points outside clamped to the border.
 
-    picture: (N, C, H, W). flow: (N, 2, H, W) in pixels, channel 0 = x, 1 = y; a flow of (1, 0) reads exactly one
+    image: (N, C, H, W). flow: (N, 2, H, W) in pixels, channel 0 = x, 1 = y; a flow of (1, 0) reads exactly one
     pixel to the right. Positions keep at least float32, since half precision cannot count the pixels of a row.
-    Returns (N, C, H, W) in the picture's type.
+    Returns (N, C, H, W) in the image's type.
     """
-    assert image.shape[0] == flow.shape[0] and image.shape[2:] == flow.shape[2:] and flow.shape[1] == 2
+    assert (
+        image.shape[0] == flow.shape[0] and image.shape[2:] == flow.shape[2:] and flow.shape[1] == 2
+    )
     exact = torch.promote_types(torch.promote_types(image.dtype, flow.dtype), torch.float32)
     grid = make_sampling_grid(flow.to(exact))
-    return F.grid_sample(image.to(exact), grid, "bilinear", "border", align_corners=True).to(image.dtype)
+    return F.grid_sample(image.to(exact), grid, "bilinear", "border", align_corners=True).to(
+        image.dtype
+    )
 
 
 def make_sampling_grid(flow: Tensor) -> Tensor:

@@ -20,9 +20,9 @@ TensorTuple = tuple[Tensor, ...]
 
 class ExportableFrameGenerator(nn.Module):
     """condition (1, tG, C, H, W), as encoded, of this frame and the tG-1 before it, and the history of each scale
-    (1, tG-1, 3, h, w) in [-1, 1] -> picture (1, 3, H, W), then the histories for the next frame.
+    (1, tG-1, 3, h, w) in [-1, 1] -> image (1, 3, H, W), then the histories for the next frame.
 
-    A sequence begins with real pictures in the history, or with zeros; at the coarser scales average-pooled.
+    A sequence begins with real images in the history, or with zeros; at the coarser scales average-pooled.
     raw_only: the step for the first frame of networks that begin with zeros: there is nothing yet to warp.
     """
 
@@ -31,29 +31,43 @@ class ExportableFrameGenerator(nn.Module):
         self.networks, self.raw_only = networks, no_warp
 
     def forward(self, condition: Tensor, *histories: Tensor) -> TensorTuple:
-        frame, pictures = generate_frame(self.networks, build_pyramid(condition, len(self.networks)), History(histories),
-                               no_warp=self.raw_only)
-        return frame.image, *History(histories).push(pictures).images
+        frame, images = generate_frame(
+            self.networks,
+            build_pyramid(condition, len(self.networks)),
+            History(histories),
+            no_warp=self.raw_only,
+        )
+        return frame.image, *History(histories).push(images).images
 
     def get_io_names(self) -> tuple[list[str], list[str]]:
         """Of the inputs and of the outputs."""
         scales = range(len(self.networks))
-        return ["condition", *(f"history{s}" for s in scales)], ["picture", *(f"next_history{s}" for s in scales)]
+        return ["condition", *(f"history{s}" for s in scales)], [
+            "picture",
+            *(f"next_history{s}" for s in scales),
+        ]
 
 
 def build_exportable_generators(synthesizer: Synthesizer) -> dict[str, ExportableFrameGenerator]:
     """By the suffix of their files' names: the step, and `_first` where the first frame is made by another one."""
     kinds = {"": False} | ({"_first": True} if synthesizer.config.no_first_img else {})
     networks = synthesizer.netG.requires_grad_(False)
-    return {suffix: ExportableFrameGenerator(networks, raw_only).eval() for suffix, raw_only in kinds.items()}
+    return {
+        suffix: ExportableFrameGenerator(networks, raw_only).eval()
+        for suffix, raw_only in kinds.items()
+    }
 
 
-def make_example_inputs(synthesizer: Synthesizer, channels: int, size: tuple[int, int], seed: int = 0) -> TensorTuple:
+def make_example_inputs(
+    synthesizer: Synthesizer, channels: int, size: tuple[int, int], seed: int = 0
+) -> TensorTuple:
     """Noise in the shapes of a step's inputs. size: (w, h); UserError where the networks would have to pad it."""
     width, height = size
     if width % synthesizer.config.size_multiple or height % synthesizer.config.size_multiple:
-        raise UserError(f"--size {width}x{height}: an exported step pads nothing: give multiples of "
-                        f"{synthesizer.config.size_multiple}")
+        raise UserError(
+            f"--size {width}x{height}: an exported step pads nothing: give multiples of "
+            f"{synthesizer.config.size_multiple}"
+        )
     dice = torch.Generator().manual_seed(seed)
     past = synthesizer.config.n_frames_G - 1
     condition = torch.rand(1, past + 1, channels, height, width, generator=dice)
@@ -72,37 +86,60 @@ def export_onnx(module: ExportableFrameGenerator, example: TensorTuple, path: Pa
     try:
         import onnxscript  # noqa: F401  torch's exporter imports it, and tells no user how to get it
     except ImportError as problem:
-        raise UserError(f"ONNX export needs onnx and onnxscript ({problem}): pip install vid2vid[export]") from problem
+        raise UserError(
+            f"ONNX export needs onnx and onnxscript ({problem}): pip install vid2vid[export]"
+        ) from problem
     inputs, outputs = module.get_io_names()
     with torch.no_grad(), atomic_write(path) as temporary:
-        torch.onnx.export(module, example, str(temporary), input_names=inputs, output_names=outputs, dynamo=True,
-                          external_data=False, verbose=False)
+        torch.onnx.export(
+            module,
+            example,
+            str(temporary),
+            input_names=inputs,
+            output_names=outputs,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
 
 
 def run_onnx(path: Path, conditions: Iterable[Tensor], histories: TensorTuple) -> Iterator[Tensor]:
-    """Pictures of consecutive frames, each run on the histories that the one before gave."""
+    """Images of consecutive frames, each run on the histories that the one before gave."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [about.name for about in session.get_inputs()]
     past: Sequence[np.ndarray] = [history.numpy() for history in histories]
     for condition in conditions:
-        picture, *past = session.run(None, dict(zip(names, [condition.numpy(), *past], strict=True)))
-        yield torch.from_numpy(picture)
+        image, *past = session.run(None, dict(zip(names, [condition.numpy(), *past], strict=True)))
+        yield torch.from_numpy(image)
 
 
 @torch.no_grad()
-def run_torch(module: ExportableFrameGenerator, conditions: Iterable[Tensor], histories: TensorTuple) -> Iterator[Tensor]:
+def run_torch(
+    module: ExportableFrameGenerator, conditions: Iterable[Tensor], histories: TensorTuple
+) -> Iterator[Tensor]:
     """The same in PyTorch."""
     for condition in conditions:
-        picture, *rest = module(condition, *histories)
+        image, *rest = module(condition, *histories)
         histories = tuple(rest)
-        yield picture
+        yield image
 
 
-def compute_onnx_error(module: ExportableFrameGenerator, path: Path, synthesizer: Synthesizer, example: TensorTuple, n_frames: int = 4) -> float:
+def compute_onnx_error(
+    module: ExportableFrameGenerator,
+    path: Path,
+    synthesizer: Synthesizer,
+    example: TensorTuple,
+    n_frames: int = 4,
+) -> float:
     """The largest difference of a pixel between onnxruntime and PyTorch, frame by frame on their own histories."""
     (_, _, channels, height, width), histories = example[0].shape, example[1:]
-    conditions = [make_example_inputs(synthesizer, channels, (width, height), seed)[0] for seed in range(n_frames)]
-    pairs = zip(run_onnx(path, conditions, histories), run_torch(module, conditions, histories), strict=True)
+    conditions = [
+        make_example_inputs(synthesizer, channels, (width, height), seed)[0]
+        for seed in range(n_frames)
+    ]
+    pairs = zip(
+        run_onnx(path, conditions, histories), run_torch(module, conditions, histories), strict=True
+    )
     return max(float((one - other).abs().max()) for one, other in pairs)

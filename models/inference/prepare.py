@@ -29,7 +29,7 @@ def prepare_for_inference(netG: nn.ModuleList, amp: str, device: torch.device) -
 
 def cache_winograd_weights(netG: nn.ModuleList) -> nn.ModuleList:
     """In place, unless they would take more than MOST_KEPT: then every frame transforms the weights anew, a tenth of
-    its time for small pictures and less for large ones."""
+    its time for small images and less for large ones."""
     parts = [part for part in netG.modules() if isinstance(part, Conv3x3) and is_wide(part.weight)]
     if sum(4 * part.weight.nbytes for part in parts) <= MAX_WINOGRAD_CACHE_BYTES:
         for part in parts:

@@ -1,4 +1,4 @@
-"""From conditions to pictures, frame by frame in constant memory (SPEC 7), by the same step as training."""
+"""From conditions to images, frame by frame in constant memory (SPEC 7), by the same step as training."""
 
 from __future__ import annotations
 
@@ -37,7 +37,12 @@ class SynthesisConfig:
 
     def encode(self, clip: Clip) -> Condition:
         """(B, T, C, H, W) as the generator sees it."""
-        return self.condition_config.encode(clip, None if self.feature_sampler is None else sample_feature_maps(self.feature_sampler, clip, self.is_face))
+        return self.condition_config.encode(
+            clip,
+            None
+            if self.feature_sampler is None
+            else sample_feature_maps(self.feature_sampler, clip, self.is_face),
+        )
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class FrameInput:
     """What the networks see of a frame that they are to paint.
 
     clip: the frame as it came, T = 1. conditions: its own and those of the tG-1 frames before it, per scale, the finest
-    first, (B, tG, C, h, w). begin: the first pictures of a sequence, for the first frame after them.
+    first, (B, tG, C, h, w). begin: the first images of a sequence, for the first frame after them.
     """
 
     clip: Clip
@@ -53,34 +58,60 @@ class FrameInput:
     first_history: History | None = None
 
 
-def iter_frame_inputs(frames: Iterable[Clip], get_first_images: FirstImageProvider, config: SynthesisConfig, n_scales: int,
-          device: torch.device) -> Iterator[FrameInput]:
+def iter_frame_inputs(
+    frames: Iterable[Clip],
+    get_first_images: FirstImageProvider,
+    config: SynthesisConfig,
+    n_scales: int,
+    device: torch.device,
+) -> Iterator[FrameInput]:
     """A sequence's frames (B, T=1 each) -> what is seen from the tG-th on."""
     given: list[Clip] = []
     seen: deque[tuple[Condition, ...]] = deque(maxlen=config.n_frames_G)
     for number, frame in enumerate(frames, 1):
-        needed = frame if number < config.n_frames_G else replace(frame, image=None)  # real ones are for first pictures
+        needed = (
+            frame if number < config.n_frames_G else replace(frame, image=None)
+        )  # real ones are for first images
         padded = pad_clip(needed.to(device), config.size_multiple)
         seen.append(build_condition_pyramid(config.encode(padded), n_scales))
         if number < config.n_frames_G:
             given.append(padded)
             continue
-        begin = History.from_first_images(get_first_images(given), n_scales) if number == config.n_frames_G else None
-        yield FrameInput(frame, tuple(concatenate_conditions(level) for level in zip(*seen, strict=True)), begin)
+        begin = (
+            History.from_first_images(get_first_images(given), n_scales)
+            if number == config.n_frames_G
+            else None
+        )
+        yield FrameInput(
+            frame, tuple(concatenate_conditions(level) for level in zip(*seen, strict=True)), begin
+        )
 
 
-def synthesize_frame(netG: nn.ModuleList, conditions: Sequence[Condition], history: History, is_first: bool,
-                  config: SynthesisConfig, device: torch.device) -> tuple[Tensor, History]:
-    """The picture (B, 3, H, W), and the pictures that the next frame sees. Videos of a batch do not see each other."""
+def synthesize_frame(
+    netG: nn.ModuleList,
+    conditions: Sequence[Condition],
+    history: History,
+    is_first: bool,
+    config: SynthesisConfig,
+    device: torch.device,
+) -> tuple[Tensor, History]:
+    """The image (B, 3, H, W), and the images that the next frame sees. Videos of a batch do not see each other."""
     with Precision(config.amp, device.type).autocast(), per_sample_batch_stats(netG):
-        made, pictures = config.generate_frame(netG, conditions, history, raw_only=is_first and config.no_first_img)
-    return made.image, history.push(pictures)
+        made, images = config.generate_frame(
+            netG, conditions, history, raw_only=is_first and config.no_first_img
+        )
+    return made.image, history.push(images)
 
 
 @torch.no_grad()
-def synthesize(netG: nn.ModuleList, frames: Iterable[Clip], get_first_images: FirstImageProvider, config: SynthesisConfig,
-               device: torch.device) -> Iterator[tuple[Clip, Tensor]]:
-    """A sequence's frames (B, T=1 each) -> each frame from the tG-th on, with its picture (B, 3, H, W) in [-1, 1].
+def synthesize(
+    netG: nn.ModuleList,
+    frames: Iterable[Clip],
+    get_first_images: FirstImageProvider,
+    config: SynthesisConfig,
+    device: torch.device,
+) -> Iterator[tuple[Clip, Tensor]]:
+    """A sequence's frames (B, T=1 each) -> each frame from the tG-th on, with its image (B, 3, H, W) in [-1, 1].
 
     Videos of a batch, all equally long, are each as it would be alone; for others `models.inference.batched`.
     """
@@ -88,8 +119,10 @@ def synthesize(netG: nn.ModuleList, frames: Iterable[Clip], get_first_images: Fi
     for view in iter_frame_inputs(frames, get_first_images, config, len(netG), device):
         history = view.first_history or history
         assert history is not None
-        picture, history = synthesize_frame(netG, view.conditions, history, view.first_history is not None, config, device)
-        yield view.clip, crop_padding(picture, view.clip)
+        image, history = synthesize_frame(
+            netG, view.conditions, history, view.first_history is not None, config, device
+        )
+        yield view.clip, crop_padding(image, view.clip)
 
 
 def crop_padding(image: Tensor, clip: Clip) -> Tensor:

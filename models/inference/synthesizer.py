@@ -1,4 +1,4 @@
-"""A small Python face for a trained network: a condition in, a picture out, for as long as somebody goes on."""
+"""A small Python face for a trained network: a condition in, an image out, for as long as somebody goes on."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Synthesizer:
     >>> painter.step(edges) is None
     True
 
-    networks: the coarsest first. first: where the first pictures come from; with real ones `step` must be given them.
+    networks: the coarsest first. first: where the first images come from; with real ones `step` must be given them.
     """
 
     netG: nn.ModuleList
@@ -46,11 +46,16 @@ class Synthesizer:
     device: torch.device = torch.device("cpu")
 
     @staticmethod
-    def from_checkpoint(folder: Path, which_epoch: str = "latest", use_ema: bool = False,
-                        device: torch.device | str = "cpu", seed: int = 0,
-                        use_compile: bool = False) -> Synthesizer:
+    def from_checkpoint(
+        folder: Path,
+        which_epoch: str = "latest",
+        use_ema: bool = False,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+        use_compile: bool = False,
+    ) -> Synthesizer:
         """The networks of a run, from its folder alone. A run that was not trained with `--no_first_img` begins with
-        real pictures: give them to the first steps.
+        real images: give them to the first steps.
 
         averaged: the running average of a run with `--ema`. seed: draws how regions look, for networks with features.
         compiled: as `test.py --compile`.
@@ -60,7 +65,11 @@ class Synthesizer:
         blueprint = ModelConfig.load(folder)
         networks, n_features = build_generator(blueprint.generator), blueprint.generator.n_features
         load_generators(networks, folder, which_epoch, uses_ema=use_ema)
-        looks = read_feature_sampler(folder, n_features, use_table_rows=False, seed=seed) if n_features else None
+        looks = (
+            read_feature_sampler(folder, n_features, use_table_rows=False, seed=seed)
+            if n_features
+            else None
+        )
         first = make_zero_images if blueprint.no_first_img else get_real_images
         config = blueprint.build_synthesis_config(looks)
         config = replace(config, generate_frame=CompiledFrameGenerator()) if use_compile else config
@@ -70,14 +79,20 @@ class Synthesizer:
         prepare_for_inference(self.netG, self.config.amp, self.device)
         self.reset()
 
-    def generate_frame(self, condition: Tensor, image: Tensor | None = None, instance: Tensor | None = None) -> Tensor | None:
+    def generate_frame(
+        self, condition: Tensor, image: Tensor | None = None, instance: Tensor | None = None
+    ) -> Tensor | None:
         """The next frame of every stream, (B, 3, H, W) in [-1, 1]; None for the first tG - 1.
 
-        condition: (B, 1, H, W) uint8 label ids or (B, C, H, W) float32. picture: (B, 3, H, W), the real one, which only
-        the first frames of `real_pictures` need. instance: (B, 1, H, W) ids.
+        condition: (B, 1, H, W) uint8 label ids or (B, C, H, W) float32. image: (B, 3, H, W), the real one, which only
+        the first frames of `real_images` need. instance: (B, 1, H, W) ids.
         """
-        frame = Clip(condition[:, None], None if image is None else image[:, None],
-                     None if instance is None else instance[:, None], names=(("",),) * len(condition))
+        frame = Clip(
+            condition[:, None],
+            None if image is None else image[:, None],
+            None if instance is None else instance[:, None],
+            names=(("",),) * len(condition),
+        )
         return self.generate_frame_from_clip(frame)
 
     def generate_frame_from_clip(self, clip: Clip) -> Tensor | None:
@@ -90,7 +105,9 @@ class Synthesizer:
         """Forgets what was; the next step is the first of new streams."""
         self._input_queue: deque[Clip] = deque()
         self._n_inputs = 0
-        self._outputs = synthesize(self.netG, self._iter_inputs(), self.get_first_images, self.config, self.device)
+        self._outputs = synthesize(
+            self.netG, self._iter_inputs(), self.get_first_images, self.config, self.device
+        )
 
     def _iter_inputs(self) -> Iterator[Clip]:
         """Frames as `synthesise` asks for them: `step` puts one in before each request."""

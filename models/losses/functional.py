@@ -13,26 +13,44 @@ from util.distributed.amp import promote_to_float32
 
 GANMode = Literal["ls", "original", "hinge"]
 _PROBABILITY_EPS = 1e-4  # added to probabilities, since a warped map can exclude a label altogether
-DiscriminatorOutputs = Sequence[Sequence[Tensor]]  # per scale the feature maps of a discriminator, its score last
+DiscriminatorOutputs = Sequence[
+    Sequence[Tensor]
+]  # per scale the feature maps of a discriminator, its score last
 
 
-def _gan_loss_at_scale(score: Tensor, target_is_real: bool, mode: GANMode, for_discriminator: bool) -> Tensor:
+def _gan_loss_at_scale(
+    score: Tensor, target_is_real: bool, mode: GANMode, for_discriminator: bool
+) -> Tensor:
     if mode == "ls":
         return (score - float(target_is_real)).square().mean()
     if mode == "original":
-        return F.binary_cross_entropy_with_logits(score, torch.full_like(score, float(target_is_real)))
+        return F.binary_cross_entropy_with_logits(
+            score, torch.full_like(score, float(target_is_real))
+        )
     if not for_discriminator:
         return -score.mean()
     return F.relu(1 - score if target_is_real else 1 + score).mean()
 
 
-def gan_loss(outputs: DiscriminatorOutputs, target_is_real: bool, mode: GANMode, for_discriminator: bool = True) -> Tensor:
+def gan_loss(
+    outputs: DiscriminatorOutputs,
+    target_is_real: bool,
+    mode: GANMode,
+    for_discriminator: bool = True,
+) -> Tensor:
     """How far the scores are from saying `real` (or its opposite), summed over the scales.
 
     ls: mean squared error to 1 or 0; original: binary cross entropy on logits; hinge: the usual, whose generator side
     (for_discriminator False) is minus the score.
     """
-    return torch.stack([_gan_loss_at_scale(promote_to_float32(scale[-1]), target_is_real, mode, for_discriminator) for scale in outputs]).sum()
+    return torch.stack(
+        [
+            _gan_loss_at_scale(
+                promote_to_float32(scale[-1]), target_is_real, mode, for_discriminator
+            )
+            for scale in outputs
+        ]
+    ).sum()
 
 
 def l1_loss(x: Tensor, y: Tensor) -> Tensor:
@@ -43,8 +61,11 @@ def l1_loss(x: Tensor, y: Tensor) -> Tensor:
 
 def feature_matching_loss(fake: DiscriminatorOutputs, real: DiscriminatorOutputs) -> Tensor:
     """L1 between the feature maps of fake and (detached) real, summed over scales and all layers but the last."""
-    terms = [l1_loss(promote_to_float32(f), promote_to_float32(r.detach())) for fakes, reals in zip(fake, real, strict=True)
-             for f, r in zip(fakes[:-1], reals[:-1], strict=True)]
+    terms = [
+        l1_loss(promote_to_float32(f), promote_to_float32(r.detach()))
+        for fakes, reals in zip(fake, real, strict=True)
+        for f, r in zip(fakes[:-1], reals[:-1], strict=True)
+    ]
     return torch.stack(terms).sum() if terms else promote_to_float32(fake[0][-1].new_zeros(()))
 
 

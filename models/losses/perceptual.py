@@ -22,16 +22,18 @@ from util.runtime.torchvision_compat import import_torchvision
 # the layers whose activations are compared (torchvision's numbering: relu1_1, 2_1, 3_1, 4_1, 5_1) and their weights
 VGG_LAYER_WEIGHTS = {1: 1 / 32, 6: 1 / 16, 11: 1 / 8, 20: 1 / 4, 29: 1.0}
 _VGG_FIRST_CHANNELS = 64  # of its first layers
-_MAX_IMAGE_WIDTH = 1024  # pictures are halved until they are no wider
+_MAX_IMAGE_WIDTH = 1024  # images are halved until they are no wider
 
 
 class PerceptualLoss(nn.Module):
-    """Weighted L1 between VGG19 activations. Pictures are taken as they are, in [-1, 1]. Its weights never train."""
+    """Weighted L1 between VGG19 activations. Images are taken as they are, in [-1, 1]. Its weights never train."""
 
     def __init__(self) -> None:
         super().__init__()
         vgg = import_torchvision().models.vgg
-        self.features = vgg.make_layers(vgg.cfgs["E"])[:max(VGG_LAYER_WEIGHTS) + 1]  # without its classifier, 120 of 144 M weights
+        self.features = vgg.make_layers(vgg.cfgs["E"])[
+            : max(VGG_LAYER_WEIGHTS) + 1
+        ]  # without its classifier, 120 of 144 M weights
         for layer in self.features:
             if isinstance(layer, nn.ReLU):
                 layer.inplace = False  # what a function of ours returns cannot be changed in place
@@ -40,15 +42,24 @@ class PerceptualLoss(nn.Module):
     @cached_property
     def winograd_weights(self) -> dict[int, Tensor]:
         """The wide convolutions' weights as `winograd` wants them, by layer: 200 MB that are needed twice a step."""
-        return {index: transform_weight(layer.weight) for index, layer in enumerate(self.features)
-                if isinstance(layer, nn.Conv2d) and is_wide(layer.weight)}
+        return {
+            index: transform_weight(layer.weight)
+            for index, layer in enumerate(self.features)
+            if isinstance(layer, nn.Conv2d) and is_wide(layer.weight)
+        }
 
     def extract_activations(self, x: Tensor) -> list[Tensor]:
         kept = []
         x = to_channels_last(x, _VGG_FIRST_CHANNELS)
         for index, layer in enumerate(self.features):
             if isinstance(layer, nn.Conv2d) and should_use_winograd(x, layer.weight):
-                x = winograd_conv2d(x, layer.weight, layer.bias, padding=1, transformed_weight=self.winograd_weights[index])
+                x = winograd_conv2d(
+                    x,
+                    layer.weight,
+                    layer.bias,
+                    padding=1,
+                    transformed_weight=self.winograd_weights[index],
+                )
             else:
                 x = layer(x)
             if index in VGG_LAYER_WEIGHTS:
@@ -61,8 +72,15 @@ class PerceptualLoss(nn.Module):
             fake, real = F.avg_pool2d(fake, 2), F.avg_pool2d(real, 2)
         with torch.no_grad():
             targets = self.extract_activations(real)
-        pairs = zip(VGG_LAYER_WEIGHTS.values(), self.extract_activations(fake), targets, strict=True)
-        return torch.stack([weight * _l1_to_repeated_real(promote_to_float32(x), promote_to_float32(y)) for weight, x, y in pairs]).sum()
+        pairs = zip(
+            VGG_LAYER_WEIGHTS.values(), self.extract_activations(fake), targets, strict=True
+        )
+        return torch.stack(
+            [
+                weight * _l1_to_repeated_real(promote_to_float32(x), promote_to_float32(y))
+                for weight, x, y in pairs
+            ]
+        ).sum()
 
 
 def _l1_to_repeated_real(fake: Tensor, real: Tensor) -> Tensor:
@@ -70,7 +88,9 @@ def _l1_to_repeated_real(fake: Tensor, real: Tensor) -> Tensor:
     return l1_loss(fake, torch.cat([real] * (len(fake) // len(real))))
 
 
-def _select_feature_weights(state: Mapping[str, Tensor], network: PerceptualLoss) -> dict[str, Tensor]:
+def _select_feature_weights(
+    state: Mapping[str, Tensor], network: PerceptualLoss
+) -> dict[str, Tensor]:
     """The needed part of a whole VGG19's state dict, or of its `features` alone."""
     bare = {key.removeprefix("features."): value for key, value in state.items()}
     return {key: value for key, value in bare.items() if key in network.features.state_dict()}
@@ -84,12 +104,17 @@ def _load_published_weights() -> Mapping[str, Tensor]:
         raise UserError(
             f"the weights of VGG19 are neither in torch's cache ({torch.hub.get_dir()}/checkpoints) nor could they be "
             f"fetched ({problem}): fetch {weights.url} on another machine and give it with --vgg_weights PATH, "
-            "or train without the perceptual loss: --no_vgg") from None
+            "or train without the perceptual loss: --no_vgg"
+        ) from None
 
 
 def load_perceptual_loss(path: Path | None) -> PerceptualLoss:
     """With the weights of `path`, or else torchvision's published ones. UserError when they cannot be had."""
     network = PerceptualLoss()
     state = safe_load_state_dict(path, "--vgg_weights") if path else _load_published_weights()
-    load_state_dict_strict(network.features, _select_feature_weights(state, network), str(path or "torchvision's VGG19"))
+    load_state_dict_strict(
+        network.features,
+        _select_feature_weights(state, network),
+        str(path or "torchvision's VGG19"),
+    )
     return network

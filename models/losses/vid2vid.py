@@ -1,4 +1,4 @@
-"""The objectives of a window as named terms (SPEC 8): of pictures, of motion, of temporal groups, of faces."""
+"""The objectives of a window as named terms (SPEC 8): of images, of motion, of temporal groups, of faces."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from models.flow.warp import warp
-from models.losses.functional import DiscriminatorOutputs, GANMode, feature_matching_loss, gan_loss, masked_l1_loss
+from models.losses.functional import (
+    DiscriminatorOutputs,
+    GANMode,
+    feature_matching_loss,
+    gan_loss,
+    masked_l1_loss,
+)
 from models.losses.temporal_groups import FrameGroups
 from models.networks.discriminators import ConditionInput, MultiScaleDiscriminator
 from models.networks.generators import FLOW_SCALE, GeneratorOutput
@@ -18,16 +24,18 @@ from models.ops.dispatch import reference_ops
 from util.clip import FlowEstimate
 from util.distributed.amp import run_in_float32
 
-PerceptualDistance = Callable[[Tensor, Tensor], Tensor]  # K versions of N pictures, and these: their mean distance
+PerceptualDistance = Callable[
+    [Tensor, Tensor], Tensor
+]  # K versions of N images, and these: their mean distance
 
 
 @dataclass(frozen=True)
 class LossConfig:
     """n_layers, num_D: of the image discriminator, which weigh feature matching everywhere. n_scales: spatial scales of
-    the generator. composed: whether pictures are composed with warped ones (not `no_flow`). penalise_weight: `W`, where
-    the first pictures come from the network itself. face_side: pixels of the face discriminator's square. count_raw:
-    whether what single pictures are judged by counts for the raw one too, as published. r1: weight of the penalty on a
-    discriminator's slope at real pictures. lambda_distill: of what a teacher's pictures ask."""
+    the generator. composed: whether images are composed with warped ones (not `no_flow`). penalise_weight: `W`, where
+    the first images come from the network itself. face_side: pixels of the face discriminator's square. count_raw:
+    whether what single images are judged by counts for the raw one too, as published. r1: weight of the penalty on a
+    discriminator's slope at real images. lambda_distill: of what a teacher's images ask."""
 
     gan_mode: GANMode = "ls"
     n_layers: int = 3
@@ -45,8 +53,10 @@ class LossConfig:
     lambda_distill: float = 10.0
 
     def select_scored_images(self, output: GeneratorOutput) -> list[Tensor]:
-        """The pictures (B, T, 3, H, W) that the terms of single pictures are summed over; one may stand twice."""
-        return [output.image, output.raw_image if self.has_flow else output.image][:1 + self.should_score_raw]
+        """The images (B, T, 3, H, W) that the terms of single images are summed over; one may stand twice."""
+        return [output.image, output.raw_image if self.has_flow else output.image][
+            : 1 + self.should_score_raw
+        ]
 
     @property
     def feature_matching_weight(self) -> float:
@@ -64,13 +74,21 @@ class Losses:
         return Losses(self.generator | other.generator, self.discriminator | other.discriminator)
 
     def to(self, device: torch.device) -> Losses:
-        return Losses(*({name: value.to(device) for name, value in side.items()}
-                       for side in (self.generator, self.discriminator)))
+        return Losses(
+            *(
+                {name: value.to(device) for name, value in side.items()}
+                for side in (self.generator, self.discriminator)
+            )
+        )
 
     def with_suffix(self, suffix: object = "") -> Losses:
         """With a suffix to every name."""
-        return Losses(*({f"{name}{suffix}": value for name, value in side.items()}
-                       for side in (self.generator, self.discriminator)))
+        return Losses(
+            *(
+                {f"{name}{suffix}": value for name, value in side.items()}
+                for side in (self.generator, self.discriminator)
+            )
+        )
 
 
 def average_losses(weighted_losses: Sequence[tuple[Losses, float]], device: torch.device) -> Losses:
@@ -80,8 +98,10 @@ def average_losses(weighted_losses: Sequence[tuple[Losses, float]], device: torc
         return weighted_losses[0][0].to(device)
 
     def mean(side: str) -> dict[str, Tensor]:
-        weighted = [{name: value.to(device) * share for name, value in getattr(terms, side).items()}
-                    for terms, share in weighted_losses]
+        weighted = [
+            {name: value.to(device) * share for name, value in getattr(terms, side).items()}
+            for terms, share in weighted_losses
+        ]
         return {name: sum_losses(terms[name] for terms in weighted) for name in weighted[0]}
 
     return Losses(mean("generator"), mean("discriminator"))
@@ -91,8 +111,8 @@ def average_losses(weighted_losses: Sequence[tuple[Losses, float]], device: torc
 class GeneratedWindow:
     """A generated window, T frames of B clips, full size.
 
-    condition (B, T, C, H, W); real and real_before, the picture before each (B, T, 3, H, W); frames as generated;
-    fake_before: the generated picture before each, without gradient, at a clip's start the real one; reference: flow
+    condition (B, T, C, H, W); real and real_before, the image before each (B, T, 3, H, W); frames as generated;
+    fake_before: the generated image before each, without gradient, at a clip's start the real one; reference: flow
     (B, T, 2, H, W) and confidence (B, T, 1, H, W) from real to real_before; taught: (B, T, 3, H, W), as a teacher
     paints it, where there is one.
     """
@@ -111,8 +131,15 @@ class GeneratedWindow:
     def apply(self, fn: Callable[[Tensor], Tensor]) -> GeneratedWindow:
         """With every tensor changed."""
         reference = FlowEstimate(fn(self.reference_flow.flow), fn(self.reference_flow.confidence))
-        return GeneratedWindow(fn(self.condition), fn(self.real), fn(self.real_prev), self.output.apply(fn),
-                      fn(self.fake_prev), reference, None if self.teacher_images is None else fn(self.teacher_images))
+        return GeneratedWindow(
+            fn(self.condition),
+            fn(self.real),
+            fn(self.real_prev),
+            self.output.apply(fn),
+            fn(self.fake_prev),
+            reference,
+            None if self.teacher_images is None else fn(self.teacher_images),
+        )
 
     def __len__(self) -> int:
         return self.real.shape[1]
@@ -133,9 +160,14 @@ class GANLosses:
     feature_matching: Tensor
 
 
-def compute_gan_losses(discriminator: nn.Module, real_outputs: DiscriminatorOutputs, fake: Tensor, config: LossConfig,
-          condition: ConditionInput | None = None) -> GANLosses:
-    """real: the discriminator's answer on real pictures. fake: (N, C, H, W), with its gradient. beside: what both stand
+def compute_gan_losses(
+    discriminator: nn.Module,
+    real_outputs: DiscriminatorOutputs,
+    fake: Tensor,
+    config: LossConfig,
+    condition: ConditionInput | None = None,
+) -> GANLosses:
+    """real: the discriminator's answer on real images. fake: (N, C, H, W), with its gradient. beside: what both stand
     beside.
 
     One pass serves both sides: the discriminator's terms reach its own weights alone, the generator's the generator's
@@ -143,12 +175,17 @@ def compute_gan_losses(discriminator: nn.Module, real_outputs: DiscriminatorOutp
     """
     scores = discriminator(fake, condition)
     return GANLosses(
-        real=gan_loss(real_outputs, True, config.gan_mode), fake=gan_loss(scores, False, config.gan_mode),
+        real=gan_loss(real_outputs, True, config.gan_mode),
+        fake=gan_loss(scores, False, config.gan_mode),
         generator=gan_loss(scores, True, config.gan_mode, for_discriminator=False),
-        feature_matching=feature_matching_loss(scores, real_outputs) * config.feature_matching_weight)
+        feature_matching=feature_matching_loss(scores, real_outputs)
+        * config.feature_matching_weight,
+    )
 
 
-def compute_r1_penalty(discriminator: nn.Module, real_inputs: Sequence[Tensor], loss_name: str, config: LossConfig) -> Losses:
+def compute_r1_penalty(
+    discriminator: nn.Module, real_inputs: Sequence[Tensor], loss_name: str, config: LossConfig
+) -> Losses:
     """R1 (Mescheder et al. 2018): how steep the scores are at real inputs, here in parts (N, C, H, W), so that a
     discriminator cannot win by being steep. The squared slope of an input's mean score, summed over the pyramid;
     nothing without `r1`."""
@@ -158,64 +195,98 @@ def compute_r1_penalty(discriminator: nn.Module, real_inputs: Sequence[Tensor], 
     with reference_ops():
         scores = run_in_float32(discriminator, inputs)
     height = torch.stack([scale[-1].mean(dim=(1, 2, 3)).sum() for scale in scores]).sum()
-    slope, = torch.autograd.grad(height, inputs, create_graph=True)
+    (slope,) = torch.autograd.grad(height, inputs, create_graph=True)
     return Losses({}, {loss_name: slope.square().sum(dim=(1, 2, 3)).mean() * config.lambda_r1})
 
 
-def compute_image_losses(discriminator: MultiScaleDiscriminator, window: GeneratedWindow, config: LossConfig) -> Losses:
-    """Single pictures with their condition; everything once for the picture and once for the raw one."""
+def compute_image_losses(
+    discriminator: MultiScaleDiscriminator, window: GeneratedWindow, config: LossConfig
+) -> Losses:
+    """Single images with their condition; everything once for the image and once for the raw one."""
     condition, painted = flatten_time(window.condition), config.select_scored_images(window.output)
     beside = discriminator.precompute_condition(condition)
     real = discriminator(flatten_time(window.real), beside)
-    once = {id(x): compute_gan_losses(discriminator, real, flatten_time(x), config, beside) for x in painted}
+    once = {
+        id(x): compute_gan_losses(discriminator, real, flatten_time(x), config, beside)
+        for x in painted
+    }
     verdicts = [once[id(x)] for x in painted]
     return Losses(
-        {"G_GAN": sum_losses(v.generator for v in verdicts), "G_GAN_Feat": sum_losses(v.feature_matching for v in verdicts)},
-        {"D_real": sum_losses(v.real for v in verdicts), "D_fake": sum_losses(v.fake for v in verdicts)}
+        {
+            "G_GAN": sum_losses(v.generator for v in verdicts),
+            "G_GAN_Feat": sum_losses(v.feature_matching for v in verdicts),
+        },
+        {
+            "D_real": sum_losses(v.real for v in verdicts),
+            "D_fake": sum_losses(v.fake for v in verdicts),
+        },
     ) | compute_r1_penalty(discriminator, [condition, flatten_time(window.real)], "D_R1", config)
 
 
-def compute_perceptual_losses(perceptual: PerceptualDistance, window: GeneratedWindow, config: LossConfig) -> Losses:
+def compute_perceptual_losses(
+    perceptual: PerceptualDistance, window: GeneratedWindow, config: LossConfig
+) -> Losses:
     painted = config.select_scored_images(window.output)
     once = {id(x): flatten_time(x) for x in painted}
-    mean = perceptual(torch.cat(list(once.values())), flatten_time(window.real))  # of all in one pass, and the real ones once
+    mean = perceptual(
+        torch.cat(list(once.values())), flatten_time(window.real)
+    )  # of all in one pass, and the real ones once
     return Losses({"G_VGG": mean * len(painted) * config.lambda_feat})
 
 
 def compute_flow_losses(window: GeneratedWindow, config: LossConfig) -> Losses:
-    """What the reference flow asks: of the pictures (G_Warp), of the learned flow (F_Flow, F_Warp) and weight (W)."""
+    """What the reference flow asks: of the images (G_Warp), of the learned flow (F_Flow, F_Warp) and weight (W)."""
     frames, reference = window.output, window.reference_flow
     confidence = flatten_time(reference.confidence)
     carried = warp(flatten_time(window.fake_prev), flatten_time(reference.flow)).detach()
-    terms = {"G_Warp": masked_l1_loss(flatten_time(frames.image), carried, confidence) * config.lambda_warp}
+    terms = {
+        "G_Warp": masked_l1_loss(flatten_time(frames.image), carried, confidence)
+        * config.lambda_warp
+    }
     if frames.flow is None or frames.blend_weight is None:
         return Losses(terms)
     flow = flatten_time(frames.flow)
-    terms["F_Flow"] = (masked_l1_loss(flow, flatten_time(reference.flow), confidence)
-                       * config.lambda_flow / 2 ** (config.n_scales - 1))
+    terms["F_Flow"] = (
+        masked_l1_loss(flow, flatten_time(reference.flow), confidence)
+        * config.lambda_flow
+        / 2 ** (config.n_scales - 1)
+    )
     moved = warp(flatten_time(window.real_prev), flow)
-    terms["F_Warp"] = masked_l1_loss(moved, flatten_time(window.real), confidence) * config.lambda_warp
+    terms["F_Warp"] = (
+        masked_l1_loss(moved, flatten_time(window.real), confidence) * config.lambda_warp
+    )
     if config.uses_weight_penalty:
         terms["W"] = masked_l1_loss(flatten_time(frames.blend_weight), 0.0, confidence)
     return Losses(terms)
 
 
-def compute_temporal_losses(discriminator: nn.Module, groups: FrameGroups, flow: Tensor, config: LossConfig) -> Losses:
+def compute_temporal_losses(
+    discriminator: nn.Module, groups: FrameGroups, flow: Tensor, config: LossConfig
+) -> Losses:
     """flow: (B, G, tD-1, 2, H, W), between the neighbours of each group."""
     motion = rearrange(flow / FLOW_SCALE, "b g t c h w -> (b g) (t c) h w")
 
-    def seen(pictures: Tensor) -> Tensor:
-        return torch.cat([rearrange(pictures, "b g t c h w -> (b g) (t c) h w"), motion], dim=1)
+    def seen(images: Tensor) -> Tensor:
+        return torch.cat([rearrange(images, "b g t c h w -> (b g) (t c) h w"), motion], dim=1)
 
     real = seen(groups.real)
     verdict = compute_gan_losses(discriminator, discriminator(real), seen(groups.fake), config)
-    return Losses({"G_T_GAN": verdict.generator, "G_T_GAN_Feat": verdict.feature_matching, "G_T_Warp": torch.zeros_like(verdict.generator)},
-                 {"D_T_real": verdict.real, "D_T_fake": verdict.fake}
-                 ) | compute_r1_penalty(discriminator, [real], "D_T_R1", config)
+    return Losses(
+        {
+            "G_T_GAN": verdict.generator,
+            "G_T_GAN_Feat": verdict.feature_matching,
+            "G_T_Warp": torch.zeros_like(verdict.generator),
+        },
+        {"D_T_real": verdict.real, "D_T_fake": verdict.fake},
+    ) | compute_r1_penalty(discriminator, [real], "D_T_R1", config)
 
 
 _DENSEPOSE_FACE_THRESHOLD = 0.9  # the third channel of DensePose from here on is the face: part ids 23 and 24 of 24, in [-1, 1]
-_OPENPOSE_FACE_COLOR = (153 / 127.5 - 1, -1.0, 51 / 127.5 - 1)  # the limb from nose to neck, as OpenPose is drawn
+_OPENPOSE_FACE_COLOR = (
+    153 / 127.5 - 1,
+    -1.0,
+    51 / 127.5 - 1,
+)  # the limb from nose to neck, as OpenPose is drawn
 
 
 def find_face_box(condition: Tensor, config: LossConfig) -> tuple[slice, slice] | None:
@@ -238,19 +309,25 @@ def find_face_box(condition: Tensor, config: LossConfig) -> tuple[slice, slice] 
     return span(2), span(3)
 
 
-def compute_face_losses(discriminator: MultiScaleDiscriminator, window: GeneratedWindow, config: LossConfig) -> Losses:
+def compute_face_losses(
+    discriminator: MultiScaleDiscriminator, window: GeneratedWindow, config: LossConfig
+) -> Losses:
     """The square around the face, with its condition. Zeros where there is none."""
     box = find_face_box(window.condition, config)
     if box is None:
         zero = window.real.new_zeros(())
         return Losses({"G_f_GAN": zero, "G_f_GAN_Feat": zero}, {"D_f_real": zero, "D_f_fake": zero})
 
-    condition, real, fake = (flatten_time(x)[..., box[0], box[1]]
-                             for x in (window.condition, window.real, window.output.image))
+    condition, real, fake = (
+        flatten_time(x)[..., box[0], box[1]]
+        for x in (window.condition, window.real, window.output.image)
+    )
     beside = discriminator.precompute_condition(condition)
     verdict = compute_gan_losses(discriminator, discriminator(real, beside), fake, config, beside)
-    return Losses({"G_f_GAN": verdict.generator * 2, "G_f_GAN_Feat": verdict.feature_matching * 2},
-                 {"D_f_real": verdict.real, "D_f_fake": verdict.fake})
+    return Losses(
+        {"G_f_GAN": verdict.generator * 2, "G_f_GAN_Feat": verdict.feature_matching * 2},
+        {"D_f_real": verdict.real, "D_f_fake": verdict.fake},
+    )
 
 
 def sum_losses(losses: Iterable[Tensor]) -> Tensor:

@@ -14,7 +14,12 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from models.losses.temporal_groups import TemporalConfig
 from models.networks.discriminators import DiscriminatorConfig, MultiScaleDiscriminator
 from models.networks.generators import GeneratorConfig, build_generator
-from models.networks.pix2pixhd import Encoder, EncoderConfig, SingleImageConfig, build_single_image_generator
+from models.networks.pix2pixhd import (
+    Encoder,
+    EncoderConfig,
+    SingleImageConfig,
+    build_single_image_generator,
+)
 from util.distributed.optimizer import AmpOptimizer
 
 EMA_SUFFIX = "_ema"  # what the averaged generator's names end with
@@ -22,7 +27,7 @@ EMA_SUFFIX = "_ema"  # what the averaged generator's names end with
 
 @dataclass(frozen=True)
 class Vid2VidModels:
-    """generator: the coarsest first. image: None where nobody judges pictures. temporal: one discriminator per
+    """generator: the coarsest first. image: None where nobody judges images. temporal: one discriminator per
     temporal scale. encoder: of the features that say how regions look, which learns with the generator. averaged: the
     generator's running average (`--ema`), which learns nothing by itself."""
 
@@ -35,7 +40,9 @@ class Vid2VidModels:
 
     def named_networks(self) -> dict[str, nn.Module]:
         """By the names that their files have: G0, G1, ..., D, D_T0, ..., D_f, E, G0_ema, ..."""
-        return self.named_trainable_networks() | {f"G{i}{EMA_SUFFIX}": network for i, network in enumerate(self.netG_ema or ())}
+        return self.named_trainable_networks() | {
+            f"G{i}{EMA_SUFFIX}": network for i, network in enumerate(self.netG_ema or ())
+        }
 
     def named_trainable_networks(self) -> dict[str, nn.Module]:
         """Those that optimisers move."""
@@ -45,8 +52,10 @@ class Vid2VidModels:
         named |= {"D_f": self.netD_f} if self.netD_f else {}
         return named | ({"E": self.netE} if self.netE else {})
 
-    def to(self, device: torch.device, memory_format: torch.memory_format = torch.preserve_format) -> Vid2VidModels:
-        """Moves them, in place. layout: of their convolutions' weights, which pictures take on from them."""
+    def to(
+        self, device: torch.device, memory_format: torch.memory_format = torch.preserve_format
+    ) -> Vid2VidModels:
+        """Moves them, in place. layout: of their convolutions' weights, which images take on from them."""
         for network in self.named_networks().values():
             network.to(device, memory_format=memory_format)  # type: ignore[call-overload]
         return self
@@ -87,7 +96,10 @@ class SingleNetworkModels(Vid2VidModels):
     netG_name: str = "G"
 
     def named_trainable_networks(self) -> dict[str, nn.Module]:
-        return {self.netG_name if name == "G0" else name: network for name, network in super().named_trainable_networks().items()}
+        return {
+            self.netG_name if name == "G0" else name: network
+            for name, network in super().named_trainable_networks().items()
+        }
 
 
 def get_face_n_scales(n_scales: int) -> int:
@@ -99,9 +111,15 @@ def make_face_config(config: DiscriminatorConfig) -> DiscriminatorConfig:
     return replace(config, n_scales=get_face_n_scales(config.n_scales))
 
 
-def build_models(generator: GeneratorConfig, discriminator: DiscriminatorConfig, temporal: TemporalConfig,
-                   has_face_discriminator: bool, encoder: EncoderConfig | None = None, has_ema: bool = False) -> Vid2VidModels:
-    """Freshly drawn. Discriminators see the condition without features: those tell what the real picture shows.
+def build_models(
+    generator: GeneratorConfig,
+    discriminator: DiscriminatorConfig,
+    temporal: TemporalConfig,
+    has_face_discriminator: bool,
+    encoder: EncoderConfig | None = None,
+    has_ema: bool = False,
+) -> Vid2VidModels:
+    """Freshly drawn. Discriminators see the condition without features: those tell what the real image shows.
     averaged: with a running average of the generator."""
     seen = generator.condition_channels + generator.image_channels
     group = temporal.n_frames_D * generator.image_channels + (temporal.n_frames_D - 1) * 2
@@ -109,18 +127,29 @@ def build_models(generator: GeneratorConfig, discriminator: DiscriminatorConfig,
     return Vid2VidModels(
         netG=painting,
         netD=MultiScaleDiscriminator(seen, discriminator),
-        netD_T=nn.ModuleList(MultiScaleDiscriminator(group, discriminator) for _ in range(temporal.n_scales)),
-        netD_f=MultiScaleDiscriminator(seen, make_face_config(discriminator)) if has_face_discriminator else None,
+        netD_T=nn.ModuleList(
+            MultiScaleDiscriminator(group, discriminator) for _ in range(temporal.n_scales)
+        ),
+        netD_f=MultiScaleDiscriminator(seen, make_face_config(discriminator))
+        if has_face_discriminator
+        else None,
         netE=Encoder(encoder) if encoder else None,
-        netG_ema=deepcopy(painting).requires_grad_(False) if has_ema else None)
+        netG_ema=deepcopy(painting).requires_grad_(False) if has_ema else None,
+    )
 
 
-def build_single_image_models(single: SingleImageConfig, discriminator: DiscriminatorConfig,
-                          encoder: EncoderConfig | None) -> SingleNetworkModels:
+def build_single_image_models(
+    single: SingleImageConfig, discriminator: DiscriminatorConfig, encoder: EncoderConfig | None
+) -> SingleNetworkModels:
     """Freshly drawn."""
     seen = single.condition_channels + single.image_channels
-    return SingleNetworkModels(nn.ModuleList([build_single_image_generator(single)]), MultiScaleDiscriminator(seen, discriminator),
-                          nn.ModuleList(), None, Encoder(encoder) if encoder else None)
+    return SingleNetworkModels(
+        nn.ModuleList([build_single_image_generator(single)]),
+        MultiScaleDiscriminator(seen, discriminator),
+        nn.ModuleList(),
+        None,
+        Encoder(encoder) if encoder else None,
+    )
 
 
 @dataclass(frozen=True)
@@ -140,11 +169,15 @@ class OptimizerConfig:
 
 def build_optimizers(models: Vid2VidModels, config: OptimizerConfig) -> dict[str, Optimizer]:
     """Adam for each player; `initial_lr` is what the schedule's factor multiplies."""
+
     def adam(player: str, parameters: list[nn.Parameter]) -> Optimizer:
         lr, betas = config.get_lr_and_betas(player)
         return Adam([{"params": parameters, "initial_lr": lr}], lr=lr, betas=betas)
 
-    return {player: adam(player, parameters) for player, parameters in models.parameters_by_optimizer().items()}
+    return {
+        player: adam(player, parameters)
+        for player, parameters in models.parameters_by_optimizer().items()
+    }
 
 
 def set_learning_rates(optimizers: Mapping[str, Optimizer | AmpOptimizer], factor: float) -> None:

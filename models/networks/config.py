@@ -20,12 +20,22 @@ from util.io.file_keys import from_file_keys, to_file_keys
 
 MODEL_CONFIG_FILE = "networks.json"
 _MAX_FILE_BYTES = 2**14  # bytes of such a file
-MAX_CONFIG_VALUE = 4096  # of any number in it, and what follows: beyond lies nothing that was ever trained
+MAX_CONFIG_VALUE = (
+    4096  # of any number in it, and what follows: beyond lies nothing that was ever trained
+)
 _MAX_VALUE_BY_FIELD = {"n_downsample": 8, "n_scales": 8, "n_blocks": 100, "n_blocks_local": 100}
 _MAX_PARAMETERS = 4 * 10**9  # weights
 
-_FILE_KEYS = {"condition_config": "conditions", "no_first_img": "begin_with_zeros", "is_face": "faces"}
-_GENERATOR_FILE_KEYS = {"image_channels": "picture_channels", "n_frames_G": "n_frames", "checkpoint_activations": "checkpoint"}
+_FILE_KEYS = {
+    "condition_config": "conditions",
+    "no_first_img": "begin_with_zeros",
+    "is_face": "faces",
+}
+_GENERATOR_FILE_KEYS = {
+    "image_channels": "picture_channels",
+    "n_frames_G": "n_frames",
+    "checkpoint_activations": "checkpoint",
+}
 
 
 @dataclass(frozen=True)
@@ -37,10 +47,19 @@ class ModelConfig:
     no_first_img: bool = False
     is_face: bool = False
 
-    def build_synthesis_config(self, feature_sampler: FeatureSampler | None = None, amp: str = "off") -> SynthesisConfig:
+    def build_synthesis_config(
+        self, feature_sampler: FeatureSampler | None = None, amp: str = "off"
+    ) -> SynthesisConfig:
         """looks: of regions, which only networks with features have. amp: as in SynthesisConfig."""
-        return SynthesisConfig(self.condition_config, self.generator.n_frames_G, self.generator.size_multiple,
-                               self.no_first_img, feature_sampler, self.is_face, amp)
+        return SynthesisConfig(
+            self.condition_config,
+            self.generator.n_frames_G,
+            self.generator.size_multiple,
+            self.no_first_img,
+            feature_sampler,
+            self.is_face,
+            amp,
+        )
 
     def save(self, folder: Path) -> None:
         with atomic_write(folder / MODEL_CONFIG_FILE) as temporary:
@@ -55,8 +74,10 @@ class ModelConfig:
         """UserError where there is none, or one that this program did not write."""
         path = folder / MODEL_CONFIG_FILE
         if not path.is_file():
-            raise UserError(f"{path} is not there: train.py writes it beside a run's weights; for weights from "
-                            "elsewhere use options.from_checkpoint.load_synthesizer with the flags of their networks")
+            raise UserError(
+                f"{path} is not there: train.py writes it beside a run's weights; for weights from "
+                "elsewhere use options.from_checkpoint.load_synthesizer with the flags of their networks"
+            )
         try:
             with path.open(encoding="utf-8") as file:
                 saved = json.loads(file.read(_MAX_FILE_BYTES))
@@ -66,17 +87,36 @@ class ModelConfig:
             flags = from_file_keys(saved, _FILE_KEYS)
             return _validate(ModelConfig(GeneratorConfig(**generator), conditions, **flags))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as fault:
-            raise UserError(f"{path} does not describe networks ({fault!r}): go on with its run (--continue_train) to "
-                            "have it written anew") from fault
+            raise UserError(
+                f"{path} does not describe networks ({fault!r}): go on with its run (--continue_train) to "
+                "have it written anew"
+            ) from fault
 
 
 def _validate(config: ModelConfig) -> ModelConfig:
     """ValueError for a value of another kind than such files hold, or too large."""
-    example = ModelConfig(GeneratorConfig(condition_channels=1), ConditionConfig(label_nc=0, instance_edges=False))
-    parts = ((config, example), (config.generator, example.generator), (config.condition_config, example.condition_config))
-    values = [(key, getattr(part, key), known) for part, usual in parts for key, known in vars(usual).items()]
-    for key, value, known in [*values, *(("foreground", label, 0) for label in config.generator.foreground)]:
-        if type(value) is not type(known) or isinstance(value, int) and not 0 <= value <= _MAX_VALUE_BY_FIELD.get(key, MAX_CONFIG_VALUE):
+    example = ModelConfig(
+        GeneratorConfig(condition_channels=1), ConditionConfig(label_nc=0, instance_edges=False)
+    )
+    parts = (
+        (config, example),
+        (config.generator, example.generator),
+        (config.condition_config, example.condition_config),
+    )
+    values = [
+        (key, getattr(part, key), known)
+        for part, usual in parts
+        for key, known in vars(usual).items()
+    ]
+    for key, value, known in [
+        *values,
+        *(("foreground", label, 0) for label in config.generator.foreground),
+    ]:
+        if (
+            type(value) is not type(known)
+            or isinstance(value, int)
+            and not 0 <= value <= _MAX_VALUE_BY_FIELD.get(key, MAX_CONFIG_VALUE)
+        ):
             raise ValueError(f"{key} is {value!r}")
     if config.generator.norm not in get_args(NormKind):
         raise ValueError(f"norm is {config.generator.norm!r}")

@@ -1,4 +1,4 @@
-"""Multi-scale PatchGAN discriminators (SPEC 6): of pictures, of temporal groups, of faces."""
+"""Multi-scale PatchGAN discriminators (SPEC 6): of images, of temporal groups, of faces."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from models.ops.winograd import winograd_conv2d
 
 _MAX_CHANNELS = 512
 _MAX_BASE_CHANNELS = 64
-ConditionInput = Tensor | Sequence[Tensor]  # a condition (N, C, H, W), or what each scale's first convolution makes of it
+ConditionInput = (
+    Tensor | Sequence[Tensor]
+)  # a condition (N, C, H, W), or what each scale's first convolution makes of it
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,13 @@ class PatchConv2d(nn.Conv2d):
 
     def condition_response(self, condition: Tensor) -> Tensor:
         """What the first channels of an input add to the result, the bias too."""
-        return self._conv_forward(condition, self.weight[:, :condition.shape[1]], self.bias)
+        return self._conv_forward(condition, self.weight[:, : condition.shape[1]], self.bias)
 
     def forward(self, x: Tensor, condition_response: Tensor | None = None) -> Tensor:
         """of_first: of the channels before those of x, where they are not among them."""
         weight = self.weight  # asked for once: with `spectral_norm` each time is a power iteration
         if condition_response is not None:
-            return condition_response + self._conv_forward(x, weight[:, -x.shape[1]:], None)
+            return condition_response + self._conv_forward(x, weight[:, -x.shape[1] :], None)
         if len(weight) == 1 and uses_channels_last_ops(x):
             return conv2d_by_kernel_taps(x, weight, self.bias, padding=2)
         if self.stride == (1, 1) and should_use_winograd(x, weight):
@@ -51,8 +53,11 @@ class PatchConv2d(nn.Conv2d):
         return self._conv_forward(x, weight, self.bias)
 
 
-def build_patch_layers(in_channels: int, width: int, config: DiscriminatorConfig) -> list[list[nn.Module]]:
+def build_patch_layers(
+    in_channels: int, width: int, config: DiscriminatorConfig
+) -> list[list[nn.Module]]:
     """Layer by layer: strided without norm, strided with, one stride-1 with, one to a single channel."""
+
     def conv(inputs: int, outputs: int, stride: int) -> nn.Module:
         return PatchConv2d(inputs, outputs, 4, stride=stride, padding=2)
 
@@ -60,7 +65,9 @@ def build_patch_layers(in_channels: int, width: int, config: DiscriminatorConfig
     for n in range(1, config.n_layers + 1):
         wider = min(2 * width, _MAX_CHANNELS)
         stride = 2 if n < config.n_layers else 1
-        layers.append([conv(width, wider, stride), norm(config.norm, wider), nn.LeakyReLU(0.2, True)])
+        layers.append(
+            [conv(width, wider, stride), norm(config.norm, wider), nn.LeakyReLU(0.2, True)]
+        )
         width = wider
     return [*layers, [conv(width, 1, 1)]]
 
@@ -87,8 +94,10 @@ class MultiScaleDiscriminator(nn.Module):
     def _get_layers(self, scale: int) -> list[nn.Sequential]:
         if not self.config.returns_features:
             return [self.get_submodule(f"layer{scale}")]  # type: ignore[list-item]
-        return [self.get_submodule(f"scale{scale}_layer{n}")  # type: ignore[misc]
-                for n in range(self.config.n_layers + 2)]
+        return [
+            self.get_submodule(f"scale{scale}_layer{n}")  # type: ignore[misc]
+            for n in range(self.config.n_layers + 2)
+        ]
 
     def _first_conv(self, scale: int) -> PatchConv2d:
         convolution = self._get_layers(scale)[0][0]
@@ -103,13 +112,16 @@ class MultiScaleDiscriminator(nn.Module):
         return features
 
     def precompute_condition(self, condition: Tensor) -> ConditionInput:
-        """(N, C, H, W), for `forward` with several pictures. Where fast ways pay it is convolved once for all of them;
+        """(N, C, H, W), for `forward` with several images. Where fast ways pay it is convolved once for all of them;
         not with `spectral_norm`, by which each pass has weights of its own."""
         x = to_channels_last(condition, self.config.width)
         if self.config.spectral_norm or not uses_channels_last_ops(x):
             return condition
         levels = enumerate(build_pyramid(x, self.config.n_scales), 1)
-        return [self._first_conv(self.config.n_scales - i).condition_response(level) for i, level in levels]
+        return [
+            self._first_conv(self.config.n_scales - i).condition_response(level)
+            for i, level in levels
+        ]
 
     def forward(self, x: Tensor, condition: ConditionInput | None = None) -> list[list[Tensor]]:
         """x: (N, C, H, W), all channels or those after `beside` -> for each scale, the finest first, its feature maps;

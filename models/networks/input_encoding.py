@@ -26,7 +26,7 @@ def get_edges(ids: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class ConditionConfig:
-    """label_nc: number of labels, 0 for a picture as condition. instance_edges: whether an edge channel follows."""
+    """label_nc: number of labels, 0 for an image as condition. instance_edges: whether an edge channel follows."""
 
     label_nc: int
     instance_edges: bool
@@ -43,7 +43,11 @@ class ConditionConfig:
         """What a generator sees: (B, T, C, H, W), `encode` and then the features; label maps stay ids where that is
         quicker."""
         if self.label_nc and should_use_sparse_labels(clip.condition.device):
-            edges = get_edges(clip.instance) if self.instance_edges and clip.instance is not None else None
+            edges = (
+                get_edges(clip.instance)
+                if self.instance_edges and clip.instance is not None
+                else None
+            )
             return SparseOneHot(clip.condition, self.label_nc, edges, features)
         condition = self.encode_dense(clip)
         return condition if features is None else torch.cat([condition, features], dim=2)

@@ -1,7 +1,7 @@
-"""Single-image networks: a picture from the condition of one frame alone (SPEC 6 and 12).
+"""Single-image networks: an image from the condition of one frame alone (SPEC 6 and 12).
 
 `global` paints at once, `local` refines a global network's features, and both exist with features: maps that say how
-each region is to look, which an encoder reads off a real picture. Attribute names are the published state-dict keys.
+each region is to look, which an encoder reads off a real image. Attribute names are the published state-dict keys.
 """
 
 from __future__ import annotations
@@ -16,7 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from models.inference.region_features import average_regions
-from models.networks.blocks import NormKind, blocks, build_pyramid, down, head, init_weights, stem, up
+from models.networks.blocks import (
+    NormKind,
+    blocks,
+    build_pyramid,
+    down,
+    head,
+    init_weights,
+    stem,
+    up,
+)
 
 SingleImageKind = Literal["global", "local", "global_with_features", "local_with_features"]
 SINGLE_IMAGE_KINDS: tuple[SingleImageKind, ...] = get_args(SingleImageKind)
@@ -66,27 +75,40 @@ class EncoderConfig:
         return int(2**self.n_downsample)
 
 
-def _channel_counts(width: int, n_downsample: int, max_channels: float = _MAX_CHANNELS) -> list[int]:
+def _channel_counts(
+    width: int, n_downsample: int, max_channels: float = _MAX_CHANNELS
+) -> list[int]:
     """Before the first halving, after it, after the second, ..."""
     return [int(min(width * 2**i, max_channels)) for i in range(n_downsample + 1)]
 
 
 def _down_layers(channel_counts: list[int], norm_kind: NormKind) -> list[nn.Module]:
-    return [layer for wide, wider in pairwise(channel_counts) for layer in down(wide, wider, norm_kind)]
+    return [
+        layer for wide, wider in pairwise(channel_counts) for layer in down(wide, wider, norm_kind)
+    ]
 
 
-def _up_layers(channel_counts: list[int], norm_kind: NormKind, n_extra_channels: int = 0) -> list[nn.Module]:
+def _up_layers(
+    channel_counts: list[int], norm_kind: NormKind, n_extra_channels: int = 0
+) -> list[nn.Module]:
     """joined: channels that come in beside the deepest ones."""
     inputs = [channel_counts[-1] + n_extra_channels, *reversed(channel_counts[1:-1])]
-    return [layer for wide, narrow in zip(inputs, reversed(channel_counts[:-1]), strict=True)
-            for layer in up(wide, narrow, norm_kind)]
+    return [
+        layer
+        for wide, narrow in zip(inputs, reversed(channel_counts[:-1]), strict=True)
+        for layer in up(wide, narrow, norm_kind)
+    ]
 
 
 def _global_trunk_layers(config: SingleImageConfig) -> list[nn.Module]:
     """A global network up to its last feature map."""
     widths = _channel_counts(config.width, config.n_downsample)
-    return [*stem(config.condition_channels, widths[0], config.norm), *_down_layers(widths, config.norm),
-            *blocks(config.n_blocks, widths[-1], config.norm), *_up_layers(widths, config.norm)]
+    return [
+        *stem(config.condition_channels, widths[0], config.norm),
+        *_down_layers(widths, config.norm),
+        *blocks(config.n_blocks, widths[-1], config.norm),
+        *_up_layers(widths, config.norm),
+    ]
 
 
 def _concatenate_channels(*maps: Tensor) -> Tensor:
@@ -99,7 +121,9 @@ class GlobalGenerator(nn.Module):
     def __init__(self, config: SingleImageConfig) -> None:
         super().__init__()
         self.config = config
-        self.model = nn.Sequential(*_global_trunk_layers(config), *head(config.width, config.image_channels, nn.Tanh()))
+        self.model = nn.Sequential(
+            *_global_trunk_layers(config), *head(config.width, config.image_channels, nn.Tanh())
+        )
 
     def forward(self, condition: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, 3, H, W) in [-1, 1]."""
@@ -112,29 +136,46 @@ class LocalEnhancerBase(nn.Module):
     config: SingleImageConfig
 
     def add_enhancers(self, outputs_image: bool) -> None:
-        """to_picture: the last one ends in the picture, not in its feature map."""
+        """to_image: the last one ends in the image, not in its feature map."""
         config, kind = self.config, self.config.norm
         for n in range(1, config.n_enhancers + 1):
             last = n == config.n_enhancers
             width = config.width * 2 ** (config.n_enhancers - n)
             channels = config.condition_channels + (config.n_features if last else 0)
             inner = 2 * width + (config.n_features if n == 1 else 0)
-            picture: Iterable[nn.Module] = (
-                head(width, config.image_channels, nn.Tanh()) if last and outputs_image else ())
-            self.add_module(f"model{n}_1", nn.Sequential(*stem(channels, width, kind), *down(width, 2 * width, kind)))
-            self.add_module(f"model{n}_2", nn.Sequential(*blocks(config.n_blocks_local, inner, kind),
-                                                         *up(inner, width, kind), *picture))
+            image: Iterable[nn.Module] = (
+                head(width, config.image_channels, nn.Tanh()) if last and outputs_image else ()
+            )
+            self.add_module(
+                f"model{n}_1",
+                nn.Sequential(*stem(channels, width, kind), *down(width, 2 * width, kind)),
+            )
+            self.add_module(
+                f"model{n}_2",
+                nn.Sequential(
+                    *blocks(config.n_blocks_local, inner, kind), *up(inner, width, kind), *image
+                ),
+            )
 
     def global_config(self) -> SingleImageConfig:
         """Of the global part."""
         return replace(self.config, width=self.config.width * 2**self.config.n_enhancers)
 
-    def enhance(self, coarse_features: Tensor, conditions: tuple[Tensor, ...], instance_features: Tensor | None = None) -> Tensor:
+    def enhance(
+        self,
+        coarse_features: Tensor,
+        conditions: tuple[Tensor, ...],
+        instance_features: Tensor | None = None,
+    ) -> Tensor:
         """below: the global part's features. conditions: a pyramid, the finest first; small: feature maps that the
         first enhancer sees beside the sum."""
         for n, condition in enumerate(reversed(conditions), start=1):
             total = self.get_submodule(f"model{n}_1")(condition) + coarse_features
-            seen = _concatenate_channels(total, instance_features) if n == 1 and instance_features is not None else total
+            seen = (
+                _concatenate_channels(total, instance_features)
+                if n == 1 and instance_features is not None
+                else total
+            )
             coarse_features = self.get_submodule(f"model{n}_2")(seen)
         return coarse_features
 
@@ -163,13 +204,23 @@ class GlobalTrunkWithFeatures(nn.Module):
         config, kind = self.config, self.config.norm
         widths = _channel_counts(width, config.n_downsample)
         self.model_downsample = nn.Sequential(
-            *stem(config.condition_channels + config.n_features, widths[0], kind), *_down_layers(widths, kind))
-        self.model_resnet = nn.Sequential(*blocks(config.n_blocks, widths[-1] + config.n_features, kind))
-        self.model_upsample = nn.Sequential(*_up_layers(widths, kind, n_extra_channels=2 * config.n_features))
+            *stem(config.condition_channels + config.n_features, widths[0], kind),
+            *_down_layers(widths, kind),
+        )
+        self.model_resnet = nn.Sequential(
+            *blocks(config.n_blocks, widths[-1] + config.n_features, kind)
+        )
+        self.model_upsample = nn.Sequential(
+            *_up_layers(widths, kind, n_extra_channels=2 * config.n_features)
+        )
 
     def run_trunk(self, condition: Tensor, features: Tensor) -> Tensor:
         small = build_pyramid(features, self.config.n_downsample + 1)[-1]
-        deep = self.model_resnet(_concatenate_channels(self.model_downsample(_concatenate_channels(condition, features)), small))
+        deep = self.model_resnet(
+            _concatenate_channels(
+                self.model_downsample(_concatenate_channels(condition, features)), small
+            )
+        )
         return self.model_upsample(_concatenate_channels(deep, small))
 
 
@@ -178,11 +229,15 @@ class GlobalGeneratorWithFeatures(GlobalTrunkWithFeatures):
         super().__init__()
         self.config = config
         self.add_trunk(config.width)
-        self.model_upsample_conv = head(config.width + config.n_features, config.image_channels, nn.Tanh())
+        self.model_upsample_conv = head(
+            config.width + config.n_features, config.image_channels, nn.Tanh()
+        )
 
     def forward(self, condition: Tensor, features: Tensor) -> Tensor:
         """(B, C, H, W), (B, n_features, H, W) -> (B, 3, H, W) in [-1, 1]."""
-        return self.model_upsample_conv(_concatenate_channels(self.run_trunk(condition, features), features))
+        return self.model_upsample_conv(
+            _concatenate_channels(self.run_trunk(condition, features), features)
+        )
 
 
 class LocalEnhancerWithFeatures(GlobalTrunkWithFeatures, LocalEnhancerBase):
@@ -198,19 +253,26 @@ class LocalEnhancerWithFeatures(GlobalTrunkWithFeatures, LocalEnhancerBase):
         finest, *coarser = build_pyramid(condition, self.config.n_enhancers + 1)
         small = build_pyramid(features, self.config.n_enhancers + 1)[-1]
         conditions = (_concatenate_channels(finest, features), *coarser[:-1])
-        return self.model_final(_concatenate_channels(self.enhance(self.run_trunk(coarser[-1], small), conditions, small), features))
+        return self.model_final(
+            _concatenate_channels(
+                self.enhance(self.run_trunk(coarser[-1], small), conditions, small), features
+            )
+        )
 
 
 class Encoder(nn.Module):
-    """How each region of a picture looks: an hourglass whose answer is averaged over every region."""
+    """How each region of an image looks: an hourglass whose answer is averaged over every region."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
         widths = _channel_counts(config.width, config.n_downsample, max_channels=math.inf)
         self.model = nn.Sequential(
-            *stem(3, widths[0], config.norm), *_down_layers(widths, config.norm), *_up_layers(widths, config.norm),
-            *head(widths[0], config.n_features, nn.Tanh()))
+            *stem(3, widths[0], config.norm),
+            *_down_layers(widths, config.norm),
+            *_up_layers(widths, config.norm),
+            *head(widths[0], config.n_features, nn.Tanh()),
+        )
         init_weights(self)
 
     def forward(self, image: Tensor, regions: Tensor) -> Tensor:
@@ -220,8 +282,12 @@ class Encoder(nn.Module):
 
 def build_single_image_generator(config: SingleImageConfig) -> nn.Module:
     """Called with the condition and, in kinds with features, the feature maps."""
-    networks = {"global": GlobalGenerator, "local": LocalEnhancer, "global_with_features": GlobalGeneratorWithFeatures,
-                "local_with_features": LocalEnhancerWithFeatures}
+    networks = {
+        "global": GlobalGenerator,
+        "local": LocalEnhancer,
+        "global_with_features": GlobalGeneratorWithFeatures,
+        "local_with_features": LocalEnhancerWithFeatures,
+    }
     network = networks[config.kind](config)
     init_weights(network)
     return network

@@ -28,8 +28,10 @@ def one_hot(ids: Tensor, label_nc: int) -> Tensor:
 
 def _avg_pool_one_hot(ids: Tensor, label_nc: int) -> Tensor:
     """Every label's share of each 3x3 window of stride 2: (N, 1, H, W) ids -> (N, label_nc, h, w) float32."""
-    inside, ids = (F.unfold(F.pad(x.float(), (1, 1, 1, 1)), 3, stride=2)
-                   for x in (torch.ones_like(ids), ids.int().clamp(max=label_nc)))
+    inside, ids = (
+        F.unfold(F.pad(x.float(), (1, 1, 1, 1)), 3, stride=2)
+        for x in (torch.ones_like(ids), ids.int().clamp(max=label_nc))
+    )
     planes = torch.zeros(len(ids), label_nc + 1, ids.shape[-1], device=ids.device)
     return planes.scatter_add_(1, ids.long(), inside / inside.sum(1, keepdim=True))[:, :label_nc]
 
@@ -51,7 +53,13 @@ class SparseOneHot:
     def shape(self) -> tuple[int, int, int, int, int]:
         """(B, T, C, H, W)."""
         batch, n_frames, _, height, width = self.ids.shape
-        return batch, n_frames, self.label_nc + sum(x.shape[2] for x in self._dense_channels()), height, width
+        return (
+            batch,
+            n_frames,
+            self.label_nc + sum(x.shape[2] for x in self._dense_channels()),
+            height,
+            width,
+        )
 
     @property
     def device(self) -> torch.device:
@@ -68,8 +76,10 @@ class SparseOneHot:
         """`models.networks.blocks.avg_pool_half` of the tensor, at half the size."""
         size = [(side + 1) // 2 for side in self.ids.shape[-2:]]
         planes = _avg_pool_one_hot(self.ids.flatten(0, 1), self.label_nc).unflatten(2, size)
-        beside = [F.avg_pool2d(x.flatten(0, 1), 3, stride=2, padding=1, count_include_pad=False)
-                  for x in self._dense_channels()]
+        beside = [
+            F.avg_pool2d(x.flatten(0, 1), 3, stride=2, padding=1, count_include_pad=False)
+            for x in self._dense_channels()
+        ]
         return torch.cat([planes, *beside], dim=1).unflatten(0, self.ids.shape[:2])
 
     def slice_frames(self, start: int, stop: int) -> SparseOneHot:
@@ -79,21 +89,33 @@ class SparseOneHot:
     def mask(self, labels: Sequence[int]) -> Tensor:
         """(B, 1, H, W) float32 of the newest frame: 1 where the label is one of these."""
         newest = self.ids[:, -1]
-        return torch.stack([newest == label for label in labels]).any(0).float()  # sends no list of labels to a device
+        return (
+            torch.stack([newest == label for label in labels]).any(0).float()
+        )  # sends no list of labels to a device
 
     def apply(self, fn: Callable[[Tensor], Tensor]) -> SparseOneHot:
         """With every tensor changed."""
-        return SparseOneHot(fn(self.ids), self.label_nc, None if self.edges is None else fn(self.edges),
-                         None if self.features is None else fn(self.features))
+        return SparseOneHot(
+            fn(self.ids),
+            self.label_nc,
+            None if self.edges is None else fn(self.edges),
+            None if self.features is None else fn(self.features),
+        )
 
     @staticmethod
     def concatenate(parts: Sequence[SparseOneHot], dim: int) -> SparseOneHot:
         """axis: 0 to one batch, 1 in time order to one clip."""
+
         def joined(name: str) -> Tensor | None:
             tensors = [getattr(part, name) for part in parts]
             return None if tensors[0] is None else torch.cat(tensors, dim=dim)
-        return SparseOneHot(torch.cat([part.ids for part in parts], dim=dim), parts[0].label_nc, joined("edges"),
-                         joined("features"))
+
+        return SparseOneHot(
+            torch.cat([part.ids for part in parts], dim=dim),
+            parts[0].label_nc,
+            joined("edges"),
+            joined("features"),
+        )
 
     def conv7x7(self, weight: Tensor, bias: Tensor | None) -> Tensor:
         """(B, O, H, W): F.conv2d of the tensor's frames side by side, (B, T * C, H, W), reflected by 3.
@@ -103,15 +125,24 @@ class SparseOneHot:
         weight = cast_for_conv(weight)
         parts = rearrange(weight, "o (t c) h w -> t (h w) c o", t=self.shape[1])
         letters = self.ids.squeeze(2).int().clamp(max=self.label_nc)
-        table = F.pad(parts[:, :, :self.label_nc], (0, 0, 0, 1))
+        table = F.pad(parts[:, :, : self.label_nc], (0, 0, 0, 1))
         if self.edges is not None:
             edge = parts[:, :, self.label_nc].unsqueeze(2)
-            letters, table = letters * 2 + self.edges.squeeze(2).int(), torch.stack([table, table + edge], dim=3)
-        sums = label_conv2d(letters, table.flatten(2, -2), None if bias is None else cast_for_conv(bias))
+            letters, table = (
+                letters * 2 + self.edges.squeeze(2).int(),
+                torch.stack([table, table + edge], dim=3),
+            )
+        sums = label_conv2d(
+            letters, table.flatten(2, -2), None if bias is None else cast_for_conv(bias)
+        )
         if self.features is None:
             return sums
-        shown = weight.unflatten(1, (self.shape[1], -1))[:, :, -self.features.shape[2]:].flatten(1, 2)
-        return sums + F.conv2d(F.pad(self.features.flatten(1, 2), (3, 3, 3, 3), mode="reflect"), shown)
+        shown = weight.unflatten(1, (self.shape[1], -1))[:, :, -self.features.shape[2] :].flatten(
+            1, 2
+        )
+        return sums + F.conv2d(
+            F.pad(self.features.flatten(1, 2), (3, 3, 3, 3), mode="reflect"), shown
+        )
 
     def _dense_channels(self) -> list[Tensor]:
         return [x.float() for x in (self.edges, self.features) if x is not None]
@@ -139,12 +170,18 @@ class LabelConv2d(nn.Conv2d):
             return super().forward(x)
         if should_use_label_conv(x.ids, self.weight):
             return x.conv7x7(self.weight, self.bias)
-        return super().forward(F.pad(x.to_dense().flatten(1, 2).to(self.weight.dtype), (3, 3, 3, 3), mode="reflect"))
+        return super().forward(
+            F.pad(x.to_dense().flatten(1, 2).to(self.weight.dtype), (3, 3, 3, 3), mode="reflect")
+        )
 
 
 def slice_frames(condition: Condition, start: int, stop: int) -> Condition:
     """Frames start..stop-1."""
-    return condition.slice_frames(start, stop) if isinstance(condition, SparseOneHot) else condition[:, start:stop]
+    return (
+        condition.slice_frames(start, stop)
+        if isinstance(condition, SparseOneHot)
+        else condition[:, start:stop]
+    )
 
 
 def concatenate_conditions(parts: Sequence[Condition], dim: int = 1) -> Condition:

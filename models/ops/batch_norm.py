@@ -19,12 +19,16 @@ def compute_channel_stats(x: Tensor) -> tuple[Tensor, Tensor]:
     Each place in a line is a channel of its own first, whose sums are only as long as there are lines.
     """
     places = x.permute(0, 2, 3, 1).flatten(2).flatten(0, 1)
-    means, variances = (part.view(-1, x.shape[1]) for part in torch.batch_norm_update_stats(places, None, None, 0.0))
+    means, variances = (
+        part.view(-1, x.shape[1]) for part in torch.batch_norm_update_stats(places, None, None, 0.0)
+    )
     mean = means.mean(0)
     return mean, variances.mean(0) + (means - mean).square().mean(0)
 
 
-def batch_norm_channels_last(x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+def batch_norm_channels_last(
+    x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor, eps: float
+) -> Tensor:
     """(x - mean) / sqrt(variance + eps) * weight + bias, where mean and variance are the statistics of x, and gradients
     pass through them too. Differentiable once."""
     return _BatchNormChannelsLast.apply(x, mean, variance, weight, bias, eps)
@@ -41,8 +45,15 @@ def instance_norm_channels_last(x: Tensor, weight: Tensor, bias: Tensor, eps: fl
 
 class _BatchNormChannelsLast(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor,
-                eps: float) -> Tensor:
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        mean: Tensor,
+        variance: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        eps: float,
+    ) -> Tensor:
         ctx.save_for_backward(x, mean, (variance + eps).rsqrt(), weight)
         ctx.eps = eps
         return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
@@ -52,6 +63,15 @@ class _BatchNormChannelsLast(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, mean, inverse, weight = ctx.saved_tensors
         to_x, to_weight, to_bias = torch.ops.aten.native_batch_norm_backward(
-            grad.contiguous(memory_format=torch.channels_last), x, weight, None, None, mean, inverse, True, ctx.eps,
-            (True, True, True))
+            grad.contiguous(memory_format=torch.channels_last),
+            x,
+            weight,
+            None,
+            None,
+            mean,
+            inverse,
+            True,
+            ctx.eps,
+            (True, True, True),
+        )
         return to_x, None, None, to_weight, to_bias, None

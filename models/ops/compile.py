@@ -30,17 +30,27 @@ class FallbackCompiler:
     backend: CompileBackend = "inductor"
     has_failed: bool = False
 
-    def run(self, compiled_fn: Callable[..., Any], fallback_fn: Callable[..., Any], *inputs: Any) -> Any:
+    def run(
+        self, compiled_fn: Callable[..., Any], fallback_fn: Callable[..., Any], *inputs: Any
+    ) -> Any:
         """program(*inputs), or what it was compiled from."""
         if self.has_failed:
             return fallback_fn(*inputs)
-        from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException  # takes a second
+        from torch._dynamo.exc import (
+            FailOnRecompileLimitHit,
+            TorchDynamoException,
+        )  # takes a second
 
         try:
             return compiled_fn(*inputs)
-        except (TorchDynamoException, FailOnRecompileLimitHit) as fault:  # whatever the backend raises is among them
+        except (
+            TorchDynamoException,
+            FailOnRecompileLimitHit,
+        ) as fault:  # whatever the backend raises is among them
             self.has_failed = True
-            reason = " ".join(str(fault).split("\n\n")[0].split())  # torch's advice for its own makers follows
+            reason = " ".join(
+                str(fault).split("\n\n")[0].split()
+            )  # torch's advice for its own makers follows
             tqdm.write(f"warning: the networks run uncompiled: {reason[:200]}", file=sys.stderr)
             return fallback_fn(*inputs)
 
@@ -50,8 +60,14 @@ class CompiledFrameGenerator(FallbackCompiler):
     """`models.networks.rollout.generate_frame` as one program for each size of frames, on a GPU one CUDA graph. A first frame that is
     `raw` alone is always made plainly: one frame does not pay for a program of its own."""
 
-    def __call__(self, netG: nn.ModuleList, conditions: Sequence[Condition], history: History, *,
-                 no_warp: bool = False) -> FrameAndImages:
+    def __call__(
+        self,
+        netG: nn.ModuleList,
+        conditions: Sequence[Condition],
+        history: History,
+        *,
+        no_warp: bool = False,
+    ) -> FrameAndImages:
         if no_warp:
             return generate_frame(netG, conditions, history, no_warp=True)
         program = _compile_generate_frame(self.backend, history.images[0].device.type)
@@ -64,8 +80,10 @@ def _compile_generate_frame(backend: CompileBackend, device_type: str) -> FrameG
     program = torch.compile(generate_frame, fullgraph=True, dynamic=False, backend=backend, **mode)
 
     def kept(*inputs: Any) -> FrameAndImages:
-        made, pictures = program(*inputs)
-        return made.apply(torch.clone), tuple(picture.clone() for picture in pictures)  # a graph's next run overwrites
+        made, images = program(*inputs)
+        return made.apply(torch.clone), tuple(
+            image.clone() for image in images
+        )  # a graph's next run overwrites
 
     return kept
 
@@ -86,15 +104,17 @@ class CompiledNetwork(nn.Module):
 
 
 class CompiledDiscriminator(CompiledNetwork):
-    """As the losses of single pictures know it."""
+    """As the losses of single images know it."""
 
     def precompute_condition(self, condition: Tensor) -> Tensor:
-        """What pictures are judged with. Programs convolve it with each of them: only fast ways on a CPU do so once."""
+        """What images are judged with. Programs convolve it with each of them: only fast ways on a CPU do so once."""
         return condition
 
 
 def compile_network(network: nn.Module, compiler: FallbackCompiler) -> CompiledNetwork:
-    kind = CompiledDiscriminator if isinstance(network, MultiScaleDiscriminator) else CompiledNetwork
+    kind = (
+        CompiledDiscriminator if isinstance(network, MultiScaleDiscriminator) else CompiledNetwork
+    )
     return kind(network, compiler)
 
 
@@ -104,10 +124,14 @@ def _compile_forward(network: nn.Module, backend: CompileBackend) -> Callable[..
     import torch._functorch.config as ways_back
 
     ways_back.donated_buffer = False  # two players' losses go back through one graph
-    ways_back.force_non_lazy_backward_lowering = True  # with the way there, where `Compiler.run` can still turn back
+    ways_back.force_non_lazy_backward_lowering = (
+        True  # with the way there, where `Compiler.run` can still turn back
+    )
 
     def forward(*inputs: Any) -> Any:
         return network(*inputs)
 
-    forward.__code__ = forward.__code__.replace()  # torch limits programs, and learns sizes, by code: to each its own
+    forward.__code__ = (
+        forward.__code__.replace()
+    )  # torch limits programs, and learns sizes, by code: to each its own
     return torch.compile(forward, fullgraph=True, backend=backend)

@@ -1,7 +1,7 @@
 """Convolutions of large kernels to few channels.
 
 A vector unit works on 16 channels at a time, whether or not there are so many results. So each line of the kernel makes
-channels of its own, 7 * 3 for a picture, and 7 sums of shifted maps give the result; or, for the one score of a small
+channels of its own, 7 * 3 for an image, and 7 sums of shifted maps give the result; or, for the one score of a small
 patch, each tap does, 4 * 4.
 """
 
@@ -30,7 +30,12 @@ def conv2d_by_kernel_taps(x: Tensor, weight: Tensor, bias: Tensor | None, paddin
     side = weight.shape[-1]
     taps = rearrange(weight.flip(2, 3), "o c h w -> (o h w) c 1 1")
     height, width = (length + 2 * padding - side + 1 for length in x.shape[2:])
-    total = F.fold(promote_to_float32(F.conv2d(x, taps)).flatten(2), (height, width), side, padding=side - 1 - padding)
+    total = F.fold(
+        promote_to_float32(F.conv2d(x, taps)).flatten(2),
+        (height, width),
+        side,
+        padding=side - 1 - padding,
+    )
     return total if bias is None else total + bias[:, None, None]
 
 
@@ -44,9 +49,11 @@ class _ShiftedSum(torch.autograd.Function):
         height = feature_maps.shape[3] - ctx.count + 1
         total = feature_maps[:, 0, :, :height].contiguous()
         for i in range(1, ctx.count):
-            total += feature_maps[:, i, :, i:i + height]
+            total += feature_maps[:, i, :, i : i + height]
         return total
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return torch.stack([F.pad(grad, (0, 0, i, ctx.count - 1 - i)) for i in range(ctx.count)], dim=1)
+        return torch.stack(
+            [F.pad(grad, (0, 0, i, ctx.count - 1 - i)) for i in range(ctx.count)], dim=1
+        )

@@ -14,8 +14,12 @@ from models.ops.label_conv import is_label_conv_kernel_usable
 
 _reference_ops_enabled = ContextVar("plain", default=False)
 
-MIN_FEATURE_MAP_SIZE = 3 * 2**16  # in a network's first map: for fewer, little is gained, and sums are in the published order
-MIN_WINOGRAD_TILES = 16  # of 4x4 results: for fewer, transforming the weights costs more than it saves
+MIN_FEATURE_MAP_SIZE = (
+    3 * 2**16
+)  # in a network's first map: for fewer, little is gained, and sums are in the published order
+MIN_WINOGRAD_TILES = (
+    16  # of 4x4 results: for fewer, transforming the weights costs more than it saves
+)
 MIN_WINOGRAD_CHANNELS = 128  # below, the transforms take more time than the products save
 
 
@@ -26,7 +30,9 @@ def is_using_reference_ops() -> bool:
 
 def uses_optimized_ops(device: torch.device) -> bool:
     """Programs that are exported or compiled hold plain operations, which every runtime knows."""
-    return device.type == "cpu" and not torch.compiler.is_compiling() and not is_using_reference_ops()
+    return (
+        device.type == "cpu" and not torch.compiler.is_compiling() and not is_using_reference_ops()
+    )
 
 
 @contextmanager
@@ -47,7 +53,9 @@ def current_op_choice() -> AbstractContextManager:
 
 def should_use_sparse_labels(device: torch.device) -> bool:
     """Whether label maps need not be one-hot. On a GPU only where nobody learns: the kernel has no way back."""
-    by_kernel = device.type == "cuda" and not torch.is_grad_enabled() and not is_using_reference_ops()
+    by_kernel = (
+        device.type == "cuda" and not torch.is_grad_enabled() and not is_using_reference_ops()
+    )
     return uses_optimized_ops(device) or (by_kernel and is_label_conv_kernel_usable(device))
 
 
@@ -72,14 +80,20 @@ def cast_for_conv(x: Tensor) -> Tensor:
 def to_channels_last(x: Tensor, n_channels: int) -> Tensor:
     """(N, C, H, W) for a network of `width` channels: channels last where fast ways pay, whose sign this layout is to
     the layers that follow. It also suits oneDNN's convolutions, and is the one that tensor cores read."""
-    on_cpu = uses_optimized_ops(x.device) and n_channels * x.shape[-2:].numel() >= MIN_FEATURE_MAP_SIZE
+    on_cpu = (
+        uses_optimized_ops(x.device) and n_channels * x.shape[-2:].numel() >= MIN_FEATURE_MAP_SIZE
+    )
     last = on_cpu or (is_cuda_autocast_enabled(x.device) and not is_using_reference_ops())
     return x.contiguous(memory_format=torch.channels_last) if last else x
 
 
 def uses_channels_last_ops(x: Tensor) -> bool:
     """Whether the fast ways of a CPU take it."""
-    return uses_optimized_ops(x.device) and x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
+    return (
+        uses_optimized_ops(x.device)
+        and x.dim() == 4
+        and x.is_contiguous(memory_format=torch.channels_last)
+    )
 
 
 def should_use_channels_last_norm(x: Tensor) -> bool:

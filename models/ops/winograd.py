@@ -46,11 +46,16 @@ class WinogradTransforms:
 
 
 @lru_cache
-def get_winograd_transforms(kernel_side: int, dtype: torch.dtype, device: torch.device, is_mirrored: bool = False) -> WinogradTransforms:
+def get_winograd_transforms(
+    kernel_side: int, dtype: torch.dtype, device: torch.device, is_mirrored: bool = False
+) -> WinogradTransforms:
     """side: of the kernel, 3 or 4. mirrored: for kernels that were transformed unmirrored."""
     points = torch.tensor(_FINITE_POINTS, dtype=torch.float64)
     lengths = torch.tensor([1.0, *map(abs, _FINITE_POINTS[1:]), 1.0], dtype=torch.float64)[:, None]
-    scales, signs = lengths ** (-(kernel_side - 1) / 2), F.pad(points.sign()[1:, None], (0, 0, 1, 1), value=1.0) ** (kernel_side - 1)
+    scales, signs = (
+        lengths ** (-(kernel_side - 1) / 2),
+        F.pad(points.sign()[1:, None], (0, 0, 1, 1), value=1.0) ** (kernel_side - 1),
+    )
 
     def values(degree: int) -> Tensor:
         """Of the powers below `degree` at all points."""
@@ -60,8 +65,13 @@ def get_winograd_transforms(kernel_side: int, dtype: torch.dtype, device: torch.
     results, kernels = values(_PATCH_SIDE - kernel_side + 1).T, values(kernel_side) * scales
     patches = torch.linalg.inv(values(_PATCH_SIDE)).T / scales
     if is_mirrored:
-        patches, results = (patches * signs)[_MIRRORED_POINT_ORDER], results[:, _MIRRORED_POINT_ORDER]
-    return WinogradTransforms(*(matrix.to(device, dtype).contiguous() for matrix in (patches, results, kernels)))
+        patches, results = (
+            (patches * signs)[_MIRRORED_POINT_ORDER],
+            results[:, _MIRRORED_POINT_ORDER],
+        )
+    return WinogradTransforms(
+        *(matrix.to(device, dtype).contiguous() for matrix in (patches, results, kernels))
+    )
 
 
 def _apply_2d(matrix: Tensor, x: Tensor) -> Tensor:
@@ -79,28 +89,46 @@ def _apply_2d(matrix: Tensor, x: Tensor) -> Tensor:
 def _compute_patch_indices(height: int, width: int, tile_side: int, device: torch.device) -> Tensor:
     """(6, 6, tile rows, tiles in a row): for each place of each patch its pixel in a map (height * width). Patches that
     reach beyond repeat the border, for results that nobody asked for."""
+
     def along(length: int) -> Tensor:
         first = torch.arange(0, length - (_PATCH_SIDE - tile_side), tile_side, device=device)
         return (first + torch.arange(_PATCH_SIDE, device=device)[:, None]).clamp(max=length - 1)
 
     rows, columns = along(height), along(width)
-    return (rows[:, None, :, None] * width + columns[None, :, None, :])
+    return rows[:, None, :, None] * width + columns[None, :, None, :]
 
 
-def _iter_transformed_patches(x: Tensor, transforms: WinogradTransforms) -> Iterator[tuple[int, slice, Tensor]]:
+def _iter_transformed_patches(
+    x: Tensor, transforms: WinogradTransforms
+) -> Iterator[tuple[int, slice, Tensor]]:
     """x: (N, H, W, C). Yields the sample, a run of its tile rows, and (36, tiles, C): their patches, transformed."""
     _, height, width, channels = x.shape
     places = _compute_patch_indices(height, width, transforms.tile_side, x.device)
     run = max(1, _TILES_PER_CHUNK // places.shape[3])
     for n, pixels in enumerate(x.flatten(1, 2)):
         for top in range(0, places.shape[2], run):
-            chosen = pixels.index_select(0, places[:, :, top:top + run].flatten())
-            yield n, slice(top, top + run), _apply_2d(transforms.input_transform, chosen).view(_PATCH_SIDE * _PATCH_SIDE, -1, channels)
+            chosen = pixels.index_select(0, places[:, :, top : top + run].flatten())
+            yield (
+                n,
+                slice(top, top + run),
+                _apply_2d(transforms.input_transform, chosen).view(
+                    _PATCH_SIDE * _PATCH_SIDE, -1, channels
+                ),
+            )
 
 
-def _convolve(x: Tensor, transformed_weight: Tensor, transforms: WinogradTransforms, bias: Tensor | None = None) -> Tensor:
+def _convolve(
+    x: Tensor,
+    transformed_weight: Tensor,
+    transforms: WinogradTransforms,
+    bias: Tensor | None = None,
+) -> Tensor:
     """x: (N, H, W, C); kernels: (36, C, O), transformed -> (N, H - side + 1, W - side + 1, O)."""
-    tile, batch, (height, width) = transforms.tile_side, len(x), (length - transforms.kernel_side + 1 for length in x.shape[1:3])
+    tile, batch, (height, width) = (
+        transforms.tile_side,
+        len(x),
+        (length - transforms.kernel_side + 1 for length in x.shape[1:3]),
+    )
     down, across, channels = -(-height // tile), -(-width // tile), transformed_weight.shape[2]
     out = x.new_empty(batch, down, tile, across, tile, channels)
     for n, rows, numbers in _iter_transformed_patches(x, transforms):
@@ -118,11 +146,16 @@ def _compute_weight_grad(x: Tensor, grad: Tensor, transforms: WinogradTransforms
     tiles = whole.unflatten(1, (-1, tile)).unflatten(3, (-1, tile))
     total: Tensor | None = None
     for n, rows, numbers in _iter_transformed_patches(x, transforms):
-        results = _apply_2d(transforms.output_transform.T, tiles[n, rows].permute(1, 3, 0, 2, 4).reshape(tile * tile, -1))
+        results = _apply_2d(
+            transforms.output_transform.T,
+            tiles[n, rows].permute(1, 3, 0, 2, 4).reshape(tile * tile, -1),
+        )
         values = results.view(_PATCH_SIDE * _PATCH_SIDE, -1, grad.shape[3]).mT
         total = torch.bmm(values, numbers) if total is None else total.baddbmm_(values, numbers)
     assert total is not None
-    sums = _apply_2d(transforms.kernel_transform.T, total.flatten(1)).view(side, side, *total.shape[1:])
+    sums = _apply_2d(transforms.kernel_transform.T, total.flatten(1)).view(
+        side, side, *total.shape[1:]
+    )
     return sums.permute(2, 3, 0, 1).contiguous()
 
 
@@ -134,11 +167,19 @@ def transform_weight(weight: Tensor) -> Tensor:
     return (both @ weight.flatten(2).flatten(0, 1).T).view(-1, *weight.shape[:2])
 
 
-def winograd_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int = 0, transformed_weight: Tensor | None = None) -> Tensor:
+def winograd_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    padding: int = 0,
+    transformed_weight: Tensor | None = None,
+) -> Tensor:
     """F.conv2d(x, weight, bias, padding=padding) of a 3x3 or 4x4 kernel; the result's channels lie last. padding: less
     than its side. kernels: `transformed(weight)`, for use where the weight does not learn. Differentiable once."""
     learns = torch.is_grad_enabled() and weight.requires_grad
-    return _WinogradConv2d.apply(x, weight.view_as(weight), bias, padding, None if learns else transformed_weight).permute(0, 3, 1, 2)
+    return _WinogradConv2d.apply(
+        x, weight.view_as(weight), bias, padding, None if learns else transformed_weight
+    ).permute(0, 3, 1, 2)
 
 
 def _is_grad_requested(node: Any, index: int) -> bool:
@@ -150,10 +191,18 @@ def _is_grad_requested(node: Any, index: int) -> bool:
 
 class _WinogradConv2d(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, padding: int,
-                transformed_weight: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        padding: int,
+        transformed_weight: Tensor | None,
+    ) -> Tensor:
         through = get_winograd_transforms(weight.shape[-1], x.dtype, x.device)
-        transformed_weight = transform_weight(weight) if transformed_weight is None else transformed_weight
+        transformed_weight = (
+            transform_weight(weight) if transformed_weight is None else transformed_weight
+        )
         ctx.save_for_backward(x, transformed_weight)
         ctx.side, ctx.padding = weight.shape[-1], padding
         return _convolve(_pad_to_nhwc(x, padding), transformed_weight.mT, through, bias)
@@ -162,7 +211,10 @@ class _WinogradConv2d(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, kernels = ctx.saved_tensors
-        through, back = (get_winograd_transforms(ctx.side, x.dtype, x.device, mirrored) for mirrored in (False, True))
+        through, back = (
+            get_winograd_transforms(ctx.side, x.dtype, x.device, mirrored)
+            for mirrored in (False, True)
+        )
         to_x = to_weight = to_bias = None
         if ctx.needs_input_grad[0]:
             around = _pad_to_nhwc(grad.permute(0, 3, 1, 2), through.kernel_side - 1 - ctx.padding)

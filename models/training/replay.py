@@ -25,7 +25,12 @@ from util.runtime.random_state import get_random_states, restore_random_states
 if TYPE_CHECKING:
     from models.training.trainer import Trainer
 
-_CLIP_FILE_KEYS = {"image": "picture", "window_size": "load", "flow_pairs": "pairs", "normalization": "levels"}
+_CLIP_FILE_KEYS = {
+    "image": "picture",
+    "window_size": "load",
+    "flow_pairs": "pairs",
+    "normalization": "levels",
+}
 
 
 @dataclass(frozen=True)
@@ -39,25 +44,53 @@ class StepSnapshot:
     state: ClipState
 
 
-def save_snapshot(path: Path, snapshot: StepSnapshot, networks: Vid2VidModels, options: Mapping[str, str]) -> None:
+def save_snapshot(
+    path: Path, snapshot: StepSnapshot, networks: Vid2VidModels, options: Mapping[str, str]
+) -> None:
     """With the weights as they are and the random states as they stand."""
     memory = snapshot.state.frame_buffer
     content = {
-        "epoch": snapshot.epoch, "start": snapshot.start, "options": dict(options),
-        "clip": to_file_keys(vars(snapshot.clip.to(torch.device("cpu"))), _CLIP_FILE_KEYS),  # numbers: a file holds no functions
-        **{key: history and history.detach().images for key, history in (
-            ("history", snapshot.state.history), ("taught", snapshot.state.teacher_history))}, "kept": memory.retained,
-        "frames": {number: vars(frame) for number, frame in memory.frames.items()}, "random": get_random_states(),
-        "networks": {name: network.state_dict() for name, network in networks.named_networks().items()}}
+        "epoch": snapshot.epoch,
+        "start": snapshot.start,
+        "options": dict(options),
+        "clip": to_file_keys(
+            vars(snapshot.clip.to(torch.device("cpu"))), _CLIP_FILE_KEYS
+        ),  # numbers: a file holds no functions
+        **{
+            key: history and history.detach().images
+            for key, history in (
+                ("history", snapshot.state.history),
+                ("taught", snapshot.state.teacher_history),
+            )
+        },
+        "kept": memory.retained,
+        "frames": {number: vars(frame) for number, frame in memory.frames.items()},
+        "random": get_random_states(),
+        "networks": {
+            name: network.state_dict() for name, network in networks.named_networks().items()
+        },
+    }
     save_files_atomically(path.parent, {path.name: content})
 
 
 def read_snapshot(path: Path) -> dict[str, Any]:
     content = safe_load_dict(path, "--debug_replay")
-    expected = {"epoch", "start", "clip", "options", "history", "taught", "kept", "frames", "networks"}
+    expected = {
+        "epoch",
+        "start",
+        "clip",
+        "options",
+        "history",
+        "taught",
+        "kept",
+        "frames",
+        "networks",
+    }
     if missing := expected - set(content):
-        raise UserError(f"{path} lacks {', '.join(sorted(missing))}: --debug_replay takes the file that a run left "
-                        "when it stopped on a number that was not finite")
+        raise UserError(
+            f"{path} lacks {', '.join(sorted(missing))}: --debug_replay takes the file that a run left "
+            "when it stopped on a number that was not finite"
+        )
     return content
 
 
@@ -69,12 +102,24 @@ def replay_step(trainer: Trainer, path: Path) -> list[str]:
         load_network(network, saved["networks"].get(name, {}), f"{path} ({name})")
     clip, start = Clip(**from_file_keys(saved["clip"], _CLIP_FILE_KEYS)), saved["start"]
     shares = trainer.parallel_models.split_batch(clip)
-    windows = [list(share.clip.split_into_windows(trainer.config.schedule.n_frames_G))[start // clip.window_size] for share in shares]
+    windows = [
+        list(share.clip.split_into_windows(trainer.config.schedule.n_frames_G))[
+            start // clip.window_size
+        ]
+        for share in shares
+    ]
     phase = compute_epoch_settings(saved["epoch"], trainer.config.schedule)
-    history, taught = (History(pictures) if (pictures := saved[key]) else None for key in ("history", "taught"))
+    history, taught = (
+        History(images) if (images := saved[key]) else None for key in ("history", "taught")
+    )
     frames = {number: BufferedFrame(**frame) for number, frame in saved["frames"].items()}
     past = ClipState(history, FrameBuffer(saved["kept"], frames), taught)
-    pasts = [past.slice_batch(share.offset, share.offset + len(share.clip.names), share.group_models.device) for share in shares]
+    pasts = [
+        past.slice_batch(
+            share.offset, share.offset + len(share.clip.names), share.group_models.device
+        )
+        for share in shares
+    ]
     restore_random_states(saved["random"])
     try:
         with torch.autograd.detect_anomaly():
@@ -84,4 +129,7 @@ def replay_step(trainer: Trainer, path: Path) -> list[str]:
         losses, verdict = dict(fault.losses), str(fault)
     except RuntimeError as fault:  # what anomaly detection raises, naming the operation
         losses, verdict = {}, str(fault)
-    return [*(f"{name}: {value:g}" for name, value in losses.items()), f"{', '.join(windows[0].names[0])}: {verdict}"]
+    return [
+        *(f"{name}: {value:g}" for name, value in losses.items()),
+        f"{', '.join(windows[0].names[0])}: {verdict}",
+    ]

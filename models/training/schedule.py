@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-MAX_CLIP_FRAMES = 128  # pictures
+MAX_CLIP_FRAMES = 128  # images
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,12 @@ def _grow_clip_length(settings: EpochSettings, step: int, config: ScheduleConfig
         total = min(usable, config.n_frames_total * 2**step)
     if back < load:
         back = load // math.ceil(load / min(config.max_frames_backpropagate, 2**step))
-    return replace(settings, n_frames_total=total, bptt_frames=back,
-                   frames_per_gpu=min(2 * settings.frames_per_gpu, config.max_frames_per_gpu))
+    return replace(
+        settings,
+        n_frames_total=total,
+        bptt_frames=back,
+        frames_per_gpu=min(2 * settings.frames_per_gpu, config.max_frames_per_gpu),
+    )
 
 
 def compute_epoch_settings(epoch: int, config: ScheduleConfig) -> EpochSettings:
@@ -62,10 +66,13 @@ def compute_epoch_settings(epoch: int, config: ScheduleConfig) -> EpochSettings:
     phase = EpochSettings(
         epoch=epoch,
         n_frames_total=config.n_frames_total,
-        frames_per_gpu=max(1, min(config.max_frames_per_gpu, config.n_frames_total // config.n_generator_gpus)),
+        frames_per_gpu=max(
+            1, min(config.max_frames_per_gpu, config.n_frames_total // config.n_generator_gpus)
+        ),
         bptt_frames=1,
         lr_factor=1 - past_full / config.n_epochs_decay if past_full else 1.0,
-        train_coarse=config.n_scales == 1 or epoch > config.n_epochs_freeze_coarse)
+        train_coarse=config.n_scales == 1 or epoch > config.n_epochs_freeze_coarse,
+    )
     for step in range(1, (epoch - 1) // config.epochs_per_step + 1):
         phase = _grow_clip_length(phase, step, config)
     return phase

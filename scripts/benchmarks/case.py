@@ -26,8 +26,11 @@ from options.test import parse_test
 from util.clip import Clip
 
 _STREET_FLAGS = "--label_nc 35 --use_instance --fg --use_real_img"
-MODE_FLAGS = {"street": _STREET_FLAGS, "face": "--dataset_mode face --input_nc 15 --use_real_img",
-         "pose": "--dataset_mode pose --input_nc 6 --resize_or_crop scaleHeight --no_first_img"}
+MODE_FLAGS = {
+    "street": _STREET_FLAGS,
+    "face": "--dataset_mode face --input_nc 15 --use_real_img",
+    "pose": "--dataset_mode pose --input_nc 6 --resize_or_crop scaleHeight --no_first_img",
+}
 PUBLISHED_SIZES = {"street": (512, 256), "face": (512, 512), "pose": (448, 512)}
 _FLOW_HEAD_GAIN = 0.05  # of drawn flow heads: a trained flow is smooth and small, a drawn one would scatter every pixel
 
@@ -53,10 +56,14 @@ def make_mode_flags(mode: str, size: FrameSize) -> list[str]:
     return [*MODE_FLAGS[mode].split(), f"--n_scales_spatial={scales}", f"--loadSize={side}"]
 
 
-def make_benchmark_data(mode: str, size: FrameSize, root: Path, n_sequences: int, n_frames: int) -> Path:
+def make_benchmark_data(
+    mode: str, size: FrameSize, root: Path, n_sequences: int, n_frames: int
+) -> Path:
     """A data root whose frames the mode reads at this size: of a pose the middle half of the columns is kept."""
     shown = (2 * size.width, size.height) if mode == "pose" else (size.width, size.height)
-    return make_toy_data(mode, root, sequences=n_sequences, frames=n_frames, size=shown, phases=("train", "test"))
+    return make_toy_data(
+        mode, root, sequences=n_sequences, frames=n_frames, size=shown, phases=("train", "test")
+    )
 
 
 @dataclass(frozen=True)
@@ -77,13 +84,23 @@ class BenchmarkCase:
 
     def prepare_for_inference(self, amp: str) -> BenchmarkCase:
         """As test.py paints with `--amp`. With weights of its own: the plain way must not find them changed."""
-        return replace(self, networks=prepare_for_inference(deepcopy(self.networks), amp, self.device),
-                       synthesis=replace(self.synthesis, amp=amp))
+        return replace(
+            self,
+            networks=prepare_for_inference(deepcopy(self.networks), amp, self.device),
+            synthesis=replace(self.synthesis, amp=amp),
+        )
 
     def open_sequences(self) -> InferenceInputs:
         given = self.options.n_frames_G - 1
-        return open_inference_inputs(configs.input_config(self.options, configs.first_frame_config(self.options).source == "real"),
-                          self.frame_reader, configs.transform_config(self.options), given, Path())
+        return open_inference_inputs(
+            configs.input_config(
+                self.options, configs.first_frame_config(self.options).source == "real"
+            ),
+            self.frame_reader,
+            configs.transform_config(self.options),
+            given,
+            Path(),
+        )
 
     def read_clips(self, count: int) -> list[Clip]:
         """Enough for `count` generated frames, decoded."""
@@ -94,7 +111,7 @@ class BenchmarkCase:
 @torch.no_grad()
 def stabilize_random_weights(networks: nn.ModuleList) -> None:
     """So that rounding stays small, as it does in trained networks: flows get small; norms of constant maps (black
-    first pictures) get biases, else they would give the next norm nothing but rounding to enlarge."""
+    first images) get biases, else they would give the next norm nothing but rounding to enlarge."""
     for key, weight in networks.named_parameters():
         if "final_flow" in key:
             weight.mul_(_FLOW_HEAD_GAIN)
@@ -102,16 +119,26 @@ def stabilize_random_weights(networks: nn.ModuleList) -> None:
             weight.add_(torch.randn_like(weight), alpha=0.1)
 
 
-def make_random_case(mode: str, size: FrameSize, ngf: int, data: Path, device: torch.device,
-                  extra_flags: Sequence[str] = ()) -> BenchmarkCase:
-    options = parse_test([*make_mode_flags(mode, size), f"--ngf={ngf}", f"--dataroot={data}", *extra_flags])
+def make_random_case(
+    mode: str,
+    size: FrameSize,
+    ngf: int,
+    data: Path,
+    device: torch.device,
+    extra_flags: Sequence[str] = (),
+) -> BenchmarkCase:
+    options = parse_test(
+        [*make_mode_flags(mode, size), f"--ngf={ngf}", f"--dataroot={data}", *extra_flags]
+    )
     torch.manual_seed(options.seed)
     networks = build_generator(configs.generator_config(options))
     stabilize_random_weights(networks)
     return _make_case(options, networks, device)
 
 
-def load_trained_case(run: Path, data: Path, device: torch.device, extra_flags: Sequence[str] = ()) -> BenchmarkCase:
+def load_trained_case(
+    run: Path, data: Path, device: torch.device, extra_flags: Sequence[str] = ()
+) -> BenchmarkCase:
     options = load_run_options(run, f"--dataroot={data}", *extra_flags)
     networks = build_generator(configs.generator_config(options))
     load_generators(networks, configs.run_folder(options), options.which_epoch)
@@ -120,4 +147,6 @@ def load_trained_case(run: Path, data: Path, device: torch.device, extra_flags: 
 
 def _make_case(options: Options, networks: nn.ModuleList, device: torch.device) -> BenchmarkCase:
     first, _ = build_first_image_provider(configs.first_frame_config(options))
-    return BenchmarkCase(options, networks.to(device), first, configs.synthesis_config(options), device)
+    return BenchmarkCase(
+        options, networks.to(device), first, configs.synthesis_config(options), device
+    )

@@ -20,7 +20,17 @@ from scripts.benchmarks.case import BenchmarkCase
 from scripts.benchmarks.timing import synchronize
 from util.io.result_writer import OutputVideo, SequenceWriter, write_frames
 
-FRAME_PARTS = ("data", "first convs", "downs", "trunk", "ups", "heads", "warp", "encode", "the rest")
+FRAME_PARTS = (
+    "data",
+    "first convs",
+    "downs",
+    "trunk",
+    "ups",
+    "heads",
+    "warp",
+    "encode",
+    "the rest",
+)
 
 SecondsByPart = defaultdict[str, float]
 
@@ -43,8 +53,13 @@ def time_frame_parts(case: BenchmarkCase, n_frames: int, folder: Path) -> dict[s
     (_, reader, _), *_ = case.open_sequences().sequences
     clips = time_items(islice(reader, n_frames + case.options.n_frames_G), "data", seconds)
     made = synthesize(case.networks, clips, case.first_frames, case.synthesis, case.device)
-    with (SequenceWriter(folder, 25, {"real_A": ".png", "fake_B": ".jpg", "real_B": ".jpg"}) as writer,
-          timed_layers(case, seconds), OutputVideo(None, Fraction(25)) as output):
+    with (
+        SequenceWriter(
+            folder, 25, {"real_A": ".png", "fake_B": ".jpg", "real_B": ".jpg"}
+        ) as writer,
+        timed_layers(case, seconds),
+        OutputVideo(None, Fraction(25)) as output,
+    ):
         show = case.frame_reader.condition_to_image
         write_frames([(0, *next(made))], show, [writer], output)
         seconds.clear()
@@ -91,12 +106,16 @@ def timed_layers(case: BenchmarkCase, seconds: SecondsByPart) -> Iterator[None]:
         for network in case.networks:
             for name, layer in network.named_modules():
                 if not list(layer.children()):
-                    for handle in add_timing_hooks(layer, classify_layer(name), seconds, case.device):
+                    for handle in add_timing_hooks(
+                        layer, classify_layer(name), seconds, case.device
+                    ):
                         stack.callback(handle.remove)
         yield
 
 
-def add_timing_hooks(layer: nn.Module, part: str, seconds: SecondsByPart, device: torch.device) -> list:
+def add_timing_hooks(
+    layer: nn.Module, part: str, seconds: SecondsByPart, device: torch.device
+) -> list:
     began = [0.0]
 
     def before(*_: object) -> None:

@@ -48,7 +48,9 @@ class MacCountingGenerator(ReferenceGenerator):
     def count_macs(self, layer: str, positions: Tensor) -> None:
         """pixels: where the whole kernel works once for each position, the smaller side of a strided layer."""
         weight = self.weights[f"{layer}.weight"]
-        self.macs_by_part[classify_conv(layer, weight.shape[-1])] += weight.numel() * positions[:, 0].numel()
+        self.macs_by_part[classify_conv(layer, weight.shape[-1])] += (
+            weight.numel() * positions[:, 0].numel()
+        )
 
 
 def count_frame_macs(config: GeneratorConfig, size: tuple[int, int]) -> dict[str, int]:
@@ -56,12 +58,24 @@ def count_frame_macs(config: GeneratorConfig, size: tuple[int, int]) -> dict[str
     counted: Counter[str] = Counter()
     with torch.device("meta"):
         networks = build_generator(config)
-        plain = [MacCountingGenerator(get_contiguous_state_dict(network), scale, config.foreground, counted)
-                 for scale, network in enumerate(networks)]
+        plain = [
+            MacCountingGenerator(
+                get_contiguous_state_dict(network), scale, config.foreground, counted
+            )
+            for scale, network in enumerate(networks)
+        ]
         width, height = size
-        condition = torch.empty(1, config.n_frames_G, config.condition_channels + config.n_features, height, width)
-        pictures = torch.empty(1, config.n_frames_G - 1, config.image_channels, height, width)
-        reference_generate_frame(plain, build_pyramid(condition, len(plain)), build_pyramid(pictures, len(plain)), False, len(plain))
+        condition = torch.empty(
+            1, config.n_frames_G, config.condition_channels + config.n_features, height, width
+        )
+        images = torch.empty(1, config.n_frames_G - 1, config.image_channels, height, width)
+        reference_generate_frame(
+            plain,
+            build_pyramid(condition, len(plain)),
+            build_pyramid(images, len(plain)),
+            False,
+            len(plain),
+        )
     return {part: counted[part] for part in _MAC_PARTS}
 
 

@@ -21,27 +21,61 @@ _N_HISTORY = 2  # frames before the first generated one, with train.py's --n_fra
 _DRY_RUN_PATTERN = re.compile(r"([\d.]+) s a step, peak memory (.+); nothing was saved")
 
 
-def run_dry_run(flags: Sequence[str], data: Path, width: int, frames: int, checkpoint_activations: bool) -> tuple[str, str]:
+def run_dry_run(
+    flags: Sequence[str], data: Path, width: int, frames: int, checkpoint_activations: bool
+) -> tuple[str, str]:
     """Peak memory by device, and seconds a step, both in words. CalledProcessError where train.py ends badly."""
-    command = [sys.executable, "train.py", *flags, "--dry_run", "--dataroot", str(data), "--label_nc", "35",
-               "--loadSize", str(width), "--n_frames_total", str(frames), "--max_frames_per_gpu", str(frames),
-               "--max_frames_backpropagate", str(frames), *["--checkpoint_activations"] * checkpoint_activations]
+    command = [
+        sys.executable,
+        "train.py",
+        *flags,
+        "--dry_run",
+        "--dataroot",
+        str(data),
+        "--label_nc",
+        "35",
+        "--loadSize",
+        str(width),
+        "--n_frames_total",
+        str(frames),
+        "--max_frames_per_gpu",
+        str(frames),
+        "--max_frames_backpropagate",
+        str(frames),
+        *["--checkpoint_activations"] * checkpoint_activations,
+    ]
     said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     found = _DRY_RUN_PATTERN.search(said)
     assert found is not None, said
     return found[2], found[1]
 
 
-def make_memory_table(flags: Sequence[str], widths: Sequence[int], frames: Sequence[int]) -> list[str]:
+def make_memory_table(
+    flags: Sequence[str], widths: Sequence[int], frames: Sequence[int]
+) -> list[str]:
     """Markdown: a row for each size and number of frames, activations kept and checkpointed side by side."""
-    rows = ["| size | frames a window | memory | s a step | checkpointed: memory | s a step |", "|" + 6 * "---|"]
+    rows = [
+        "| size | frames a window | memory | s a step | checkpointed: memory | s a step |",
+        "|" + 6 * "---|",
+    ]
     with TemporaryDirectory() as folder:
         for width in widths:
-            make_toy_data("street", Path(folder) / str(width), sequences=1, frames=_N_HISTORY + max(frames),
-                          size=(width, width // 2), phases=("train",))
+            make_toy_data(
+                "street",
+                Path(folder) / str(width),
+                sequences=1,
+                frames=_N_HISTORY + max(frames),
+                size=(width, width // 2),
+                phases=("train",),
+            )
         for width, count in product(widths, frames):
-            cells = [cell for checkpointed in (False, True)
-                     for cell in run_dry_run(flags, Path(folder) / str(width), width, count, checkpointed)]
+            cells = [
+                cell
+                for checkpointed in (False, True)
+                for cell in run_dry_run(
+                    flags, Path(folder) / str(width), width, count, checkpointed
+                )
+            ]
             rows.append(f"| {width}x{width // 2} | {count} | {' | '.join(cells)} |")
             print(rows[-1], file=sys.stderr)
     return rows
@@ -49,7 +83,9 @@ def make_memory_table(flags: Sequence[str], widths: Sequence[int], frames: Seque
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[128, 256, 512], help="widths, twice the heights")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[128, 256, 512], help="widths, twice the heights"
+    )
     parser.add_argument("--frames", type=int, nargs="+", default=[1, 2, 4, 6], help="of a window")
     own, train_flags = parser.parse_known_args()
     print("\n".join(make_memory_table(train_flags, own.sizes, own.frames)))

@@ -1,7 +1,7 @@
 """The networks as the public release executes them, which is what `scripts/benchmarks/bench.py` calls 1.0x.
 
 Float32, contiguous NCHW, dense one-hot maps, library convolutions and norms; discriminators see every fake twice and
-the real frames once for each judged picture, VGG likewise; reference flow is estimated at every step; every frame is
+the real frames once for each judged image, VGG likewise; reference flow is estimated at every step; every frame is
 read, painted and written before the next; Adam goes weight by weight. Never improved. It reads weights by their
 published keys and shares only nouns and bookkeeping with the program, so it is also the slow reference of the fast
 networks. It passes the golden cases: `python scripts/benchmarks/reference_implementation.py train|test` and the flags of train.py or test.py.
@@ -78,15 +78,21 @@ class ReferenceNetwork:
         return {stage: sorted(numbers) for stage, numbers in found.items()}
 
     def conv2d(self, layer: str, x: Tensor, stride: int = 1, padding: int = 0) -> Tensor:
-        return F.conv2d(x, self.weights[f"{layer}.weight"], self.weights[f"{layer}.bias"], stride, padding)
+        return F.conv2d(
+            x, self.weights[f"{layer}.weight"], self.weights[f"{layer}.bias"], stride, padding
+        )
 
     def conv_transpose2d(self, layer: str, x: Tensor) -> Tensor:
-        return F.conv_transpose2d(x, self.weights[f"{layer}.weight"], self.weights[f"{layer}.bias"], 2, 1, 1)
+        return F.conv_transpose2d(
+            x, self.weights[f"{layer}.weight"], self.weights[f"{layer}.bias"], 2, 1, 1
+        )
 
     def norm(self, layer: str, x: Tensor) -> Tensor:
         """By the statistics of x."""
         if f"{layer}.weight" in self.weights:
-            return F.batch_norm(x, None, None, self.weights[f"{layer}.weight"], self.weights[f"{layer}.bias"], True)
+            return F.batch_norm(
+                x, None, None, self.weights[f"{layer}.weight"], self.weights[f"{layer}.bias"], True
+            )
         return F.instance_norm(x)
 
     def conv2d_reflect(self, layer: str, x: Tensor) -> Tensor:
@@ -104,14 +110,20 @@ class ReferenceNetwork:
             layer = f"{name}.{number}"
             if f"{layer}.conv_block.1.weight" in self.weights:
                 x = self.residual_block(f"{layer}.conv_block", x)
-            elif f"{layer}.weight" in self.weights and self.weights[f"{layer}.weight"].ndim == 4:  # no norm's
+            elif (
+                f"{layer}.weight" in self.weights and self.weights[f"{layer}.weight"].ndim == 4
+            ):  # no norm's
                 x = F.relu_(self.norm(f"{name}.{number + 1}", self.stage_conv(layer, x)))
         return x
 
     def stage_conv(self, layer: str, x: Tensor) -> Tensor:
         if self.weights[f"{layer}.weight"].shape[-1] == 7:
             return self.conv2d_reflect(layer, x)
-        return self.conv_transpose2d(layer, x) if "_up" in layer else self.conv2d(layer, x, stride=2, padding=1)
+        return (
+            self.conv_transpose2d(layer, x)
+            if "_up" in layer
+            else self.conv2d(layer, x, stride=2, padding=1)
+        )
 
 
 @dataclass
@@ -121,31 +133,46 @@ class ReferenceGenerator(ReferenceNetwork):
     scale: int
     foreground_labels: tuple[int, ...] = ()
 
-    def __call__(self, condition: Tensor, previous: Tensor, no_warp: bool, coarse_features: _FeaturesByBranch) -> tuple[GeneratorOutput, _FeaturesByBranch]:
+    def __call__(
+        self, condition: Tensor, previous: Tensor, no_warp: bool, coarse_features: _FeaturesByBranch
+    ) -> tuple[GeneratorOutput, _FeaturesByBranch]:
         """condition (B, tG, C, h, w), previous (B, tG-1, 3, h, w), coarse: the network below's maps before its heads
         -> the frame, (B, C, h, w), and this network's maps."""
-        seen, pictures = condition.flatten(1, 2), previous.flatten(1, 2)
-        trunk = self.run_stage("model_down_seg", seen) + self.run_stage("model_down_img", pictures)
-        starts = {f"model_{{}}_{part}": trunk for part in ("img", "flow") if f"model_up_{part}" in self.layers_by_stage}
+        seen, images = condition.flatten(1, 2), previous.flatten(1, 2)
+        trunk = self.run_stage("model_down_seg", seen) + self.run_stage("model_down_img", images)
+        starts = {
+            f"model_{{}}_{part}": trunk
+            for part in ("img", "flow")
+            if f"model_up_{part}" in self.layers_by_stage
+        }
         if self.foreground_labels:
             starts["indv_{}"] = self.run_stage("indv_down", seen)
-        maps = {branch: self.run_stage(branch.format("up"), start + coarse_features[branch] if coarse_features else
-                                   self.run_stage(branch.format("res"), start)) for branch, start in starts.items()}
+        maps = {
+            branch: self.run_stage(
+                branch.format("up"),
+                start + coarse_features[branch]
+                if coarse_features
+                else self.run_stage(branch.format("res"), start),
+            )
+            for branch, start in starts.items()
+        }
         return self.compose_frame(maps, condition, previous, no_warp), maps
 
-    def compose_frame(self, features: _FeaturesByBranch, condition: Tensor, previous: Tensor, no_warp: bool) -> GeneratorOutput:
-        picture = raw = self.conv2d_reflect("model_final_img.1", features["model_{}_img"]).tanh()
+    def compose_frame(
+        self, features: _FeaturesByBranch, condition: Tensor, previous: Tensor, no_warp: bool
+    ) -> GeneratorOutput:
+        image = raw = self.conv2d_reflect("model_final_img.1", features["model_{}_img"]).tanh()
         flow = weight = None
         if (motion := features.get("model_{}_flow")) is not None:
             flow = self.conv2d_reflect("model_final_flow.1", motion) * 20 * 2**self.scale
             weight = self.conv2d_reflect("model_final_w.1", motion).sigmoid()
             if not no_warp:
-                picture = raw * weight + reference_warp(previous[:, -1], flow) * (1 - weight)
+                image = raw * weight + reference_warp(previous[:, -1], flow) * (1 - weight)
         if self.foreground_labels:
             figures = self.conv2d_reflect("indv_final.1", features["indv_{}"]).tanh()
             mask = condition[:, -1, list(self.foreground_labels)].sum(1, keepdim=True).clamp(0, 1)
-            picture, raw = (figures * mask + x * (1 - mask) for x in (picture, raw))
-        return GeneratorOutput(picture, raw, flow, weight)
+            image, raw = (figures * mask + x * (1 - mask) for x in (image, raw))
+        return GeneratorOutput(image, raw, flow, weight)
 
 
 @dataclass
@@ -155,7 +182,10 @@ class ReferenceDiscriminator(ReferenceNetwork):
     def __call__(self, x: Tensor) -> DiscriminatorOutputs:
         """(N, C, H, W) -> per scale, the finest first, its feature maps; the last is the score."""
         levels = reversed(range(self.config.n_scales))
-        return [self.run_scale(scale, x) for scale, x in zip(levels, reference_pyramid(x, self.config.n_scales), strict=True)]
+        return [
+            self.run_scale(scale, x)
+            for scale, x in zip(levels, reference_pyramid(x, self.config.n_scales), strict=True)
+        ]
 
     def run_scale(self, scale: int, x: Tensor) -> list[Tensor]:
         last, maps = self.config.n_layers + 1, []
@@ -169,14 +199,18 @@ class ReferenceDiscriminator(ReferenceNetwork):
 
 
 def reference_warp(image: Tensor, flow: Tensor) -> Tensor:
-    """picture(p + flow(p)): (N, C, H, W), (N, 2, H, W) in pixels."""
+    """image(p + flow(p)): (N, C, H, W), (N, 2, H, W) in pixels."""
     y, x = (torch.arange(side, device=flow.device) for side in flow.shape[2:])
-    at = torch.stack([(x + flow[:, 0]) / (len(x) - 1), (y[:, None] + flow[:, 1]) / (len(y) - 1)], dim=3)
+    at = torch.stack(
+        [(x + flow[:, 0]) / (len(x) - 1), (y[:, None] + flow[:, 1]) / (len(y) - 1)], dim=3
+    )
     return F.grid_sample(image, at * 2 - 1, "bilinear", "border", align_corners=True)
 
 
 def _halve_resolution(x: Tensor) -> Tensor:
-    return F.avg_pool2d(x.flatten(0, -4), 3, 2, padding=1, count_include_pad=False).unflatten(0, x.shape[:-3])
+    return F.avg_pool2d(x.flatten(0, -4), 3, 2, padding=1, count_include_pad=False).unflatten(
+        0, x.shape[:-3]
+    )
 
 
 def reference_pyramid(x: Tensor, n_scales: int) -> list[Tensor]:
@@ -197,7 +231,12 @@ def reference_encode(clip: Clip, config: ConditionConfig) -> Tensor:
         return condition
     assert clip.instance is not None
     around = F.pad(clip.instance.float(), [1, 1, 1, 1, 0, 0], "replicate")
-    shifted = (around[..., 1:-1, 2:], around[..., 1:-1, :-2], around[..., 2:, 1:-1], around[..., :-2, 1:-1])
+    shifted = (
+        around[..., 1:-1, 2:],
+        around[..., 1:-1, :-2],
+        around[..., 2:, 1:-1],
+        around[..., :-2, 1:-1],
+    )
     edges = torch.stack([neighbour != clip.instance for neighbour in shifted]).any(0)
     return torch.cat([condition, edges.float()], dim=2)
 
@@ -210,40 +249,61 @@ def get_contiguous_state_dict(network: nn.Module) -> dict[str, Tensor]:
 
 
 def build_reference_generators(networks: nn.ModuleList) -> list[ReferenceGenerator]:
-    return [ReferenceGenerator(get_contiguous_state_dict(network), scale, network.config.foreground)  # type: ignore[union-attr,arg-type]
-            for scale, network in enumerate(networks)]
+    return [
+        ReferenceGenerator(get_contiguous_state_dict(network), scale, network.config.foreground)  # type: ignore[union-attr,arg-type]
+        for scale, network in enumerate(networks)
+    ]
 
 
 # generating (SPEC 7)
 
 
-def reference_generate_frame(generators: Sequence[ReferenceGenerator], condition_pyramid: Sequence[Tensor], history_pyramid: Sequence[Tensor],
-                  no_warp: bool, n_trainable: int) -> tuple[GeneratorOutput, list[Tensor]]:
-    """One frame, and its pictures at all scales. levels: conditions (B, tG, C, h, w), history: pictures
+def reference_generate_frame(
+    generators: Sequence[ReferenceGenerator],
+    condition_pyramid: Sequence[Tensor],
+    history_pyramid: Sequence[Tensor],
+    no_warp: bool,
+    n_trainable: int,
+) -> tuple[GeneratorOutput, list[Tensor]]:
+    """One frame, and its images at all scales. levels: conditions (B, tG, C, h, w), history: images
     (B, tG-1, 3, h, w), the finest scale first. learning: how many networks, from the finest, get gradients."""
     coarse: _FeaturesByBranch = {}
-    pictures: list[Tensor] = []
-    for network, seen, past in zip(generators, reversed(condition_pyramid), reversed(history_pyramid), strict=True):
-        with torch.set_grad_enabled(torch.is_grad_enabled() and network.scale >= len(generators) - n_trainable):
+    images: list[Tensor] = []
+    for network, seen, past in zip(
+        generators, reversed(condition_pyramid), reversed(history_pyramid), strict=True
+    ):
+        with torch.set_grad_enabled(
+            torch.is_grad_enabled() and network.scale >= len(generators) - n_trainable
+        ):
             frame, coarse = network(seen, past, no_warp, coarse)
-        pictures.insert(0, frame.image)
-    return frame, pictures
+        images.insert(0, frame.image)
+    return frame, images
 
 
 def _push_history(history: Sequence[Tensor], images: Sequence[Tensor]) -> list[Tensor]:
-    return [torch.cat([past[:, 1:], new[:, None]], dim=1) for past, new in zip(history, images, strict=True)]
+    return [
+        torch.cat([past[:, 1:], new[:, None]], dim=1)
+        for past, new in zip(history, images, strict=True)
+    ]
 
 
 @torch.no_grad()
-def reference_synthesize(networks: nn.ModuleList, clips: Iterable[Clip], first_frames: FirstImageProvider, config: SynthesisConfig,
-               device: torch.device) -> Iterator[tuple[Clip, Tensor]]:
+def reference_synthesize(
+    networks: nn.ModuleList,
+    clips: Iterable[Clip],
+    first_frames: FirstImageProvider,
+    config: SynthesisConfig,
+    device: torch.device,
+) -> Iterator[tuple[Clip, Tensor]]:
     """As `models.inference.synthesis.synthesize`."""
     plain = build_reference_generators(networks)
     given: list[Clip] = []
     seen: deque[Tensor] = deque(maxlen=config.n_frames_G)
     history: list[Tensor] = []
     for frame in clips:
-        padded = pad_clip(frame.to(torch.device("cpu")), config.size_multiple).to(device)  # it loads float32
+        padded = pad_clip(frame.to(torch.device("cpu")), config.size_multiple).to(
+            device
+        )  # it loads float32
         seen.append(reference_encode(padded, config.condition_config))
         if len(seen) < config.n_frames_G:
             given.append(padded)
@@ -251,8 +311,10 @@ def reference_synthesize(networks: nn.ModuleList, clips: Iterable[Clip], first_f
         begins = not history
         history = history or reference_pyramid(first_frames(given), len(plain))
         levels = reference_pyramid(torch.cat(list(seen), dim=1), len(plain))
-        made, pictures = reference_generate_frame(plain, levels, history, begins and config.no_first_img, len(plain))
-        history = _push_history(history, pictures)
+        made, images = reference_generate_frame(
+            plain, levels, history, begins and config.no_first_img, len(plain)
+        )
+        history = _push_history(history, images)
         height, width = frame.condition.shape[-2:]
         yield frame, made.image[..., :height, :width]
 
@@ -277,28 +339,59 @@ class ReferenceTrainer(Trainer):
 
     def __post_init__(self) -> None:
         discriminator = self.networks.netD.config if self.networks.netD else DiscriminatorConfig()
-        if (self.networks.netE or self.config.ema_half_life or self.config.losses.lambda_r1 or discriminator.spectral_norm
-                or not discriminator.returns_features or self.device_setup.precision.amp != "off"
-                or len(self.parallel_models.groups) > 1):
-            raise UserError("the plain way trains on one device as the public release did: leave out --label_feat, "
-                            "--ema, --r1, --spectral_norm, --no_ganFeat, --amp and further --gpu_ids")
+        if (
+            self.networks.netE
+            or self.config.ema_half_life
+            or self.config.losses.lambda_r1
+            or discriminator.spectral_norm
+            or not discriminator.returns_features
+            or self.device_setup.precision.amp != "off"
+            or len(self.parallel_models.groups) > 1
+        ):
+            raise UserError(
+                "the plain way trains on one device as the public release did: leave out --label_feat, "
+                "--ema, --r1, --spectral_norm, --no_ganFeat, --amp and further --gpu_ids"
+            )
         for stepper in self.optimizers.values():
             for group in stepper.param_groups:
                 group.update(foreach=False, fused=False)
 
-    def train_window(self, shares: Sequence[BatchShard], windows: Sequence[Clip], start: int, phase: EpochSettings,
-                     pasts: Sequence[ClipState]) -> tuple[TrainStepResult, list[ClipState]]:
-        team, clip = shares[0].group_models, windows[0].to(self.device_setup.device)  # a window knows no flow: it is estimated
+    def train_window(
+        self,
+        shares: Sequence[BatchShard],
+        windows: Sequence[Clip],
+        start: int,
+        phase: EpochSettings,
+        pasts: Sequence[ClipState],
+    ) -> tuple[TrainStepResult, list[ClipState]]:
+        team, clip = (
+            shares[0].group_models,
+            windows[0].to(self.device_setup.device),
+        )  # a window knows no flow: it is estimated
         view, history = self.generate_window(team, clip, phase, pasts[0].history)
-        new = {start + i: BufferedFrame(view.real[:, i], view.output.image[:, i], view.reference_flow.flow[:, i])
-               for i in range(len(view))}
+        new = {
+            start + i: BufferedFrame(
+                view.real[:, i], view.output.image[:, i], view.reference_flow.flow[:, i]
+            )
+            for i in range(len(view))
+        }
         groups, memory = group_frames(pasts[0].frame_buffer, new, self.config.temporal)
-        players = {"D": self.image_losses(team, view) | compute_flow_losses(view, self.config.losses)
-                   | self.face_losses(view)}
-        players |= {f"D_T{scale}": self.temporal_losses(team, clip, found, scale).with_suffix(scale)
-                    for scale, found in enumerate(groups) if found is not None}
-        losses, spread = reduce_and_check_losses(players, compute_pixel_std(view), self.device_setup.process_group)
-        self.step_optimizer("G", [loss for terms in players.values() for loss in terms.generator.values()])
+        players = {
+            "D": self.image_losses(team, view)
+            | compute_flow_losses(view, self.config.losses)
+            | self.face_losses(view)
+        }
+        players |= {
+            f"D_T{scale}": self.temporal_losses(team, clip, found, scale).with_suffix(scale)
+            for scale, found in enumerate(groups)
+            if found is not None
+        }
+        losses, spread = reduce_and_check_losses(
+            players, compute_pixel_std(view), self.device_setup.process_group
+        )
+        self.step_optimizer(
+            "G", [loss for terms in players.values() for loss in terms.generator.values()]
+        )
         for player, terms in players.items():
             self.step_optimizer(player, [loss / 2 for loss in terms.discriminator.values()])
         return TrainStepResult(losses, spread, windows[0], view), [ClipState(history, memory)]
@@ -308,67 +401,138 @@ class ReferenceTrainer(Trainer):
         sum_losses(losses).backward()
         self.optimizers[name].optimizer.step()
 
-    def generate_window(self, group_models: DeviceGroupModels, clip: Clip, settings: EpochSettings, history: History | None) -> tuple[GeneratedWindow, History]:
+    def generate_window(
+        self,
+        group_models: DeviceGroupModels,
+        clip: Clip,
+        settings: EpochSettings,
+        history: History | None,
+    ) -> tuple[GeneratedWindow, History]:
         given, real = self.config.schedule.n_frames_G - 1, clip.image
         assert real is not None
-        plain, condition = build_reference_generators(self.networks.netG), reference_encode(clip, self.config.conditions)
+        plain, condition = (
+            build_reference_generators(self.networks.netG),
+            reference_encode(clip, self.config.conditions),
+        )
         zeros, learning = self.config.no_first_img, len(plain) if settings.train_coarse else 1
         is_first = history is None
-        levels = list(history.images) if history else reference_pyramid(real[:, :given] * (0 if zeros else 1), len(plain))
+        levels = (
+            list(history.images)
+            if history
+            else reference_pyramid(real[:, :given] * (0 if zeros else 1), len(plain))
+        )
         newest = levels[0][:, -1] if not is_first else real[:, given - 1]
         frames: list[GeneratorOutput] = []
         for t in range(clip.window_size):
-            seen = [level[:, t:t + given + 1] for level in reference_pyramid(condition, len(plain))]
-            known = [pictures.detach() for pictures in levels] if t % settings.bptt_frames == 0 else levels
-            frame, pictures = reference_generate_frame(plain, seen, known, is_first and zeros, learning)
-            levels = _push_history(levels, pictures)
+            seen = [
+                level[:, t : t + given + 1] for level in reference_pyramid(condition, len(plain))
+            ]
+            known = (
+                [images.detach() for images in levels] if t % settings.bptt_frames == 0 else levels
+            )
+            frame, images = reference_generate_frame(
+                plain, seen, known, is_first and zeros, learning
+            )
+            levels = _push_history(levels, images)
             frames.append(frame)
-        made, current, previous = GeneratorOutput.stack(frames), real[:, given:], real[:, given - 1:-1]
+        made, current, previous = (
+            GeneratorOutput.stack(frames),
+            real[:, given:],
+            real[:, given - 1 : -1],
+        )
         before = torch.cat([newest[:, None], made.image[:, :-1]], dim=1).detach()
-        view = GeneratedWindow(condition[:, given:], current, previous, made, before,
-                      self.estimate_flow(group_models, clip, [(0, -1)], current, previous))
-        return view, History(tuple(pictures.detach() for pictures in levels))
+        view = GeneratedWindow(
+            condition[:, given:],
+            current,
+            previous,
+            made,
+            before,
+            self.estimate_flow(group_models, clip, [(0, -1)], current, previous),
+        )
+        return view, History(tuple(images.detach() for images in levels))
 
-    def compute_gan_losses(self, discriminator: MultiScaleDiscriminator | None, real: Tensor, fake: Tensor) -> GANLosses:
+    def compute_gan_losses(
+        self, discriminator: MultiScaleDiscriminator | None, real: Tensor, fake: Tensor
+    ) -> GANLosses:
         config = self.config.losses
         assert discriminator is not None
-        judge = ReferenceDiscriminator(get_contiguous_state_dict(discriminator), discriminator.config)
+        judge = ReferenceDiscriminator(
+            get_contiguous_state_dict(discriminator), discriminator.config
+        )
         of_real, of_detached, of_fake = judge(real), judge(fake.detach()), judge(fake)
         return GANLosses(
-            real=gan_loss(of_real, True, config.gan_mode), fake=gan_loss(of_detached, False, config.gan_mode),
+            real=gan_loss(of_real, True, config.gan_mode),
+            fake=gan_loss(of_detached, False, config.gan_mode),
             generator=gan_loss(of_fake, True, config.gan_mode, for_discriminator=False),
-            feature_matching=feature_matching_loss(of_fake, of_real) * config.feature_matching_weight)
+            feature_matching=feature_matching_loss(of_fake, of_real)
+            * config.feature_matching_weight,
+        )
 
     def image_losses(self, group_models: DeviceGroupModels, window: GeneratedWindow) -> Losses:
         vgg, config = group_models.discriminators[0].perceptual_loss, self.config.losses
-        condition, real, judged = flatten_time(window.condition), flatten_time(window.real), [flatten_time(x) for x in config.select_scored_images(window.output)]
-        verdicts = [self.compute_gan_losses(self.networks.netD, torch.cat([condition, real], 1), torch.cat([condition, fake], 1))
-                    for fake in judged]
-        terms = {"G_GAN": sum_losses(v.generator for v in verdicts), "G_GAN_Feat": sum_losses(v.feature_matching for v in verdicts)}
+        condition, real, judged = (
+            flatten_time(window.condition),
+            flatten_time(window.real),
+            [flatten_time(x) for x in config.select_scored_images(window.output)],
+        )
+        verdicts = [
+            self.compute_gan_losses(
+                self.networks.netD, torch.cat([condition, real], 1), torch.cat([condition, fake], 1)
+            )
+            for fake in judged
+        ]
+        terms = {
+            "G_GAN": sum_losses(v.generator for v in verdicts),
+            "G_GAN_Feat": sum_losses(v.feature_matching for v in verdicts),
+        }
         if isinstance(vgg, PerceptualLoss):
-            terms["G_VGG"] = sum_losses(reference_vgg_loss(vgg.features, x, real) for x in judged) * config.lambda_feat
-        return Losses(terms, {"D_real": sum_losses(v.real for v in verdicts), "D_fake": sum_losses(v.fake for v in verdicts)})
+            terms["G_VGG"] = (
+                sum_losses(reference_vgg_loss(vgg.features, x, real) for x in judged)
+                * config.lambda_feat
+            )
+        return Losses(
+            terms,
+            {
+                "D_real": sum_losses(v.real for v in verdicts),
+                "D_fake": sum_losses(v.fake for v in verdicts),
+            },
+        )
 
     def face_losses(self, window: GeneratedWindow) -> Losses:
         if self.networks.netD_f is None:
             return Losses()
         zero, box = window.real.new_zeros(()), find_face_box(window.condition, self.config.losses)
         if box is None:
-            return Losses({"G_f_GAN": zero, "G_f_GAN_Feat": zero}, {"D_f_real": zero, "D_f_fake": zero})
-        real, fake = (flatten_time(torch.cat([window.condition, x], 2)[..., box[0], box[1]])
-                      for x in (window.real, window.output.image))
+            return Losses(
+                {"G_f_GAN": zero, "G_f_GAN_Feat": zero}, {"D_f_real": zero, "D_f_fake": zero}
+            )
+        real, fake = (
+            flatten_time(torch.cat([window.condition, x], 2)[..., box[0], box[1]])
+            for x in (window.real, window.output.image)
+        )
         verdict = self.compute_gan_losses(self.networks.netD_f, real, fake)
-        return Losses({"G_f_GAN": verdict.generator * 2, "G_f_GAN_Feat": verdict.feature_matching * 2},
-                     {"D_f_real": verdict.real, "D_f_fake": verdict.fake})
+        return Losses(
+            {"G_f_GAN": verdict.generator * 2, "G_f_GAN_Feat": verdict.feature_matching * 2},
+            {"D_f_real": verdict.real, "D_f_fake": verdict.fake},
+        )
 
-    def temporal_losses(self, group_models: DeviceGroupModels, clip: Clip, groups: FrameGroups, scale: int) -> Losses:
+    def temporal_losses(
+        self, group_models: DeviceGroupModels, clip: Clip, groups: FrameGroups, scale: int
+    ) -> Losses:
         motion = self.estimate_group_flow(group_models, clip, groups, scale) / 20
-        real, fake = (torch.cat([part.flatten(0, 1).flatten(1, 2) for part in (pictures, motion)], 1)
-                      for pictures in (groups.real, groups.fake))
+        real, fake = (
+            torch.cat([part.flatten(0, 1).flatten(1, 2) for part in (images, motion)], 1)
+            for images in (groups.real, groups.fake)
+        )
         verdict = self.compute_gan_losses(self.networks.netD_T[scale], real, fake)  # type: ignore[arg-type]
-        return Losses({"G_T_GAN": verdict.generator, "G_T_GAN_Feat": verdict.feature_matching,
-                      "G_T_Warp": torch.zeros_like(verdict.generator)},
-                     {"D_T_real": verdict.real, "D_T_fake": verdict.fake})
+        return Losses(
+            {
+                "G_T_GAN": verdict.generator,
+                "G_T_GAN_Feat": verdict.feature_matching,
+                "G_T_Warp": torch.zeros_like(verdict.generator),
+            },
+            {"D_T_real": verdict.real, "D_T_fake": verdict.fake},
+        )
 
 
 # the programs
@@ -384,21 +548,41 @@ def run_reference_train(flags: Sequence[str]) -> None:
 def run_reference_test(flags: Sequence[str]) -> None:
     """test.py without its page: every frame is read, painted and written before the next is looked at."""
     options = parse_test(flags)
-    domain, folder, given = configs.build_frame_reader(options), configs.results_folder(options), options.n_frames_G - 1
-    first, reads_pictures = build_first_image_provider(configs.first_frame_config(options))
-    networks, device = build_generator(configs.generator_config(options)), setup_devices(configs.device_config(options)).device
+    domain, folder, given = (
+        configs.build_frame_reader(options),
+        configs.results_folder(options),
+        options.n_frames_G - 1,
+    )
+    first, reads_images = build_first_image_provider(configs.first_frame_config(options))
+    networks, device = (
+        build_generator(configs.generator_config(options)),
+        setup_devices(configs.device_config(options)).device,
+    )
     load_generators(networks, configs.run_folder(options), options.which_epoch)
     networks.to(device)
-    readers = open_inference_inputs(configs.input_config(options, reads_pictures), domain, configs.transform_config(options), given,
-                         folder / "input")
+    readers = open_inference_inputs(
+        configs.input_config(options, reads_images),
+        domain,
+        configs.transform_config(options),
+        given,
+        folder / "input",
+    )
     left = options.how_many
     for name, reader, _ in readers.sequences:
-        made = reference_synthesize(networks, reader, first, configs.synthesis_config(options), device)
-        with SequenceWriter(folder / name, 25, {"real_A": ".png" if options.label_nc else ".jpg",
-                                                "fake_B": ".jpg"}) as writer:
-            for clip, picture in islice(made, left):
-                writer.write(Path(clip.names[0][0]).name, {
-                    "real_A": domain.condition_to_image(clip.condition[0, 0]), "fake_B": tensor_to_image(picture[0])})
+        made = reference_synthesize(
+            networks, reader, first, configs.synthesis_config(options), device
+        )
+        with SequenceWriter(
+            folder / name, 25, {"real_A": ".png" if options.label_nc else ".jpg", "fake_B": ".jpg"}
+        ) as writer:
+            for clip, image in islice(made, left):
+                writer.write(
+                    Path(clip.names[0][0]).name,
+                    {
+                        "real_A": domain.condition_to_image(clip.condition[0, 0]),
+                        "fake_B": tensor_to_image(image[0]),
+                    },
+                )
                 left -= 1
 
 

@@ -16,11 +16,18 @@ from models.training.trainer import Trainer
 from util.distributed.process_group import ProcessGroup
 from util.distributed.replicas import ReplicatedNetworks
 
-_STEP_PARTS = {"clip read, with its flow": (ClipDataset, "__getitem__"), "flow of a pair": (DISFlowEstimator, "estimate"),
-         "weights sent out": (ReplicatedNetworks, "broadcast_parameters"), "generator": (Trainer, "generate"),
-         "discriminators and VGG": (Trainer, "compute_losses"), "VGG alone": (PerceptualLoss, "forward"),
-         "way back and step": (Trainer, "optimize"), "gradients home": (ReplicatedNetworks, "reduce_gradients"),
-         "between processes": (ProcessGroup, "average_gradients"), "whole step": (Trainer, "train_window")}
+_STEP_PARTS = {
+    "clip read, with its flow": (ClipDataset, "__getitem__"),
+    "flow of a pair": (DISFlowEstimator, "estimate"),
+    "weights sent out": (ReplicatedNetworks, "broadcast_parameters"),
+    "generator": (Trainer, "generate"),
+    "discriminators and VGG": (Trainer, "compute_losses"),
+    "VGG alone": (PerceptualLoss, "forward"),
+    "way back and step": (Trainer, "optimize"),
+    "gradients home": (ReplicatedNetworks, "reduce_gradients"),
+    "between processes": (ProcessGroup, "average_gradients"),
+    "whole step": (Trainer, "train_window"),
+}
 
 
 @contextmanager
@@ -47,4 +54,6 @@ if __name__ == "__main__":
         runpy.run_path("train.py", run_name="__main__")
     for part, seconds in taken.items():
         if seconds:
-            print(f"{part:>24}: {1000 * statistics.median(seconds):8.1f} ms (median of {len(seconds)})")
+            print(
+                f"{part:>24}: {1000 * statistics.median(seconds):8.1f} ms (median of {len(seconds)})"
+            )

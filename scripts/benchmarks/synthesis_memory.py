@@ -20,9 +20,18 @@ _IMAGE_SIZE, _N_LABELS = 64, 8
 def measure_synthesis_peak_mib(n_frames: int) -> float:
     """MiB at most of this process, which synthesises so many frames."""
     networks = build_generator(GeneratorConfig(_N_LABELS, width=16, n_downsample=2, n_blocks=2))
-    config = SynthesisConfig(ConditionConfig(_N_LABELS, instance_edges=False), 3, 4, no_first_img=True)
-    given = (Clip(torch.randint(0, _N_LABELS, (1, 1, 1, _IMAGE_SIZE, _IMAGE_SIZE), dtype=torch.uint8), None, None, ((f"s/{n}",),))
-             for n in range(n_frames))
+    config = SynthesisConfig(
+        ConditionConfig(_N_LABELS, instance_edges=False), 3, 4, no_first_img=True
+    )
+    given = (
+        Clip(
+            torch.randint(0, _N_LABELS, (1, 1, 1, _IMAGE_SIZE, _IMAGE_SIZE), dtype=torch.uint8),
+            None,
+            None,
+            ((f"s/{n}",),),
+        )
+        for n in range(n_frames)
+    )
     for _ in synthesize(networks, given, make_zero_images, config, torch.device("cpu")):
         pass
     return measure_peak_memory([torch.device("cpu")])["cpu"] * 1024
@@ -34,5 +43,7 @@ if __name__ == "__main__":
     else:
         for length in sys.argv[1:]:
             command = [sys.executable, "-m", "scripts.benchmarks.synthesis_memory", "--one", length]
-            took = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+            took = subprocess.run(
+                command, check=True, capture_output=True, text=True
+            ).stdout.strip()
             print(f"{length} frames: {took} MiB at most")

@@ -37,7 +37,9 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def time_interleaved(workloads: Mapping[str, Workload], rounds: int, device: torch.device, is_warm: bool = False) -> dict[str, Timings]:
+def time_interleaved(
+    workloads: Mapping[str, Workload], rounds: int, device: torch.device, is_warm: bool = False
+) -> dict[str, Timings]:
     """All ways in every round, so that what else the machine does meets them alike. warm: all have worked before."""
     taken = {name: Timings() for name in workloads}
     for number in range(rounds):
@@ -46,7 +48,9 @@ def time_interleaved(workloads: Mapping[str, Workload], rounds: int, device: tor
             seconds, made = time_units(way(), device)
             taken[name].seconds += seconds if is_warm or number else seconds[1:]
             taken[name].outputs += made if number == 0 else []
-            taken[name].peak = max(taken[name].peak, measure_peak_memory([device]).get(str(device), 0.0))
+            taken[name].peak = max(
+                taken[name].peak, measure_peak_memory([device]).get(str(device), 0.0)
+            )
     return taken
 
 
@@ -94,8 +98,13 @@ def measure_device_limits(device: torch.device, dtypes: Mapping[str, torch.dtype
     big = torch.empty(2**28 if device.type == "cuda" else 2**26, device=device)
     copied = torch.empty_like(big)
     copy = min_seconds(lambda: copied.copy_(big), device)
-    return DeviceLimits({name: side**3 / 1e9 / min_seconds(make_matmul(side, device, dtype), device) for name, dtype in dtypes.items()},
-                  2 * big.numel() * big.element_size() / 1e9 / copy)
+    return DeviceLimits(
+        {
+            name: side**3 / 1e9 / min_seconds(make_matmul(side, device, dtype), device)
+            for name, dtype in dtypes.items()
+        },
+        2 * big.numel() * big.element_size() / 1e9 / copy,
+    )
 
 
 def make_matmul(size: int, device: torch.device, dtype: torch.dtype) -> Callable[[], Tensor]:

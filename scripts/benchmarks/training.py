@@ -38,9 +38,20 @@ WARMUP_ROUNDS = 5  # rounds before the clock counts: until then the process stil
 _TEST_ONLY_FLAGS = {"--use_real_img"}  # what training does not ask
 
 
-def make_training_options(mode: str, size: FrameSize, ngf: int, data: Path, extra_flags: Sequence[str] = ()) -> Options:
+def make_training_options(
+    mode: str, size: FrameSize, ngf: int, data: Path, extra_flags: Sequence[str] = ()
+) -> Options:
     flags = [flag for flag in make_mode_flags(mode, size) if flag not in _TEST_ONLY_FLAGS]
-    return parse_train([*flags, f"--ngf={ngf}", f"--dataroot={data}", "--n_frames_total=1", "--no_flip", *extra_flags])
+    return parse_train(
+        [
+            *flags,
+            f"--ngf={ngf}",
+            f"--dataroot={data}",
+            "--n_frames_total=1",
+            "--no_flip",
+            *extra_flags,
+        ]
+    )
 
 
 @dataclass(frozen=True)
@@ -59,8 +70,14 @@ class BenchmarkStep:
         return self.trainer.train_window(shares, [window], self.start, phase, [self.state])[0]
 
 
-def build_benchmark_step(options: Options, trainer_class: type[Trainer], placement: DeviceSetup, flow_estimator: FlowEstimator, clip: Clip,
-               start: int) -> BenchmarkStep:
+def build_benchmark_step(
+    options: Options,
+    trainer_class: type[Trainer],
+    placement: DeviceSetup,
+    flow_estimator: FlowEstimator,
+    clip: Clip,
+    start: int,
+) -> BenchmarkStep:
     """Networks drawn by the seed: all steps of the same options begin alike."""
     torch.manual_seed(options.seed)
     networks = MODEL_REGISTRY[options.model].build_networks(options).to(placement.device)
@@ -68,60 +85,109 @@ def build_benchmark_step(options: Options, trainer_class: type[Trainer], placeme
     stabilize_random_weights(networks.netG)
     schedule = configs.schedule_config(options, max_sequence_length=start + 9, n_gpus_gen=1)
     trainer = trainer_class(
-        networks, placement.wrap_optimizers(build_optimizers(networks, configs.optimizer_config(options)), None),
-        build_parallel_models(placement, networks, perceptual, lambda _: flow_estimator), placement,
-        config=configs.trainer_config(options, schedule, steps_per_epoch=1), logger=None, condition_to_image=configs.build_frame_reader(options).condition_to_image)
+        networks,
+        placement.wrap_optimizers(
+            build_optimizers(networks, configs.optimizer_config(options)), None
+        ),
+        build_parallel_models(placement, networks, perceptual, lambda _: flow_estimator),
+        placement,
+        config=configs.trainer_config(options, schedule, steps_per_epoch=1),
+        logger=None,
+        condition_to_image=configs.build_frame_reader(options).condition_to_image,
+    )
     return BenchmarkStep(trainer, clip, start, make_filled_state(trainer, clip, start))
 
 
 def make_filled_state(trainer: Trainer, clip: Clip, start: int) -> ClipState:
     """As if `start` frames had been generated, each like a real one."""
-    pictures, config = clip.image, trainer.config.temporal
-    assert pictures is not None
-    still, memory = pictures.new_zeros(len(pictures), 2, *pictures.shape[-2:]), FrameBuffer.empty(config)
+    images, config = clip.image, trainer.config.temporal
+    assert images is not None
+    still, memory = images.new_zeros(len(images), 2, *images.shape[-2:]), FrameBuffer.empty(config)
     for number in range(start):
-        picture = pictures[:, number % pictures.shape[1]]
-        _, memory = group_frames(memory, {number: BufferedFrame(picture, picture, still)}, config)
-    return ClipState(History.from_first_images(pictures[:, :trainer.config.schedule.n_frames_G - 1], len(trainer.networks.netG)),
-                memory)
+        image = images[:, number % images.shape[1]]
+        _, memory = group_frames(memory, {number: BufferedFrame(image, image, still)}, config)
+    return ClipState(
+        History.from_first_images(
+            images[:, : trainer.config.schedule.n_frames_G - 1], len(trainer.networks.netG)
+        ),
+        memory,
+    )
 
 
 def read_first_clip(options: Options, placement: DeviceSetup) -> Clip:
     """The first one of the first epoch."""
     footage = build_training_data(options, placement)
-    return ClipDataset(footage.frame_reader, footage.sequences, configs.transform_config(options))[footage.epoch_batches(1)[0][0]]
+    return ClipDataset(footage.frame_reader, footage.sequences, configs.transform_config(options))[
+        footage.epoch_batches(1)[0][0]
+    ]
 
 
-def measure_training(options: Options, rounds: int, limits: DeviceLimits, flow_estimator: FlowEstimator | None = None) -> list[BenchmarkRow]:
+def measure_training(
+    options: Options, rounds: int, limits: DeviceLimits, flow_estimator: FlowEstimator | None = None
+) -> list[BenchmarkRow]:
     """teacher: estimates the plain way's reference flow at every step, while the program finds it in the cache; None:
     neither has any."""
     placement = setup_devices(configs.device_config(options))
     clip, temporal = read_first_clip(options, placement), configs.temporal_config(options)
-    start = temporal.n_frames_D**max(temporal.n_scales - 1, 0) * (temporal.n_frames_D - 1)
+    start = temporal.n_frames_D ** max(temporal.n_scales - 1, 0) * (temporal.n_frames_D - 1)
     clip = clip.to(placement.device)
-    cached = clip if flow_estimator is None else add_cached_flow(clip, start, options, flow_estimator)
-    plain = build_benchmark_step(options, ReferenceTrainer, placement, flow_estimator or ZeroFlowEstimator(), clip, start)
-    ours = build_benchmark_step(options, MODEL_REGISTRY[options.model].trainer_class, placement, ZeroFlowEstimator(), cached, start)
+    cached = (
+        clip if flow_estimator is None else add_cached_flow(clip, start, options, flow_estimator)
+    )
+    plain = build_benchmark_step(
+        options, ReferenceTrainer, placement, flow_estimator or ZeroFlowEstimator(), clip, start
+    )
+    ours = build_benchmark_step(
+        options,
+        MODEL_REGISTRY[options.model].trainer_class,
+        placement,
+        ZeroFlowEstimator(),
+        cached,
+        start,
+    )
     steps = {REFERENCE_NAME: plain, OPTIMIZED_NAME: ours}
     first = {way: run_and_count_macs(step) for way, step in steps.items()}
     ways = {way: repeat_step(step) for way, step in steps.items()}
     time_interleaved(ways, WARMUP_ROUNDS, placement.device)
     taken = time_interleaved(ways, rounds, placement.device, is_warm=True)
-    expected, macs = first[REFERENCE_NAME][0].losses, first[REFERENCE_NAME][1]  # what was saved counts as done
-    return [make_row(way, taken[way], taken[REFERENCE_NAME], macs, limits.gmacs["off"],
-                   max_relative_difference(trained.losses, expected)) for way, (trained, _) in first.items()]
+    expected, macs = (
+        first[REFERENCE_NAME][0].losses,
+        first[REFERENCE_NAME][1],
+    )  # what was saved counts as done
+    return [
+        make_row(
+            way,
+            taken[way],
+            taken[REFERENCE_NAME],
+            macs,
+            limits.gmacs["off"],
+            max_relative_difference(trained.losses, expected),
+        )
+        for way, (trained, _) in first.items()
+    ]
 
 
-def add_cached_flow(clip: Clip, start: int, options: Options, flow_estimator: FlowEstimator) -> Clip:
+def add_cached_flow(
+    clip: Clip, start: int, options: Options, flow_estimator: FlowEstimator
+) -> Clip:
     """With what the cache would hold: the flow that the window's frame and its groups will ask for."""
-    pictures, given, tD = clip.image, options.n_frames_G - 1, options.n_frames_D
-    assert pictures is not None
-    neighbours = [(start - i * stride, start - (i + 1) * stride) for i in range(tD - 1)
-                  for stride in (tD**scale for scale in range(1, options.n_scales_temporal))]
-    seen = {(start, start - 1): (pictures[:, -1], pictures[:, -2])} | {
-        (a, b): (pictures[:, -1 if a == start else a % len(clip)], pictures[:, b % len(clip)]) for a, b in neighbours}
+    images, given, tD = clip.image, options.n_frames_G - 1, options.n_frames_D
+    assert images is not None
+    neighbours = [
+        (start - i * stride, start - (i + 1) * stride)
+        for i in range(tD - 1)
+        for stride in (tD**scale for scale in range(1, options.n_scales_temporal))
+    ]
+    seen = {(start, start - 1): (images[:, -1], images[:, -2])} | {
+        (a, b): (images[:, -1 if a == start else a % len(clip)], images[:, b % len(clip)])
+        for a, b in neighbours
+    }
     flows = [flow_estimator.estimate(*pair) for pair in seen.values()]
-    return replace(clip, flow_pairs=tuple((a + given, b + given) for a, b in seen), pair_flow=torch.stack(flows, dim=1))
+    return replace(
+        clip,
+        flow_pairs=tuple((a + given, b + given) for a, b in seen),
+        pair_flow=torch.stack(flows, dim=1),
+    )
 
 
 def repeat_step(step: BenchmarkStep) -> Callable[[], Iterator[TrainStepResult]]:
@@ -136,7 +202,12 @@ def run_and_count_macs(step: BenchmarkStep) -> tuple[TrainStepResult, int]:
     return trained, counter.get_total_flops() // 2
 
 
-def max_relative_difference(losses: Mapping[str, float], reference_losses: Mapping[str, float]) -> float:
+def max_relative_difference(
+    losses: Mapping[str, float], reference_losses: Mapping[str, float]
+) -> float:
     """Of the losses of a step from the same weights, relative."""
     assert set(losses) == set(reference_losses)
-    return max(abs(losses[name] - value) / max(abs(value), 1e-6) for name, value in reference_losses.items())
+    return max(
+        abs(losses[name] - value) / max(abs(value), 1e-6)
+        for name, value in reference_losses.items()
+    )

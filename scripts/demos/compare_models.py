@@ -50,9 +50,14 @@ class ModelRow:
     metrics: MetricValues
 
 
-def measure_model(folder: Path, keyframes: int, sequences: NamedSequences, metrics: Sequence[Metric]) -> ModelRow:
+def measure_model(
+    folder: Path, keyframes: int, sequences: NamedSequences, metrics: Sequence[Metric]
+) -> ModelRow:
     options = load_run_options(folder, "--keyframes", str(keyframes))
-    device, networks = setup_devices(configs.device_config(options)).device, load_run_generators(options)
+    device, networks = (
+        setup_devices(configs.device_config(options)).device,
+        load_run_generators(options),
+    )
     first = make_zero_images if options.no_first_img else get_real_images
     scores: list[SequenceScores] = []
     seconds = []
@@ -61,8 +66,11 @@ def measure_model(folder: Path, keyframes: int, sequences: NamedSequences, metri
         began = time.perf_counter()
         paint, synthesis = select_sequence_synthesizer(keyframes), configs.synthesis_config(options)
         made = list(paint(networks.to(device), [clips], first, synthesis, device))
-        pairs = [(tensor_to_image(clip.image[0, 0]), tensor_to_image(picture[0])) for _, clip, picture in made
-                 if clip.image is not None]
+        pairs = [
+            (tensor_to_image(clip.image[0, 0]), tensor_to_image(image[0]))
+            for _, clip, image in made
+            if clip.image is not None
+        ]
         seconds.append((time.perf_counter() - began) / len(made))
         scores.append(score_sequence(name, pairs, metrics))
     return ModelRow(title, _count_parameters(networks), median(seconds), average_metrics(scores))
@@ -75,32 +83,57 @@ def _count_parameters(networks: nn.ModuleList) -> int:
 def read_test_sequences(folder: Path) -> NamedSequences:
     """All held-out sequences of a run's data, in memory."""
     options = load_run_options(folder, "--use_real_img")
-    readers = open_inference_inputs(configs.input_config(options, True), configs.build_frame_reader(options), configs.transform_config(options),
-                         options.n_frames_G - 1, folder)
+    readers = open_inference_inputs(
+        configs.input_config(options, True),
+        configs.build_frame_reader(options),
+        configs.transform_config(options),
+        options.n_frames_G - 1,
+        folder,
+    )
     return [(name, list(reader)) for name, reader, _ in readers.sequences]
 
 
 def format_model_table(rows: Sequence[ModelRow]) -> str:
-    lines = ["| | parameters | ms a frame | times as fast | PSNR | SSIM | warping error | flicker |",
-             "|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| | parameters | ms a frame | times as fast | PSNR | SSIM | warping error | flicker |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for row in rows:
         figures = row.metrics
-        lines.append(f"| {row.title} | {row.parameters / 1e6:.2f} M | {row.seconds * 1e3:.1f} "
-                     f"| {rows[0].seconds / row.seconds:.2f} | {figures['psnr']:.2f} dB | {figures['ssim']:.3f} "
-                     f"| {figures['warping_error']:.5f} | {figures['flicker']:.4f} |")
+        lines.append(
+            f"| {row.title} | {row.parameters / 1e6:.2f} M | {row.seconds * 1e3:.1f} "
+            f"| {rows[0].seconds / row.seconds:.2f} | {figures['psnr']:.2f} dB | {figures['ssim']:.3f} "
+            f"| {figures['warping_error']:.5f} | {figures['flicker']:.4f} |"
+        )
     last = rows[-1].metrics
-    return "\n".join([*lines, f"the real video: warping error {last['warping_error_real']:.5f}, "
-                              f"flicker {last['flicker_real']:.4f}"])
+    return "\n".join(
+        [
+            *lines,
+            f"the real video: warping error {last['warping_error_real']:.5f}, "
+            f"flicker {last['flicker_real']:.4f}",
+        ]
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("runs", type=Path, nargs="+", help="folders of trained runs on the same data")
-    parser.add_argument("--keyframes", type=int_list, default=(2, 4), metavar="N,...", help="with the first run")
+    parser.add_argument(
+        "runs", type=Path, nargs="+", help="folders of trained runs on the same data"
+    )
+    parser.add_argument(
+        "--keyframes", type=int_list, default=(2, 4), metavar="N,...", help="with the first run"
+    )
     args = parser.parse_args()
-    sequences, measures = read_test_sequences(args.runs[0]), build_standard_metrics(DISFlowEstimator(), torch.device("cpu"))
+    sequences, measures = (
+        read_test_sequences(args.runs[0]),
+        build_standard_metrics(DISFlowEstimator(), torch.device("cpu")),
+    )
     measure_model(args.runs[0], 1, sequences[:1], measures)  # a machine's first frames are slow
-    ways = [(args.runs[0], 1), *((args.runs[0], n) for n in args.keyframes), *((run, 1) for run in args.runs[1:])]
+    ways = [
+        (args.runs[0], 1),
+        *((args.runs[0], n) for n in args.keyframes),
+        *((run, 1) for run in args.runs[1:]),
+    ]
     print(format_model_table([measure_model(*way, sequences, measures) for way in ways]))
 
 

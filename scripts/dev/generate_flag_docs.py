@@ -31,21 +31,36 @@ def collect_flag_rows(parser: OptionParser, program: str) -> dict[str, dict[str,
                 words = action.help or ""
                 if action.choices:
                     words += f" ({', '.join(map(str, action.choices))})"
-                found.setdefault(group.title or "", {})[action.option_strings[0]] = [format_default(action), words, program]
+                found.setdefault(group.title or "", {})[action.option_strings[0]] = [
+                    format_default(action),
+                    words,
+                    program,
+                ]
     return found
 
 
 def render_flags_page() -> str:
     """Flags that both programs have are listed once."""
-    train, test = collect_flag_rows(build_train_parser(), "train"), collect_flag_rows(build_test_parser(), "test")
+    train, test = (
+        collect_flag_rows(build_train_parser(), "train"),
+        collect_flag_rows(build_test_parser(), "test"),
+    )
     lines = ["# Every flag", "", "Made by `python scripts/dev/generate_flag_docs.py`."]
     for title in dict.fromkeys([*train, *test]):
-        lines += ["", f"## {title[0].upper()}{title[1:]}", "", "| flag | default | what it does | where |",
-                  "|---|---|---|---|"]
+        lines += [
+            "",
+            f"## {title[0].upper()}{title[1:]}",
+            "",
+            "| flag | default | what it does | where |",
+            "|---|---|---|---|",
+        ]
         both = {**test.get(title, {}), **train.get(title, {})}
         for flag, (default, words, _) in both.items():
-            where = ", ".join(name for name, found in (("train", train), ("test", test))
-                              if flag in found.get(title, {}))
+            where = ", ".join(
+                name
+                for name, found in (("train", train), ("test", test))
+                if flag in found.get(title, {})
+            )
             lines.append(f"| `{flag}` | {default} | {words.replace('|', '/')} | {where} |")
     return "\n".join(lines) + "\n"
 

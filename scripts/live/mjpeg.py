@@ -1,4 +1,4 @@
-"""Pictures to a browser as they are made: multipart JPEG on localhost."""
+"""Images to a browser as they are made: multipart JPEG on localhost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MULTIPART_BOUNDARY = b"frame"
 
 
 class MjpegServer:
-    """Serves what `show` was given last, at `address`; a slow browser skips pictures, and slows nobody.
+    """Serves what `show` was given last, at `address`; a slow browser skips images, and slows nobody.
 
     port: 0 for any that is free. UserError: it is taken. closed: never, browsers come and go."""
 
@@ -30,7 +30,9 @@ class MjpegServer:
         try:
             self._server = ThreadingHTTPServer(("127.0.0.1", port), self._make_handler())
         except OSError as problem:
-            raise UserError(f"--port {port}: {problem.strerror}: give another, or 0 for any that is free") from problem
+            raise UserError(
+                f"--port {port}: {problem.strerror}: give another, or 0 for any that is free"
+            ) from problem
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}/"
         self.location_hint = f"open {self.url}"
@@ -47,8 +49,12 @@ class MjpegServer:
             self._latest_jpeg, self._frame_number = written.getvalue(), self._frame_number + 1
             self._new_frame.notify_all()
 
-    def __exit__(self, exc_type: type[BaseException] | None, exc_value: BaseException | None,
-                 traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self._server.shutdown()
         self._server.server_close()
 
@@ -62,17 +68,22 @@ class MjpegServer:
             yield newest
 
     def _make_handler(self) -> type[BaseHTTPRequestHandler]:
-        pictures = self._iterate_jpegs
+        images = self._iterate_jpegs
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 self.send_response(200)
-                self.send_header("Content-Type", f"multipart/x-mixed-replace; boundary={_MULTIPART_BOUNDARY.decode()}")
+                self.send_header(
+                    "Content-Type",
+                    f"multipart/x-mixed-replace; boundary={_MULTIPART_BOUNDARY.decode()}",
+                )
                 self.end_headers()
                 try:
-                    for jpeg in pictures():
-                        self.wfile.write(b"--%s\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n"
-                                         % (_MULTIPART_BOUNDARY, len(jpeg), jpeg))
+                    for jpeg in images():
+                        self.wfile.write(
+                            b"--%s\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n"
+                            % (_MULTIPART_BOUNDARY, len(jpeg), jpeg)
+                        )
                 except ConnectionError:
                     self.close_connection = True  # the browser went away
 

@@ -29,7 +29,7 @@ _FRAMES_PER_REPORT = 25  # frames between two lines about speed
 
 
 class Capture:
-    """Pictures (H, W, 3) uint8 RGB of a camera, by its number, or of a video. UserError: it cannot be opened.
+    """Images (H, W, 3) uint8 RGB of a camera, by its number, or of a video. UserError: it cannot be opened.
 
     read_at: when the newest was read, by `time.perf_counter`."""
 
@@ -37,7 +37,9 @@ class Capture:
         self._capture = cv2.VideoCapture(int(source) if source.isdigit() else source)
         self._width, self.last_read_time = width, 0.0
         if not self._capture.isOpened():
-            raise UserError(f"--source {source}: neither a camera that opens nor a video; cameras are numbered from 0")
+            raise UserError(
+                f"--source {source}: neither a camera that opens nor a video; cameras are numbered from 0"
+            )
 
     def __iter__(self) -> Iterator[np.ndarray]:
         try:
@@ -49,21 +51,29 @@ class Capture:
             self._capture.release()
 
 
-def generate_side_by_side(clips: Iterable[Clip], synthesizer: Synthesizer, frame_reader: FrameReader) -> Iterator[np.ndarray]:
-    """Condition and picture side by side, (H, 2 W, 3) uint8, from the tG-th frame on."""
+def generate_side_by_side(
+    clips: Iterable[Clip], synthesizer: Synthesizer, frame_reader: FrameReader
+) -> Iterator[np.ndarray]:
+    """Condition and image side by side, (H, 2 W, 3) uint8, from the tG-th frame on."""
     for clip in clips:
-        picture = synthesizer.generate_frame_from_clip(clip)
-        if picture is not None:
-            yield np.hstack([frame_reader.condition_to_image(clip.condition[0, 0]), tensor_to_image(picture[0])])
+        image = synthesizer.generate_frame_from_clip(clip)
+        if image is not None:
+            yield np.hstack(
+                [frame_reader.condition_to_image(clip.condition[0, 0]), tensor_to_image(image[0])]
+            )
 
 
 def format_speed(latencies: list[float], elapsed: float) -> str:
-    """latencies: seconds from a frame's reading to its picture."""
-    return (f"{len(latencies) / elapsed:.1f} frames a second, latency {1000 * float(np.median(latencies)):.0f} ms "
-            f"(largest {1000 * max(latencies):.0f} ms)")
+    """latencies: seconds from a frame's reading to its image."""
+    return (
+        f"{len(latencies) / elapsed:.1f} frames a second, latency {1000 * float(np.median(latencies)):.0f} ms "
+        f"(largest {1000 * max(latencies):.0f} ms)"
+    )
 
 
-def display_frames(frames: Iterable[np.ndarray], capture: Capture, display: MjpegServer | TkWindow) -> None:
+def display_frames(
+    frames: Iterable[np.ndarray], capture: Capture, display: MjpegServer | TkWindow
+) -> None:
     """All of them, with a line about speed now and then and at the end."""
     latencies: list[float] = []
     since = time.perf_counter()
@@ -82,10 +92,16 @@ def display_frames(frames: Iterable[np.ndarray], capture: Capture, display: Mjpe
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="checkpoints/NAME")
-    parser.add_argument("--dataroot", type=Path, required=True, help="the data set it was trained on, by prepare.py")
+    parser.add_argument(
+        "--dataroot", type=Path, required=True, help="the data set it was trained on, by prepare.py"
+    )
     parser.add_argument("--source", default="0", help="a camera's number, or a video")
-    parser.add_argument("--window", action="store_true", help="show it in a window, not as a page on localhost")
-    parser.add_argument("--port", type=int, default=8080, help="of the page on localhost; 0: any that is free")
+    parser.add_argument(
+        "--window", action="store_true", help="show it in a window, not as a page on localhost"
+    )
+    parser.add_argument(
+        "--port", type=int, default=8080, help="of the page on localhost; 0: any that is free"
+    )
     parser.add_argument("--frames", type=int, help="stop after so many")
     args, flags = parser.parse_known_args()
 
@@ -96,7 +112,9 @@ def main() -> None:
     with TkWindow(str(args.run)) if args.window else MjpegServer(args.port) as screen:
         print(f"{screen.location_hint} (Ctrl-C ends)", flush=True)
         with suppress(KeyboardInterrupt):
-            display_frames(islice(generate_side_by_side(clips, painter, domain), args.frames), capture, screen)
+            display_frames(
+                islice(generate_side_by_side(clips, painter, domain), args.frames), capture, screen
+            )
 
 
 if __name__ == "__main__":

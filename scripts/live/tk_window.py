@@ -1,4 +1,4 @@
-"""Pictures in a window of the desktop, as they are made."""
+"""Images in a window of the desktop, as they are made."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ class TkWindow:
 
             from PIL import ImageTk
         except ImportError as problem:
-            raise UserError(f"--window needs Tk ({problem}): install it (Debian: python3-tk), or leave the flag out "
-                            "and open the page in a browser") from problem
+            raise UserError(
+                f"--window needs Tk ({problem}): install it (Debian: python3-tk), or leave the flag out "
+                "and open the page in a browser"
+            ) from problem
         try:
             self._root = tkinter.Tk()
         except tkinter.TclError as problem:
-            raise UserError(f"--window needs a desktop ({problem}): leave it out and open the page in a browser"
-                            ) from problem
+            raise UserError(
+                f"--window needs a desktop ({problem}): leave it out and open the page in a browser"
+            ) from problem
         self._root.title(title)
         self._root.protocol("WM_DELETE_WINDOW", self._on_close)
         self._label = tkinter.Label(self._root)
@@ -38,12 +41,18 @@ class TkWindow:
 
     def show(self, image: np.ndarray) -> None:
         """(H, W, 3) uint8 RGB."""
-        self._current_photo = self._photo_image_class(Image.fromarray(image), master=self._root)  # Tk keeps no reference of its own
+        self._current_photo = self._photo_image_class(
+            Image.fromarray(image), master=self._root
+        )  # Tk keeps no reference of its own
         self._label.configure(image=self._current_photo)
         self._root.update()
 
-    def __exit__(self, exc_type: type[BaseException] | None, exc_value: BaseException | None,
-                 traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self._root.destroy()
 
     def _on_close(self) -> None:

@@ -48,15 +48,34 @@ runpy.run_path("train.py", run_name="__main__")
 """
 
 
-def start_training(work: Path, name: str, epochs: int, should_resume: bool, kill_at_call: int | None = None) -> subprocess.Popen[bytes]:
+def start_training(
+    work: Path, name: str, epochs: int, should_resume: bool, kill_at_call: int | None = None
+) -> subprocess.Popen[bytes]:
     """inside: the number of the call of its saves at which it is to die."""
-    program = ["train.py"] if kill_at_call is None else ["-c", _KILL_DURING_SAVE_PROGRAM, str(kill_at_call)]
-    flags = ["--dataroot", str(work / "data"), "--checkpoints_dir", str(work), "--name", name, "--niter", str(epochs)]
+    program = (
+        ["train.py"]
+        if kill_at_call is None
+        else ["-c", _KILL_DURING_SAVE_PROGRAM, str(kill_at_call)]
+    )
+    flags = [
+        "--dataroot",
+        str(work / "data"),
+        "--checkpoints_dir",
+        str(work),
+        "--name",
+        name,
+        "--niter",
+        str(epochs),
+    ]
     if should_resume:
         flags.append("--continue_train")
     with (work / f"{name}.err").open("wb") as errors:
-        return subprocess.Popen([sys.executable, *program, *_CRASH_TEST_FLAGS.split(), *flags], stdout=subprocess.DEVNULL,
-                                stderr=errors, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        return subprocess.Popen(
+            [sys.executable, *program, *_CRASH_TEST_FLAGS.split(), *flags],
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
 
 
 def read_run_state(folder: Path) -> dict:
@@ -78,12 +97,15 @@ def is_bitwise_equal(a: object, b: object) -> bool:
 def is_checkpoint_consistent(folder: Path) -> bool:
     """The exported weights are those of the state."""
     state = read_run_state(folder)
-    return all(is_bitwise_equal(safe_load_dict(folder / f"latest_net_{name}.pth", ""), weights)
-               for name, weights in state["networks"].items())
+    return all(
+        is_bitwise_equal(safe_load_dict(folder / f"latest_net_{name}.pth", ""), weights)
+        for name, weights in state["networks"].items()
+    )
 
 
 def wait_for_save(process: subprocess.Popen[bytes], folder: Path) -> None:
     """Or for its end: what a run does before its first step is long and hurts nobody when it is cut short."""
+
     def stamp() -> int:
         return (folder / "iter.txt").stat().st_mtime_ns if (folder / "iter.txt").exists() else 0
 
@@ -116,13 +138,24 @@ def count_survived_kills(work: Path, n_kills: int, rng: random.Random) -> tuple[
     survived = 0
     for number in range(n_kills):
         survived += (fine := run_until_killed(work, epochs, rng))
-        run = read_run_state(work / "broken")["run"] if (work / "broken" / LATEST_STATE_FILE).exists() else "nothing saved yet"
+        run = (
+            read_run_state(work / "broken")["run"]
+            if (work / "broken" / LATEST_STATE_FILE).exists()
+            else "nothing saved yet"
+        )
         print(f"kill {number + 1}: {'whole' if fine else 'BROKEN'}, {run}", flush=True)
-    if start_training(work, "broken", epochs, (work / "broken" / LATEST_STATE_FILE).exists()).wait():
+    if start_training(
+        work, "broken", epochs, (work / "broken" / LATEST_STATE_FILE).exists()
+    ).wait():
         print((work / "broken.err").read_text()[-2000:])
     states = [read_run_state(work / name) for name in ("unbroken", "broken")]
-    alike = all(is_bitwise_equal(states[0][part], states[1][part]) for part in ("run", "networks", "optimizers", "random"))
-    print(f"weights, optimisers and random states at the end are {'equal' if alike else 'DIFFERENT'}")
+    alike = all(
+        is_bitwise_equal(states[0][part], states[1][part])
+        for part in ("run", "networks", "optimizers", "random")
+    )
+    print(
+        f"weights, optimisers and random states at the end are {'equal' if alike else 'DIFFERENT'}"
+    )
     return survived + alike, n_kills + 1
 
 
@@ -137,6 +170,7 @@ def failing_disk(first_failing_call: int, error_number: int) -> Iterator[list[in
             if calls[0] >= first_failing_call:
                 raise OSError(error_number, os.strerror(error_number))
             return call(*args, **kwargs)  # type: ignore[operator]
+
         return run
 
     class Disk:
@@ -156,16 +190,26 @@ def failing_disk(first_failing_call: int, error_number: int) -> Iterator[list[in
             self.file.close()  # type: ignore[attr-defined]
 
     opened = Path.open
-    with patch.object(Path, "open", lambda path, *args, **kw: Disk(opened(path, *args, **kw))), \
-            patch.object(os, "fsync", counted(os.fsync)), patch.object(Path, "replace", counted(Path.replace)), \
-            patch.object(Path, "write_text", counted(Path.write_text)):
+    with (
+        patch.object(Path, "open", lambda path, *args, **kw: Disk(opened(path, *args, **kw))),
+        patch.object(os, "fsync", counted(os.fsync)),
+        patch.object(Path, "replace", counted(Path.replace)),
+        patch.object(Path, "write_text", counted(Path.write_text)),
+    ):
         yield calls
 
 
-def count_survived_disk_errors(work: Path, error_numbers: Sequence[int] = (errno.ENOSPC, errno.EIO, errno.EROFS)) -> tuple[int, int]:
+def count_survived_disk_errors(
+    work: Path, error_numbers: Sequence[int] = (errno.ENOSPC, errno.EIO, errno.EROFS)
+) -> tuple[int, int]:
     """A save fails at its first, second, ... call: the old set or the new is there, whole, and the next save works."""
+
     def content(value: float) -> dict[str, object]:
-        return {"state.pth": {"w": torch.full((50,), value)}, "G0.pth": {"w": torch.full((50,), value)}, "at.txt": "x"}
+        return {
+            "state.pth": {"w": torch.full((50,), value)},
+            "G0.pth": {"w": torch.full((50,), value)},
+            "at.txt": "x",
+        }
 
     survived = tried = 0
     for number in error_numbers:
@@ -180,7 +224,10 @@ def count_survived_disk_errors(work: Path, error_numbers: Sequence[int] = (errno
             except OSError:
                 failed = True
             recover_interrupted_write(folder)
-            values = {float(safe_load_dict(folder / name, "")["w"].mean()) for name in ("state.pth", "G0.pth")}
+            values = {
+                float(safe_load_dict(folder / name, "")["w"].mean())
+                for name in ("state.pth", "G0.pth")
+            }
             save_files_atomically(folder, content(3.0))
             again = float(safe_load_dict(folder / "G0.pth", "")["w"].mean()) == 3.0
             left = [path.name for path in folder.iterdir() if path.name.startswith(".")]
@@ -200,8 +247,12 @@ def main() -> None:
         work = Path(folder)
         faults = count_survived_disk_errors(work)
         print(f"saves on a failing disk: survived {faults[0]} of {faults[1]}", flush=True)
-        make_toy_data("street", work / "data", sequences=2, frames=6, size=(64, 32), seed=0, phases=("train",))
-        kills = count_survived_kills(work, 3 if args.short else args.kills, random.Random(args.seed))
+        make_toy_data(
+            "street", work / "data", sequences=2, frames=6, size=(64, 32), seed=0, phases=("train",)
+        )
+        kills = count_survived_kills(
+            work, 3 if args.short else args.kills, random.Random(args.seed)
+        )
         print(f"kills and the run that they interrupted: survived {kills[0]} of {kills[1]}")
     sys.exit(faults[0] != faults[1] or kills[0] != kills[1])
 

@@ -16,5 +16,7 @@ def test_save_on_a_full_disk_keeps_the_run_usable(tmp_path: Path) -> None:
 
 
 def test_killed_run_ends_bitwise_equal_to_an_uninterrupted_run(tmp_path: Path) -> None:
-    make_toy_data("street", tmp_path / "data", sequences=2, frames=6, size=(64, 32), seed=0, phases=("train",))
+    make_toy_data(
+        "street", tmp_path / "data", sequences=2, frames=6, size=(64, 32), seed=0, phases=("train",)
+    )
     assert count_survived_kills(tmp_path, 2, random.Random(3)) == (3, 3)

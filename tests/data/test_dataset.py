@@ -33,23 +33,42 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for stream in ("A", "B", "inst"):
             (folder / f"train_{stream}" / name).mkdir(parents=True)
         for i in range(length):
-            picture = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
-            picture[..., 0] = i
-            Image.fromarray(picture).save(folder / f"train_B/{name}/{i:03}.png")
-            Image.fromarray(picture[..., 1] % 8).save(folder / f"train_A/{name}/{i:03}.png")
-            Image.fromarray(picture[..., 1].astype(np.uint16) * 100).save(folder / f"train_inst/{name}/{i:03}.png")
+            image = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
+            image[..., 0] = i
+            Image.fromarray(image).save(folder / f"train_B/{name}/{i:03}.png")
+            Image.fromarray(image[..., 1] % 8).save(folder / f"train_A/{name}/{i:03}.png")
+            Image.fromarray(image[..., 1].astype(np.uint16) * 100).save(
+                folder / f"train_inst/{name}/{i:03}.png"
+            )
     return folder
 
 
-def dataset(root: Path, geometry: TransformConfig = MIRRORED_CROPS, annotate: Callable[[Clip], Clip] | None = None
-            ) -> ClipDataset:
-    return ClipDataset(STREET, find_sequences(root, "train", STREET.folder_specs(uses_images=True)), geometry, annotate)
+def dataset(
+    root: Path,
+    geometry: TransformConfig = MIRRORED_CROPS,
+    annotate: Callable[[Clip], Clip] | None = None,
+) -> ClipDataset:
+    return ClipDataset(
+        STREET,
+        find_sequences(root, "train", STREET.folder_specs(uses_images=True)),
+        geometry,
+        annotate,
+    )
 
 
 def equal(a: Clip, b: Clip) -> bool:
-    assert a.image is not None and b.image is not None and a.instance is not None and b.instance is not None
-    return (torch.equal(a.condition, b.condition) and torch.equal(a.image, b.image)
-            and torch.equal(a.instance, b.instance) and (a.names, a.window_size) == (b.names, b.window_size))
+    assert (
+        a.image is not None
+        and b.image is not None
+        and a.instance is not None
+        and b.instance is not None
+    )
+    return (
+        torch.equal(a.condition, b.condition)
+        and torch.equal(a.image, b.image)
+        and torch.equal(a.instance, b.instance)
+        and (a.names, a.window_size) == (b.names, b.window_size)
+    )
 
 
 def negative(clip: Clip) -> Clip:
@@ -60,7 +79,12 @@ def broken(clip: Clip) -> Clip:
     raise KeyError("a defect, not the user's")
 
 
-PLANS = plan_epoch(list(LENGTHS.values()), SamplerConfig(max_frames_per_gpu=2, batch_size=2, clips_per_epoch=6), 4, epoch=1)
+PLANS = plan_epoch(
+    list(LENGTHS.values()),
+    SamplerConfig(max_frames_per_gpu=2, batch_size=2, clips_per_epoch=6),
+    4,
+    epoch=1,
+)
 
 
 def test_clip_contains_the_frames_of_its_plan(root: Path) -> None:
@@ -78,25 +102,44 @@ def test_transform_is_the_same_for_all_frames_and_maps(root: Path) -> None:
     full, cut = whole[plan], dataset(root)[plan]
     assert cut.condition.shape[-2:] == (32, 32)
     windows = [(y, x, flip) for y in range(17) for x in range(33) for flip in (False, True)]
-    views = [(full.image[..., y:y + 32, x:x + 32], full.condition[..., y:y + 32, x:x + 32]) for y, x, _ in windows]
-    hits = [i for i, (p, c) in enumerate(views)
-            if torch.equal(p.flip(-1) if windows[i][2] else p, cut.image)
-            and torch.equal(c.flip(-1) if windows[i][2] else c, cut.condition)]
+    views = [
+        (full.image[..., y : y + 32, x : x + 32], full.condition[..., y : y + 32, x : x + 32])
+        for y, x, _ in windows
+    ]
+    hits = [
+        i
+        for i, (p, c) in enumerate(views)
+        if torch.equal(p.flip(-1) if windows[i][2] else p, cut.image)
+        and torch.equal(c.flip(-1) if windows[i][2] else c, cut.condition)
+    ]
     assert len(hits) == 1
 
 
 def test_batches_contain_all_their_clips(root: Path) -> None:
-    for batch, clip in zip(PLANS, build_dataloader(dataset(root), PLANS, num_workers=0), strict=True):
+    for batch, clip in zip(
+        PLANS, build_dataloader(dataset(root), PLANS, num_workers=0), strict=True
+    ):
         assert clip.condition.shape == (2, len(batch[0].frames), 1, 32, 32)
-        assert [names[0] for names in clip.names] == [f"s{p.sequence + 1}/{p.frames[0]:03}" for p in batch]
+        assert [names[0] for names in clip.names] == [
+            f"s{p.sequence + 1}/{p.frames[0]:03}" for p in batch
+        ]
         assert clip.window_size == batch[0].window_size
 
 
 @pytest.mark.parametrize(("workers", "context"), [(2, None), (1, "spawn")])
-def test_clips_do_not_depend_on_the_number_of_workers(root: Path, workers: int, context: str | None) -> None:
+def test_clips_do_not_depend_on_the_number_of_workers(
+    root: Path, workers: int, context: str | None
+) -> None:
     clips = dataset(root, annotate=negative)
     alone = list(build_dataloader(clips, PLANS, num_workers=0))
-    assert all(equal(a, b) for a, b in zip(alone, build_dataloader(clips, PLANS, workers, multiprocessing_context=context), strict=True))
+    assert all(
+        equal(a, b)
+        for a, b in zip(
+            alone,
+            build_dataloader(clips, PLANS, workers, multiprocessing_context=context),
+            strict=True,
+        )
+    )
 
 
 def test_annotate_receives_the_clip(root: Path) -> None:
@@ -111,19 +154,23 @@ def test_global_random_generator_is_unchanged(root: Path) -> None:
 
 
 def test_infinite_batches_are_consumed_on_demand(root: Path) -> None:
-    epochs = chain.from_iterable(plan_epoch([7, 5], SamplerConfig(), 2, epoch) for epoch in count(1))
+    epochs = chain.from_iterable(
+        plan_epoch([7, 5], SamplerConfig(), 2, epoch) for epoch in count(1)
+    )
     loader = build_dataloader(dataset(root), epochs, num_workers=1)
     assert len({clip.names for clip in islice(loader, 5)}) > 2
     loader.close()
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_user_error_in_a_worker_arrives_as_one_line(root: Path, tmp_path: Path, workers: int) -> None:
+def test_user_error_in_a_worker_arrives_as_one_line(
+    root: Path, tmp_path: Path, workers: int
+) -> None:
     clips = dataset(root)
-    (tmp_path / "bad.png").write_bytes(b"not a picture")
-    files = {**clips.sequences[0].files, "picture": (tmp_path / "bad.png",) * 7}
+    (tmp_path / "bad.png").write_bytes(b"not an image")
+    files = {**clips.sequences[0].files, "image": (tmp_path / "bad.png",) * 7}
     faulty = replace(clips, sequences=[replace(clips.sequences[0], files=files)])
-    with pytest.raises(UserError, match=r"bad\.png: not a picture") as fault:
+    with pytest.raises(UserError, match=r"bad\.png: not an image") as fault:
         next(build_dataloader(faulty, [[ClipPlan(0, (0,), 1, (0,))]], workers))
     assert "\n" not in str(fault.value)
 
@@ -138,8 +185,13 @@ def test_unequal_sizes_in_a_batch_name_both_clips(root: Path, tmp_path: Path) ->
     for stream, mode in (("A", "L"), ("B", "RGB"), ("inst", "I;16")):
         (tmp_path / stream).mkdir()
         Image.new(mode, (40, 30)).save(tmp_path / stream / "x.png")
-    files = {s: (tmp_path / d / "x.png",) for s, d in zip(clips.sequences[0].files, ("A", "B", "inst"), strict=True)}
-    mixed = replace(clips, sequences=[clips.sequences[0], replace(clips.sequences[0], name="odd", files=files)])
+    files = {
+        s: (tmp_path / d / "x.png",)
+        for s, d in zip(clips.sequences[0].files, ("A", "B", "inst"), strict=True)
+    }
+    mixed = replace(
+        clips, sequences=[clips.sequences[0], replace(clips.sequences[0], name="odd", files=files)]
+    )
     batch = [ClipPlan(0, (3,), 1, (0,)), ClipPlan(1, (0,), 1, (1,))]
     with pytest.raises(UserError, match="s1/003 of 64x48 and odd/x of 40x30: use --batchSize 1"):
         next(build_dataloader(mixed, [batch], num_workers=0))
@@ -156,7 +208,9 @@ def test_reader_yields_frames_in_order(root: Path) -> None:
 
 def test_reader_is_lazy_and_works_without_images(root: Path) -> None:
     sequence = find_sequences(root, "train", STREET.folder_specs(uses_images=False))[1]
-    gone = replace(sequence, files={s: (*f[:1], Path("gone.png")) for s, f in sequence.files.items()})
+    gone = replace(
+        sequence, files={s: (*f[:1], Path("gone.png")) for s, f in sequence.files.items()}
+    )
     frames = iter(SequenceReader(STREET, gone, AS_STORED))
     assert next(frames).image is None
     with pytest.raises(UserError, match=r"gone\.png"):

@@ -21,7 +21,9 @@ from data.drawing import (
 )
 
 COORDINATES = st.one_of(st.integers(-20, 300), st.floats(-20, 300, allow_nan=False, width=32))
-POINTS = st.lists(st.tuples(COORDINATES, COORDINATES), min_size=2, max_size=3).map(lambda p: np.array(p, float))
+POINTS = st.lists(st.tuples(COORDINATES, COORDINATES), min_size=2, max_size=3).map(
+    lambda p: np.array(p, float)
+)
 Pixel = tuple[int, int]
 
 
@@ -53,7 +55,7 @@ def slow_curve_over_x(x: Points, y: Points) -> list[Pixel]:
 @settings(max_examples=80, deadline=None)
 @given(POINTS)
 def test_polynomial_fit_is_bitwise_equal_to_scipy(points: Points) -> None:
-    assert np.array_equal(fit_polynomial(*points.T)[3 - len(points):], fitted(*points.T))
+    assert np.array_equal(fit_polynomial(*points.T)[3 - len(points) :], fitted(*points.T))
 
 
 @settings(max_examples=80, deadline=None)
@@ -67,8 +69,12 @@ def test_parabola_of_too_high_curvature_is_not_drawn() -> None:
     assert len(rasterize_curve(np.array([[0, 0], [100, 99], [200, 0]]) * 1.0)) == 200
 
 
-@pytest.mark.parametrize(("length", "expected"), [(2, [2]), (3, [3]), (4, [3, 2]), (5, [3, 3]), (33, [3] * 16)])
-def test_contour_is_split_into_triples_that_share_endpoints(length: int, expected: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("length", "expected"), [(2, [2]), (3, [3]), (4, [3, 2]), (5, [3, 3]), (33, [3] * 16)]
+)
+def test_contour_is_split_into_triples_that_share_endpoints(
+    length: int, expected: list[int]
+) -> None:
     run = np.arange(2.0 * length).reshape(-1, 2)
     cut = list(split_into_triples(run))
     assert [len(piece) for piece in cut] == expected
@@ -82,16 +88,26 @@ def test_brush_indices_are_row_major() -> None:
     assert [tuple(offset) for offset in make_disc_brush(6).tolist()] == inside
 
 
-def slow_paint(canvas: dict[Pixel, list[int]], pixels: Sequence[Pixel], brush: Sequence[Pixel],
-               colour: Sequence[int], size: Pixel) -> None:
+def slow_paint(
+    canvas: dict[Pixel, list[int]],
+    pixels: Sequence[Pixel],
+    brush: Sequence[Pixel],
+    colour: Sequence[int],
+    size: Pixel,
+) -> None:
     """SPEC 5, read aloud. `canvas` holds the pixels that are not black."""
     for dx, dy in brush:
-        cells = {(min(max(x + dx, 0), size[0] - 1), min(max(y + dy, 0), size[1] - 1)) for x, y in pixels}
+        cells = {
+            (min(max(x + dx, 0), size[0] - 1), min(max(y + dy, 0), size[1] - 1)) for x, y in pixels
+        }
         if not any(cell in canvas for cell in cells):
             canvas.update((cell, list(colour)) for cell in cells)
             continue
         for cell in cells:
-            mixed = [int((old + new) / 2) for old, new in zip(canvas.get(cell, [0, 0, 0]), colour, strict=True)]
+            mixed = [
+                int((old + new) / 2)
+                for old, new in zip(canvas.get(cell, [0, 0, 0]), colour, strict=True)
+            ]
             canvas.pop(cell, None)
             if any(mixed):
                 canvas[cell] = mixed
@@ -99,7 +115,9 @@ def slow_paint(canvas: dict[Pixel, list[int]], pixels: Sequence[Pixel], brush: S
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(POINTS, st.tuples(*[st.integers(1, 255)] * 3)), min_size=1, max_size=5))
-def test_brush_blending_matches_its_definition(lines: list[tuple[Points, tuple[int, int, int]]]) -> None:
+def test_brush_blending_matches_its_definition(
+    lines: list[tuple[Points, tuple[int, int, int]]],
+) -> None:
     size = (150, 120)  # some points lie outside
     canvas = np.zeros((*size[::-1], 3), np.uint16)
     slow: dict[Pixel, list[int]] = {}
@@ -118,7 +136,10 @@ def test_brush_blending_matches_its_definition(lines: list[tuple[Points, tuple[i
 @given(st.lists(st.integers(0, 40 * 30 - 1), min_size=1, max_size=6))
 def test_distance_is_a_third_of_the_city_block_distance(drawn: list[int]) -> None:
     w, h = 40, 30
-    near = [[min(abs(x - at % w) + abs(y - at // w) for at in drawn) for x in range(w)] for y in range(h)]
+    near = [
+        [min(abs(x - at % w) + abs(y - at // w) for at in drawn) for x in range(w)]
+        for y in range(h)
+    ]
     assert np.array_equal(compute_distance_map(np.array(drawn), (w, h)), np.array(near) // 3)
 
 

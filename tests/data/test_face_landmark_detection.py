@@ -24,13 +24,13 @@ ROOT = Path(__file__).resolve().parents[2]
 MEAN_FACE = np.stack([np.arange(68) * 2, np.arange(68) + 100], axis=1)
 
 
-def detect(picture: np.ndarray) -> FaceLandmarks | None:
-    """A face moved right by the red level; none in black pictures."""
-    red = int(picture[0, 0, 0])
+def detect(image: np.ndarray) -> FaceLandmarks | None:
+    """A face moved right by the red level; none in black images."""
+    red = int(image[0, 0, 0])
     return MEAN_FACE + [red, 0] if red else None
 
 
-def pictures(root: Path, **sequences: list[int]) -> Path:
+def images(root: Path, **sequences: list[int]) -> Path:
     for name, reds in sequences.items():
         (root / "train_img" / name).mkdir(parents=True)
         for i, red in enumerate(reds):
@@ -43,17 +43,24 @@ def points(path: Path) -> list[list[int]]:
 
 
 def test_keypoint_files_mirror_the_image_folders(tmp_path: Path) -> None:
-    assert main(["train", "--dataroot", str(pictures(tmp_path, s1=[10, 20], s2=[30]))], detect) == 0
-    written = sorted(p.relative_to(tmp_path / "train_keypoints").as_posix() for p in tmp_path.rglob("*.txt"))
+    assert main(["train", "--dataroot", str(images(tmp_path, s1=[10, 20], s2=[30]))], detect) == 0
+    written = sorted(
+        p.relative_to(tmp_path / "train_keypoints").as_posix() for p in tmp_path.rglob("*.txt")
+    )
     assert written == ["s1/000.txt", "s1/001.txt", "s2/000.txt"]
     assert points(tmp_path / "train_keypoints/s2/000.txt") == (MEAN_FACE + [30, 0]).tolist()
 
 
-def test_frames_without_a_face_are_filled_and_reported(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
-    assert main(["train", "--dataroot", str(pictures(tmp_path, s=[0, 10, 0, 0, 40, 0]))], detect) == 0
+def test_frames_without_a_face_are_filled_and_reported(
+    tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    assert main(["train", "--dataroot", str(images(tmp_path, s=[0, 10, 0, 0, 40, 0]))], detect) == 0
     first_x = [points(tmp_path / f"train_keypoints/s/{i:03}.txt")[0][0] for i in range(6)]
     assert first_x == [10, 10, 20, 30, 40, 40]
-    assert "s: no face in 4 of 6 frames, filled from their neighbours: 000.png 002.png" in capfd.readouterr().out
+    assert (
+        "s: no face in 4 of 6 frames, filled from their neighbours: 000.png 002.png"
+        in capfd.readouterr().out
+    )
 
 
 def test_gaps_are_filled_with_the_nearest_integer() -> None:
@@ -61,8 +68,10 @@ def test_gaps_are_filled_with_the_nearest_integer() -> None:
     assert (filled[1:3] - MEAN_FACE)[:, 0].tolist() == [[0, 1], [1, 1]]
 
 
-def test_a_sequence_without_any_face_is_refused_after_the_others(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
-    assert main(["train", "--dataroot", str(pictures(tmp_path, a=[0, 0], b=[5], c=[0]))], detect) == 1
+def test_a_sequence_without_any_face_is_refused_after_the_others(
+    tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    assert main(["train", "--dataroot", str(images(tmp_path, a=[0, 0], b=[5], c=[0]))], detect) == 1
     assert "no face in any frame of a, c" in capfd.readouterr().err
     assert [p.parent.name for p in tmp_path.rglob("*.txt")] == ["b"]
 
@@ -80,9 +89,13 @@ def test_explicit_predictor_precedes_that_of_the_data_set(tmp_path: Path) -> Non
     assert find_predictor(None, tmp_path) == tmp_path / PREDICTOR_FILE_NAME
 
 
-def test_a_missing_predictor_is_refused_and_never_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_predictor_is_refused_and_never_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / PREDICTOR_FILE_NAME).touch()
-    with pytest.raises(UserError, match=r"none\.dat: no landmark model; give its file with --predictor"):
+    with pytest.raises(
+        UserError, match=r"none\.dat: no landmark model; give its file with --predictor"
+    ):
         find_predictor(tmp_path / "none.dat", tmp_path)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install"):
@@ -96,31 +109,44 @@ def test_missing_dlib_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_it_runs_as_a_script_from_anywhere(tmp_path: Path) -> None:
-    script = [sys.executable, str(ROOT / "data/face_landmark_detection.py"), "train", "--dataroot", "nowhere"]
+    script = [
+        sys.executable,
+        str(ROOT / "data/face_landmark_detection.py"),
+        "train",
+        "--dataroot",
+        "nowhere",
+    ]
     run = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (run.returncode, run.stderr.splitlines()[0][:20]) == (1, "nowhere/train_img: N")
 
 
 needs_dlib = pytest.mark.skipif(
     not (importlib.util.find_spec("dlib") and importlib.util.find_spec("face_recognition_models")),
-    reason="needs pip install -e .[face]")
+    reason="needs pip install -e .[face]",
+)
 
 
 @needs_dlib
 @pytest.mark.parametrize("scale", [1.0, 0.4])
 def test_dlib_detects_a_real_face_even_when_small(tmp_path: Path, scale: float) -> None:
-    """The astronaut's eyes and mouth, measured by eye on the 512x512 picture; at 0.4 one upsampling is needed."""
-    picture = Image.fromarray(skimage.data.astronaut())
-    picture = picture.resize((int(512 * scale), int(512 * scale)), Image.Resampling.LANCZOS)
-    found = build_dlib_detector(find_predictor(None, tmp_path))(np.array(picture))
+    """The astronaut's eyes and mouth, measured by eye on the 512x512 image; at 0.4 one upsampling is needed."""
+    image = Image.fromarray(skimage.data.astronaut())
+    image = image.resize((int(512 * scale), int(512 * scale)), Image.Resampling.LANCZOS)
+    found = build_dlib_detector(find_predictor(None, tmp_path))(np.array(image))
     assert found is not None and found.shape == (68, 2)
-    for part, centre in ((slice(36, 42), (203, 101)), (slice(42, 48), (247, 103)), (slice(48, 60), (223, 147))):
+    for part, centre in (
+        (slice(36, 42), (203, 101)),
+        (slice(42, 48), (247, 103)),
+        (slice(48, 60), (223, 147)),
+    ):
         assert np.abs(found[part].mean(axis=0) / scale - centre).max() < 4
 
 
 @needs_dlib
 def test_dlib_detects_nothing_without_a_face_and_refuses_other_files(tmp_path: Path) -> None:
-    assert build_dlib_detector(find_predictor(None, tmp_path))(np.zeros((64, 64, 3), np.uint8)) is None
+    assert (
+        build_dlib_detector(find_predictor(None, tmp_path))(np.zeros((64, 64, 3), np.uint8)) is None
+    )
     (tmp_path / "x.dat").write_bytes(b"not a model")
     with pytest.raises(UserError, match=r"x\.dat: not a dlib shape predictor"):
         build_dlib_detector(tmp_path / "x.dat")

@@ -18,13 +18,20 @@ def folder(path, levels, prefix="", first=0):
 
 
 def only(real, fake, skip=0):
-    ((theirs, ours),) = match_real_fake(find_frame_sources(real, "real_B"), find_frame_sources(fake, "fake_B"))
+    ((theirs, ours),) = match_real_fake(
+        find_frame_sources(real, "real_B"), find_frame_sources(fake, "fake_B")
+    )
     return [(int(a[0, 0, 0]), int(b[0, 0, 0])) for a, b in iter_real_fake_pairs(theirs, ours, skip)]
 
 
 def test_frames_are_paired_by_name_for_any_start_frame(tmp_path):
     real = folder(tmp_path / "test_B/s", range(0, 50, 10))
-    results = folder(folder(tmp_path / "results/s", [21, 31, 41], "fake_B_", first=2), [0] * 3, "real_A_", first=2)
+    results = folder(
+        folder(tmp_path / "results/s", [21, 31, 41], "fake_B_", first=2),
+        [0] * 3,
+        "real_A_",
+        first=2,
+    )
     assert only(real.parent, results.parent) == [(20, 21), (30, 31), (40, 41)]
 
 
@@ -48,7 +55,9 @@ def test_video_frames_are_paired_in_order(tmp_path):
 
 def test_real_images_are_resized_to_the_generated_size(tmp_path):
     save_image(tmp_path / "real/f0.png", grey(9, (32, 48)))
-    ((real, fake),) = match_real_fake(find_frame_sources(tmp_path / "real"), find_frame_sources(folder(tmp_path / "fake", [9])))
+    ((real, fake),) = match_real_fake(
+        find_frame_sources(tmp_path / "real"), find_frame_sources(folder(tmp_path / "fake", [9]))
+    )
     ((shown, made),) = iter_real_fake_pairs(real, fake)
     assert shown.shape == made.shape == (16, 24, 3) and (shown == 9).all()
 
@@ -57,11 +66,15 @@ def test_sequences_are_matched_by_name_and_an_unmatched_one_is_refused(tmp_path)
     for name in ("a", "b"):
         folder(tmp_path / "real" / name, [ord(name)])
         folder(tmp_path / "fake" / name, [ord(name)])
-    matched = match_real_fake(find_frame_sources(tmp_path / "real"), find_frame_sources(tmp_path / "fake"))
+    matched = match_real_fake(
+        find_frame_sources(tmp_path / "real"), find_frame_sources(tmp_path / "fake")
+    )
     assert [(real.name, fake.name) for real, fake in matched] == [("a", "a"), ("b", "b")]
     folder(tmp_path / "fake/c", [0])
     with pytest.raises(UserError, match=r"no real sequence is called c; there are a, b"):
-        match_real_fake(find_frame_sources(tmp_path / "real"), find_frame_sources(tmp_path / "fake"))
+        match_real_fake(
+            find_frame_sources(tmp_path / "real"), find_frame_sources(tmp_path / "fake")
+        )
 
 
 def test_foreign_files_in_the_results_folder_are_ignored(tmp_path):
@@ -71,4 +84,7 @@ def test_foreign_files_in_the_results_folder_are_ignored(tmp_path):
     (results / "s/evaluation").mkdir()
     (results / "s/evaluation/index.html").write_text("")
     (found,) = find_frame_sources(results, "fake_B")
-    assert (found.name, [int(frame[0, 0, 0]) for frame in found.iter_frames()]) == ("s", list(range(12)))
+    assert (found.name, [int(frame[0, 0, 0]) for frame in found.iter_frames()]) == (
+        "s",
+        list(range(12)),
+    )

@@ -1,4 +1,4 @@
-"""Reading pictures: every stored mode arrives as promised, every broken file is refused by name."""
+"""Reading images: every stored mode arrives as promised, every broken file is refused by name."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def test_palette_with_transparency_is_read_without_a_warning(tmp_path: Path) -> 
 
 def test_sixteen_bit_image_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path, Image.fromarray(np.full((4, 4), 4000, np.uint16)))
-    with pytest.raises(UserError, match=r"a\.png: a picture of mode I;16"):
+    with pytest.raises(UserError, match=r"a\.png: an image of mode I;16"):
         open_image(path)
 
 
@@ -80,10 +80,14 @@ def test_image_tensor_is_channels_first(tmp_path: Path) -> None:
     assert image_to_tensor(image.convert("L")).shape == (1, 6, 8)
 
 
-@pytest.mark.parametrize(("dtype", "name"), [(np.uint8, "a.png"), (np.uint16, "a.png"), (np.int32, "a.tiff")])
+@pytest.mark.parametrize(
+    ("dtype", "name"), [(np.uint8, "a.png"), (np.uint16, "a.png"), (np.int32, "a.tiff")]
+)
 def test_maps_keep_their_values(tmp_path: Path, dtype: type, name: str) -> None:
     ids = np.array([[0, 1, 2], [24, 200, np.iinfo(dtype).max]], dtype)
-    tensor = id_map_to_tensor(open_image_unconverted(saved(tmp_path, Image.fromarray(ids), name)), torch.int32)
+    tensor = id_map_to_tensor(
+        open_image_unconverted(saved(tmp_path, Image.fromarray(ids), name)), torch.int32
+    )
     assert tensor.shape == (1, 2, 3)
     assert np.array_equal(tensor[0], ids.astype(np.int32))
 
@@ -92,7 +96,10 @@ def test_palette_map_is_its_indices(tmp_path: Path) -> None:
     ids = np.array([[0, 3], [1, 2]], np.uint8)
     image = Image.fromarray(ids)
     image.putpalette([250, 10, 10] * 4)
-    assert id_map_to_tensor(open_image_unconverted(saved(tmp_path, image)), torch.uint8)[0].tolist() == ids.tolist()
+    assert (
+        id_map_to_tensor(open_image_unconverted(saved(tmp_path, image)), torch.uint8)[0].tolist()
+        == ids.tolist()
+    )
 
 
 def test_unequal_sizes_name_both_files() -> None:

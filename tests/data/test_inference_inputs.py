@@ -35,29 +35,47 @@ def dataset(tmp_path):
 
 
 def opened(root, **config):
-    return open_inference_inputs(InputConfig(root, "test", **config), STREET, AS_IT_IS, 2, root / "work")
+    return open_inference_inputs(
+        InputConfig(root, "test", **config), STREET, AS_IT_IS, 2, root / "work"
+    )
 
 
 def test_a_video_and_a_folder_of_its_frames_become_sequences_with_rate_and_size(dataset):
-    video = opened(dataset, video=str(dataset / "ride.mp4"), picture=True)
+    video = opened(dataset, video=str(dataset / "ride.mp4"), image=True)
     ((name, reader, length),) = video.sequences
-    assert (name, length, float(video.fps), video.size, video.audio_track) == ("ride", 6, 12, (32, 24), None)
+    assert (name, length, float(video.fps), video.size, video.audio_track) == (
+        "ride",
+        6,
+        12,
+        (32, 24),
+        None,
+    )
     assert next(iter(reader)).condition.shape == (1, 1, 1, 24, 32)
-    ((_, reader, length),) = opened(dataset, video=str(dataset / "ride"), picture=True, start=1, count=2).sequences
+    ((_, reader, length),) = opened(
+        dataset, video=str(dataset / "ride"), image=True, start=1, count=2
+    ).sequences
     clips = list(reader)
     assert length == len(clips) == 4 and clips[0].names == (("ride/000002",),)
-    assert torch.equal(clips[0].condition[0, 0, 0], torch.from_numpy(EdgeExtractor().extract_edges(FRAMES[1])))
+    assert torch.equal(
+        clips[0].condition[0, 0, 0], torch.from_numpy(EdgeExtractor().extract_edges(FRAMES[1]))
+    )
 
 
 def test_pipe_and_files_give_the_same_conditions(dataset, monkeypatch):
-    files = list(opened(dataset, video=str(dataset / "ride"), picture=True).sequences[0][1])
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"".join(f.tobytes() for f in FRAMES))))
+    files = list(opened(dataset, video=str(dataset / "ride"), image=True).sequences[0][1])
+    monkeypatch.setattr(
+        sys, "stdin", io.TextIOWrapper(io.BytesIO(b"".join(f.tobytes() for f in FRAMES)))
+    )
     ((name, reader, length),) = opened(dataset, video="-", size=(32, 24)).sequences
     piped = list(reader)
     assert (name, length, len(piped)) == ("stdin", None, 6)
     for one, other in zip(files, piped, strict=True):
         torch.testing.assert_close(one.condition, other.condition, rtol=0, atol=0)
-        assert one.image is not None and other.image is not None and one.image.shape == other.image.shape
+        assert (
+            one.image is not None
+            and other.image is not None
+            and one.image.shape == other.image.shape
+        )
 
 
 def test_looped_input_restarts_at_its_end(dataset):
@@ -73,9 +91,16 @@ def test_half_a_frame_in_a_pipe_is_refused():
 
 
 def test_condition_that_an_image_cannot_provide_is_refused():
-    with pytest.raises(UserError, match="a single picture gives no label map"):
+    with pytest.raises(UserError, match="a single image gives no label map"):
         next(stream_clips(FRAMES, StreetFrameReader(35, 3, False), None, AS_IT_IS))
-    pose = PoseFrameReader(uses_densepose=True, uses_openpose=True, uses_basic_points=False, remove_face_labels=False, drop_prob=0, person_selection="all")
+    pose = PoseFrameReader(
+        uses_densepose=True,
+        uses_openpose=True,
+        uses_basic_points=False,
+        remove_face_labels=False,
+        drop_prob=0,
+        person_selection="all",
+    )
     with pytest.raises(UserError, match="no pose"):
         next(stream_clips(FRAMES, pose, None, AS_IT_IS))
 
@@ -84,18 +109,37 @@ def test_how_many_frames_are_assigned_to_sequences_in_order():
     readers = InferenceInputs([("a", [], 6), ("b", [], 5), ("c", [], None), ("d", [], 9)])
     assert [(job.name, job.n_frames) for job in readers.select_jobs(6, 2)] == [("a", 4), ("b", 2)]
     assert [(job.name, job.n_frames) for job in readers.select_jobs(7, 2)] == [("a", 4), ("b", 3)]
-    assert [(job.name, job.n_frames) for job in readers.select_jobs(300, 2)] == [("a", 4), ("b", 3), ("c", 293)]
-    assert [job.n_frames for job in InferenceInputs([("pipe", [], None)]).select_jobs(float("inf"), 2)] == [None]
+    assert [(job.name, job.n_frames) for job in readers.select_jobs(300, 2)] == [
+        ("a", 4),
+        ("b", 3),
+        ("c", 293),
+    ]
+    assert [
+        job.n_frames for job in InferenceInputs([("pipe", [], None)]).select_jobs(float("inf"), 2)
+    ] == [None]
 
 
 def test_job_reads_only_the_frames_it_needs():
     jobs = InferenceInputs([("a", iter(range(9)), 9), ("b", iter(range(9)), 9)]).select_jobs(9, 2)
-    assert [(list(job.frames), job.n_frames) for job in jobs] == [(list(range(9)), 7), (list(range(4)), 2)]
+    assert [(list(job.frames), job.n_frames) for job in jobs] == [
+        (list(range(9)), 7),
+        (list(range(4)), 2),
+    ]
 
 
 def test_sequences_of_similar_length_are_batched():
-    jobs = InferenceInputs([("a", [], 6), ("b", [], 9), ("c", [], 7), ("d", [], 8)]).select_jobs(300, 2)
-    assert [[job.name for job in group] for group in batch_jobs(jobs, 1)] == [["a"], ["b"], ["c"], ["d"]]
-    assert [[job.name for job in group] for group in batch_jobs(jobs, 3)] == [["b", "d", "c"], ["a"]]
+    jobs = InferenceInputs([("a", [], 6), ("b", [], 9), ("c", [], 7), ("d", [], 8)]).select_jobs(
+        300, 2
+    )
+    assert [[job.name for job in group] for group in batch_jobs(jobs, 1)] == [
+        ["a"],
+        ["b"],
+        ["c"],
+        ["d"],
+    ]
+    assert [[job.name for job in group] for group in batch_jobs(jobs, 3)] == [
+        ["b", "d", "c"],
+        ["a"],
+    ]
     endless = InferenceInputs([("a", [], 6), ("pipe", [], None)]).select_jobs(float("inf"), 2)
     assert [[job.name for job in group] for group in batch_jobs(endless, 9)] == [["pipe", "a"]]

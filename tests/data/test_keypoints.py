@@ -22,26 +22,40 @@ def written(folder: Path, *people: object) -> Path:
 
 
 def test_body_25_hands_and_70_face_points(tmp_path: Path) -> None:
-    person, = read_people(written(tmp_path, {
-        "pose_keypoints_2d": points(25), "hand_left_keypoints_2d": points(21), "hand_right_keypoints_2d": points(21, 2),
-        "face_keypoints_2d": points(70)}))
+    (person,) = read_people(
+        written(
+            tmp_path,
+            {
+                "pose_keypoints_2d": points(25),
+                "hand_left_keypoints_2d": points(21),
+                "hand_right_keypoints_2d": points(21, 2),
+                "face_keypoints_2d": points(70),
+            },
+        )
+    )
     assert person.body.shape == (25, 3) and person.face.shape == (68, 3)
     assert person.body[24].tolist() == [250, 500, 0.9]
     assert (person.left_hand[0, 0], person.right_hand[0, 0]) == (10, 20)
 
 
 def test_older_key_names_and_68_face_points(tmp_path: Path) -> None:
-    old, = read_people(written(tmp_path, {"pose_keypoints": points(25), "face_keypoints": points(68)}))
+    (old,) = read_people(
+        written(tmp_path, {"pose_keypoints": points(25), "face_keypoints": points(68)})
+    )
     assert old.body[0, 0] == 10
     assert old.face[67, 0] == 680
 
 
 @pytest.mark.parametrize("person", [{}, {"pose_keypoints_2d": [], "face_keypoints_2d": None}])
 def test_absent_keypoints_have_zero_confidence(tmp_path: Path, person: dict[str, object]) -> None:
-    absent, = read_people(written(tmp_path, person))
-    shapes = [part.shape for part in (absent.body, absent.left_hand, absent.right_hand, absent.face)]
+    (absent,) = read_people(written(tmp_path, person))
+    shapes = [
+        part.shape for part in (absent.body, absent.left_hand, absent.right_hand, absent.face)
+    ]
     assert shapes == [(25, 3), (21, 3), (21, 3), (68, 3)]
-    assert not any(part.any() for part in (absent.body, absent.left_hand, absent.right_hand, absent.face))
+    assert not any(
+        part.any() for part in (absent.body, absent.left_hand, absent.right_hand, absent.face)
+    )
 
 
 def test_file_without_people_gives_no_people(tmp_path: Path) -> None:
@@ -50,7 +64,7 @@ def test_file_without_people_gives_no_people(tmp_path: Path) -> None:
 
 def test_coco_18_becomes_body_25(tmp_path: Path) -> None:
     """COCO names: 8 right hip, 11 left hip, 13 left ankle, 14 right eye, 17 left ear."""
-    person, = read_people(written(tmp_path, {"pose_keypoints_2d": points(18)}))
+    (person,) = read_people(written(tmp_path, {"pose_keypoints_2d": points(18)}))
     x = (person.body[:, 0] / 10 - 1).tolist()
     assert x[:8] == list(range(8))
     assert x[8] == (8 + 11) / 2  # the middle hip
@@ -60,8 +74,8 @@ def test_coco_18_becomes_body_25(tmp_path: Path) -> None:
 
 def test_coco_18_without_a_hip_has_no_middle_hip(tmp_path: Path) -> None:
     body = points(18)
-    body[3 * 11:3 * 12] = [0, 0, 0]
-    person, = read_people(written(tmp_path, {"pose_keypoints_2d": body}))
+    body[3 * 11 : 3 * 12] = [0, 0, 0]
+    (person,) = read_people(written(tmp_path, {"pose_keypoints_2d": body}))
     assert not person.body[8].any()
     assert person.body[9].any()
 
@@ -74,21 +88,35 @@ def test_area_counts_only_confident_points(tmp_path: Path) -> None:
     assert nobody.area == 0
 
 
-@pytest.mark.parametrize(("text", "found"), [
-    ("", "no JSON"), ("{", "no JSON"), ("[" * 100_000, "no JSON"), ("9" * 5000, "no JSON"),
-    ("[]", "no list `people`"), ("{}", "no list `people`"), ('{"people": {}}', "no list `people`"),
-    ('{"people": [3]}', "no list `people`"),
-    ('{"people": [{"pose_keypoints_2d": 3}]}', "pose_keypoints is no list of numbers"),
-    ('{"people": [{"pose_keypoints_2d": {"a": 1}}]}', "pose_keypoints is no list of numbers"),
-    ('{"people": [{"face_keypoints_2d": ["1", "2", "3"]}]}', "face_keypoints is no list of numbers"),
-    ('{"people": [{"pose_keypoints_2d": [true, true, true]}]}', "pose_keypoints is no list of numbers"),
-    ('{"people": [{"pose_keypoints_2d": [1, 2, 3]}]}', "of 3 numbers instead of 75 or 54"),
-    ('{"people": [{"hand_left_keypoints_2d": [1, 2]}]}', "of 2 numbers instead of 63"),
-    (BODY_OF_N.replace("N", "NaN"), "a coordinate of nan"),
-    (BODY_OF_N.replace("N", "1e999"), "a coordinate of inf"),
-    (BODY_OF_N.replace("N", "1e7"), "a coordinate of 1e\\+07"),
-    (BODY_OF_N.replace("N", "1" * 400), "a number beyond all pictures"),
-])
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", "no JSON"),
+        ("{", "no JSON"),
+        ("[" * 100_000, "no JSON"),
+        ("9" * 5000, "no JSON"),
+        ("[]", "no list `people`"),
+        ("{}", "no list `people`"),
+        ('{"people": {}}', "no list `people`"),
+        ('{"people": [3]}', "no list `people`"),
+        ('{"people": [{"pose_keypoints_2d": 3}]}', "pose_keypoints is no list of numbers"),
+        ('{"people": [{"pose_keypoints_2d": {"a": 1}}]}', "pose_keypoints is no list of numbers"),
+        (
+            '{"people": [{"face_keypoints_2d": ["1", "2", "3"]}]}',
+            "face_keypoints is no list of numbers",
+        ),
+        (
+            '{"people": [{"pose_keypoints_2d": [true, true, true]}]}',
+            "pose_keypoints is no list of numbers",
+        ),
+        ('{"people": [{"pose_keypoints_2d": [1, 2, 3]}]}', "of 3 numbers instead of 75 or 54"),
+        ('{"people": [{"hand_left_keypoints_2d": [1, 2]}]}', "of 2 numbers instead of 63"),
+        (BODY_OF_N.replace("N", "NaN"), "a coordinate of nan"),
+        (BODY_OF_N.replace("N", "1e999"), "a coordinate of inf"),
+        (BODY_OF_N.replace("N", "1e7"), "a coordinate of 1e\\+07"),
+        (BODY_OF_N.replace("N", "1" * 400), "a number beyond all images"),
+    ],
+)
 def test_broken_files_are_refused_by_name(tmp_path: Path, text: str, found: str) -> None:
     (tmp_path / "pose.json").write_text(text)
     with pytest.raises(UserError, match=rf"pose\.json: .*{found}.*; expected") as refusal:

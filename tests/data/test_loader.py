@@ -42,7 +42,9 @@ def test_error_of_a_killed_worker_names_the_clip_it_was_loading() -> None:
     desks = WorkerStatus.create(1)
     said = r"DataLoader worker.*it was loading seq7/frame3.png.*--nThreads"
     with pytest.raises(UserError, match=said), desks.report_worker_crash():
-        next(build_dataloader(cast(ClipDataset, Deadly()), PLANS, num_workers=1, worker_status=desks))
+        next(
+            build_dataloader(cast(ClipDataset, Deadly()), PLANS, num_workers=1, worker_status=desks)
+        )
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -20,14 +20,22 @@ from util.errors import UserError
 DOMAINS: dict[str, FrameReader] = {
     "street": StreetFrameReader(label_nc=35, input_nc=3, use_instance=True),
     "face": FaceFrameReader(uses_canny=True, uses_distance_maps=True, random_scale_points=False),
-    "pose": PoseFrameReader(uses_densepose=True, uses_openpose=True, uses_basic_points=False, remove_face_labels=False, drop_prob=0,
-                 person_selection="all"),
+    "pose": PoseFrameReader(
+        uses_densepose=True,
+        uses_openpose=True,
+        uses_basic_points=False,
+        remove_face_labels=False,
+        drop_prob=0,
+        person_selection="all",
+    ),
 }
 
 
 def check(mode: str, root: Path, seconds: float = 60) -> str:
     domain = DOMAINS[mode]
-    return run_quick_check(domain, find_sequences(root, "train", domain.folder_specs(uses_images=True)), seconds)
+    return run_quick_check(
+        domain, find_sequences(root, "train", domain.folder_specs(uses_images=True)), seconds
+    )
 
 
 @pytest.fixture()
@@ -73,18 +81,24 @@ def no_json(path: Path) -> None:
 
 FAULTS = [
     ("street", "A", label_35, "holds label 35; --label_nc 35 allows 0..34"),
-    ("street", "A", cut, "not a picture"), ("street", "B", empty, "not a picture"),
-    ("street", "inst", resized, "is 64x128"), ("street", "B", cut, "not a picture"),
-    ("face", "keypoints", a_line_less, "67 lines; expected 68"), ("face", "keypoints", no_width, "0 px wide"),
-    ("face", "img", cut, "not a picture"),
-    ("pose", "openpose", no_json, "no JSON"), ("pose", "densepose", part_25, "goes up to 25"),
-    ("pose", "densepose", resized, "is 64x128"), ("pose", "img", cut, "not a picture"),
+    ("street", "A", cut, "not an image"),
+    ("street", "B", empty, "not an image"),
+    ("street", "inst", resized, "is 64x128"),
+    ("street", "B", cut, "not an image"),
+    ("face", "keypoints", a_line_less, "67 lines; expected 68"),
+    ("face", "keypoints", no_width, "0 px wide"),
+    ("face", "img", cut, "not an image"),
+    ("pose", "openpose", no_json, "no JSON"),
+    ("pose", "densepose", part_25, "goes up to 25"),
+    ("pose", "densepose", resized, "is 64x128"),
+    ("pose", "img", cut, "not an image"),
 ]
 
 
 @pytest.mark.parametrize(("mode", "stream", "plant", "message"), FAULTS)
-def test_error_in_any_frame_is_reported_with_its_file(mode: str, stream: str, plant: Callable[[Path], None], message: str,
-                                             root: Path) -> None:
+def test_error_in_any_frame_is_reported_with_its_file(
+    mode: str, stream: str, plant: Callable[[Path], None], message: str, root: Path
+) -> None:
     file = sorted((root / f"train_{stream}/seq0002").iterdir())[2]
     plant(file)
     with pytest.raises(UserError, match=message) as error:
@@ -102,7 +116,9 @@ def test_zero_time_budget_checks_only_headers_and_reports_it(mode: str, root: Pa
     label_35(sorted((root / "train_A/seq0002").iterdir())[3])
     assert "8 frames of 2 sequences have sound headers, 0 of them" in check(mode, root, seconds=0)
     resized(sorted((root / "train_B/seq0002").iterdir())[3])
-    with pytest.raises(UserError, match=r"frame0004\.png is 128x128, .*B.*frame0004\.png is 64x128"):
+    with pytest.raises(
+        UserError, match=r"frame0004\.png is 128x128, .*B.*frame0004\.png is 64x128"
+    ):
         check(mode, root, seconds=0)
 
 

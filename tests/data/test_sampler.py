@@ -9,15 +9,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.sampler import ClipPlan, SamplerConfig, check_sequence_lengths, compute_clip_length, plan_epoch
+from data.sampler import (
+    ClipPlan,
+    SamplerConfig,
+    check_sequence_lengths,
+    compute_clip_length,
+    plan_epoch,
+)
 from util.errors import UserError
 
 LENGTHS = st.lists(st.integers(3, 40), min_size=1, max_size=6)
 SAMPLINGS = st.builds(
-    SamplerConfig, n_frames_G=st.integers(1, 3), max_frames_per_gpu=st.integers(1, 6), n_gpus_gen=st.integers(1, 3),
-    max_t_step=st.integers(1, 4), batch_size=st.integers(1, 5), max_clips=st.sampled_from([1, 3, 10, inf]),
-    clips_per_epoch=st.sampled_from([None, 1, 7, 20]), serial_batches=st.booleans(), uses_every_start_frame=st.booleans(),
-    seed=st.integers(0, 2**32))
+    SamplerConfig,
+    n_frames_G=st.integers(1, 3),
+    max_frames_per_gpu=st.integers(1, 6),
+    n_gpus_gen=st.integers(1, 3),
+    max_t_step=st.integers(1, 4),
+    batch_size=st.integers(1, 5),
+    max_clips=st.sampled_from([1, 3, 10, inf]),
+    clips_per_epoch=st.sampled_from([None, 1, 7, 20]),
+    serial_batches=st.booleans(),
+    uses_every_start_frame=st.booleans(),
+    seed=st.integers(0, 2**32),
+)
 
 
 def clips(batches: list[list[ClipPlan]]) -> list[ClipPlan]:
@@ -25,8 +39,9 @@ def clips(batches: list[list[ClipPlan]]) -> list[ClipPlan]:
 
 
 @given(LENGTHS, SAMPLINGS, st.integers(1, 30), st.integers(1, 5))
-def test_every_plan_is_complete_and_inside_its_sequence(lengths: list[int], sampling: SamplerConfig, total: int, epoch: int
-                                                     ) -> None:
+def test_every_plan_is_complete_and_inside_its_sequence(
+    lengths: list[int], sampling: SamplerConfig, total: int, epoch: int
+) -> None:
     batches = plan_epoch(lengths, sampling, total, epoch)
     for batch in batches:
         assert len(batch) == sampling.batch_size
@@ -42,7 +57,9 @@ def test_every_plan_is_complete_and_inside_its_sequence(lengths: list[int], samp
 
 
 @given(LENGTHS, SAMPLINGS)
-def test_steps_per_epoch_match_the_published_count(lengths: list[int], sampling: SamplerConfig) -> None:
+def test_steps_per_epoch_match_the_published_count(
+    lengths: list[int], sampling: SamplerConfig
+) -> None:
     published = len(lengths)
     if sampling.uses_every_start_frame:
         published = sum(length - sampling.n_frames_G + 1 for length in lengths)
@@ -51,7 +68,9 @@ def test_steps_per_epoch_match_the_published_count(lengths: list[int], sampling:
 
 
 @given(LENGTHS, SAMPLINGS)
-def test_a_plan_is_a_function_of_seed_and_epoch(lengths: list[int], sampling: SamplerConfig) -> None:
+def test_a_plan_is_a_function_of_seed_and_epoch(
+    lengths: list[int], sampling: SamplerConfig
+) -> None:
     state = np.random.get_state()[1].copy()  # noqa: NPY002
     assert plan_epoch(lengths, sampling, 6, 2) == plan_epoch(lengths, sampling, 6, 2)
     assert np.array_equal(state, np.random.get_state()[1])  # noqa: NPY002
@@ -64,38 +83,65 @@ def test_epochs_and_seeds_differ() -> None:
     assert all(a != b for i, a in enumerate(frames) for b in frames[:i])
 
 
-@pytest.mark.parametrize(("length", "total", "per_gpu", "gpus", "expected"), [
-    (30, 6, 1, 1, (1, 8)),
-    (30, 6, 2, 6, (6, 8)),
-    (30, 7, 2, 1, (2, 8)),  # the odd frame is left out
-    (5, 30, 2, 1, (2, 4)),  # 3 can be generated, 2 of them in whole windows
-    (3, 30, 6, 1, (1, 3)),
-])
-def test_clip_lengths_match_hand_computed_values(length: int, total: int, per_gpu: int, gpus: int, expected: tuple[int, int]
-                                     ) -> None:
-    assert compute_clip_length(length, SamplerConfig(max_frames_per_gpu=per_gpu, n_gpus_gen=gpus), total) == expected
+@pytest.mark.parametrize(
+    ("length", "total", "per_gpu", "gpus", "expected"),
+    [
+        (30, 6, 1, 1, (1, 8)),
+        (30, 6, 2, 6, (6, 8)),
+        (30, 7, 2, 1, (2, 8)),  # the odd frame is left out
+        (5, 30, 2, 1, (2, 4)),  # 3 can be generated, 2 of them in whole windows
+        (3, 30, 6, 1, (1, 3)),
+    ],
+)
+def test_clip_lengths_match_hand_computed_values(
+    length: int, total: int, per_gpu: int, gpus: int, expected: tuple[int, int]
+) -> None:
+    assert (
+        compute_clip_length(
+            length, SamplerConfig(max_frames_per_gpu=per_gpu, n_gpus_gen=gpus), total
+        )
+        == expected
+    )
 
 
 def test_epoch_has_every_sequence_once_in_shuffled_order() -> None:
-    orders = [[clip.sequence for clip in clips(plan_epoch([9] * 8, SamplerConfig(), 3, epoch))] for epoch in range(4)]
+    orders = [
+        [clip.sequence for clip in clips(plan_epoch([9] * 8, SamplerConfig(), 3, epoch))]
+        for epoch in range(4)
+    ]
     assert all(sorted(order) == list(range(8)) for order in orders)
     assert len({tuple(order) for order in orders}) == 4
 
 
 def test_starts_and_spacings_are_uniform() -> None:
     sampling = SamplerConfig(clips_per_epoch=4000, max_t_step=2)
-    drawn = Counter((np.diff(c.frames)[0].item(), c.frames[0]) for c in clips(plan_epoch([7], sampling, 2, 1)))
+    drawn = Counter(
+        (np.diff(c.frames)[0].item(), c.frames[0]) for c in clips(plan_epoch([7], sampling, 2, 1))
+    )
     assert {key: round(n / 4000, 1) for key, n in drawn.items()} == {
-        (1, 0): 0.1, (1, 1): 0.1, (1, 2): 0.1, (1, 3): 0.1, (2, 0): 0.5}
+        (1, 0): 0.1,
+        (1, 1): 0.1,
+        (1, 2): 0.1,
+        (1, 3): 0.1,
+        (2, 0): 0.5,
+    }
 
 
 def test_serial_keeps_the_order() -> None:
-    order = [clip.sequence for clip in clips(plan_epoch([9] * 4, SamplerConfig(serial_batches=True, clips_per_epoch=6), 3, 1))]
+    order = [
+        clip.sequence
+        for clip in clips(
+            plan_epoch([9] * 4, SamplerConfig(serial_batches=True, clips_per_epoch=6), 3, 1)
+        )
+    ]
     assert order == [0, 1, 2, 3, 0, 1]
 
 
 def test_fixed_clips_per_epoch_cycles_evenly_over_sequences() -> None:
-    order = [clip.sequence for clip in clips(plan_epoch([9] * 4, SamplerConfig(clips_per_epoch=10), 3, 1))]
+    order = [
+        clip.sequence
+        for clip in clips(plan_epoch([9] * 4, SamplerConfig(clips_per_epoch=10), 3, 1))
+    ]
     assert sorted(order[:4]) == sorted(order[4:8]) == [0, 1, 2, 3]
     assert len(set(order[8:])) == 2
 
@@ -118,9 +164,17 @@ def test_pose_samples_sequences_in_proportion_to_their_lengths() -> None:
 
 
 def test_serial_pose_visits_every_start_frame() -> None:
-    plans = clips(plan_epoch([4, 5], SamplerConfig(uses_every_start_frame=True, serial_batches=True), 1, 1))
+    plans = clips(
+        plan_epoch([4, 5], SamplerConfig(uses_every_start_frame=True, serial_batches=True), 1, 1)
+    )
     assert [clip.sequence for clip in plans] == [0, 0, 1, 1, 1]
-    assert [clip.frames[0] for clip in plans] == [0, 1, 2 % 3, 3 % 3, 4 % 3]  # the clip's number mod (last start + 1)
+    assert [clip.frames[0] for clip in plans] == [
+        0,
+        1,
+        2 % 3,
+        3 % 3,
+        4 % 3,
+    ]  # the clip's number mod (last start + 1)
 
 
 def test_short_sequences_are_refused_by_name() -> None:

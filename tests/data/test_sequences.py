@@ -8,7 +8,7 @@ from data.frame_reader import FolderSpec
 from data.sequences import FrameSequence, find_sequences
 from util.errors import UserError
 
-STREAMS = {"condition": FolderSpec("A"), "picture": FolderSpec("B")}
+STREAMS = {"condition": FolderSpec("A"), "image": FolderSpec("B")}
 
 
 def touch(root: Path, *names: str) -> None:
@@ -25,11 +25,22 @@ def refusal(root: Path, streams: dict[str, FolderSpec] = STREAMS) -> str:
 
 
 def test_folders_and_frames_are_paired_by_order(tmp_path: Path) -> None:
-    touch(tmp_path, "train_A/s1/a.png", "train_A/s1/b.PNG", "train_A/s2/c.jpeg",
-          "train_B/x/1.jpg", "train_B/x/2.Jpg", "train_B/y/9.tiff", "test_A/other/1.png")
+    touch(
+        tmp_path,
+        "train_A/s1/a.png",
+        "train_A/s1/b.PNG",
+        "train_A/s2/c.jpeg",
+        "train_B/x/1.jpg",
+        "train_B/x/2.Jpg",
+        "train_B/y/9.tiff",
+        "test_A/other/1.png",
+    )
     one, two = find_sequences(tmp_path, "train", STREAMS)
     assert (one.name, len(one), two.name, len(two)) == ("s1", 2, "s2", 1)
-    assert one.paths(1) == {"condition": tmp_path / "train_A/s1/b.PNG", "picture": tmp_path / "train_B/x/2.Jpg"}
+    assert one.paths(1) == {
+        "condition": tmp_path / "train_A/s1/b.PNG",
+        "image": tmp_path / "train_B/x/2.Jpg",
+    }
     assert (one.frame_name(1), two.frame_name(0)) == ("s1/b", "s2/c")
 
 
@@ -41,15 +52,25 @@ def test_numbers_sort_as_numbers(tmp_path: Path) -> None:
 
 
 def test_zero_padded_names_sort_as_text(tmp_path: Path) -> None:
-    names = [f"train_A/s/aachen_{i:06}_{j:03}_leftImg8bit.png" for i in (0, 19, 100) for j in (1, 20)]
+    names = [
+        f"train_A/s/aachen_{i:06}_{j:03}_leftImg8bit.png" for i in (0, 19, 100) for j in (1, 20)
+    ]
     touch(tmp_path, *names)
     (sequence,) = find_sequences(tmp_path, "train", {"condition": FolderSpec("A")})
     assert [f.name for f in sequence.files["condition"]] == sorted(Path(n).name for n in names)
 
 
 def test_hidden_and_foreign_files_are_ignored(tmp_path: Path) -> None:
-    touch(tmp_path, "train_A/.DS_Store", "train_A/.cache/1.png", "train_A/s/1.png", "train_A/s/._1.png",
-          "train_A/s/notes.txt", "train_A/s/Thumbs.db", "train_B/s/1.png")
+    touch(
+        tmp_path,
+        "train_A/.DS_Store",
+        "train_A/.cache/1.png",
+        "train_A/s/1.png",
+        "train_A/s/._1.png",
+        "train_A/s/notes.txt",
+        "train_A/s/Thumbs.db",
+        "train_B/s/1.png",
+    )
     (sequence,) = find_sequences(tmp_path, "train", STREAMS)
     assert len(sequence) == 1
 
@@ -64,7 +85,7 @@ def test_suffixes_are_set_per_folder(tmp_path: Path) -> None:
 def test_frames_may_be_at_any_folder_depth(tmp_path: Path) -> None:
     touch(tmp_path, "train_A/1.png", "train_B/town/day/1.png")
     (flat,) = find_sequences(tmp_path, "train", STREAMS)
-    (deep,) = find_sequences(tmp_path, "train", {"picture": FolderSpec("B")})
+    (deep,) = find_sequences(tmp_path, "train", {"image": FolderSpec("B")})
     assert (flat.name, deep.name) == ("train_A", "town/day")
 
 
@@ -100,12 +121,18 @@ def test_mixing_frames_and_folders_is_refused(tmp_path: Path) -> None:
 
 def test_unequal_sequence_counts_name_both_folders(tmp_path: Path) -> None:
     touch(tmp_path, "train_A/s1/1.png", "train_A/s2/1.png", "train_B/s1/1.png")
-    assert f"{tmp_path / 'train_A'} holds 2 sequence folders, {tmp_path / 'train_B'} holds 1" in refusal(tmp_path)
+    assert (
+        f"{tmp_path / 'train_A'} holds 2 sequence folders, {tmp_path / 'train_B'} holds 1"
+        in refusal(tmp_path)
+    )
 
 
 def test_unequal_frame_counts_name_both_folders(tmp_path: Path) -> None:
     touch(tmp_path, "train_A/s1/1.png", "train_A/s1/2.png", "train_B/s1/1.png")
-    assert f"{tmp_path / 'train_A/s1'} holds 2 frames, {tmp_path / 'train_B/s1'} holds 1" in refusal(tmp_path)
+    assert (
+        f"{tmp_path / 'train_A/s1'} holds 2 frames, {tmp_path / 'train_B/s1'} holds 1"
+        in refusal(tmp_path)
+    )
 
 
 def test_a_broken_link_is_refused_by_name(tmp_path: Path) -> None:

@@ -20,17 +20,25 @@ WHOLE = FrameTransform(resize=(8, 6))
 
 def stored(folder: Path, **arrays: np.ndarray | Image.Image) -> dict[str, Path]:
     for stream, image in arrays.items():
-        (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(folder / f"{stream}.png")
+        (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(
+            folder / f"{stream}.png"
+        )
     return {stream: folder / f"{stream}.png" for stream in arrays}
 
 
 def test_folders_follow_the_options() -> None:
-    assert {s: about.folder for s, about in LABELS.folder_specs(uses_images=True).items()} == {"condition": "A", "picture": "B"}
-    assert list(StreetFrameReader(35, 3, use_instance=True).folder_specs(uses_images=False)) == ["condition", "instance"]
+    assert {s: about.folder for s, about in LABELS.folder_specs(uses_images=True).items()} == {
+        "condition": "A",
+        "image": "B",
+    }
+    assert list(StreetFrameReader(35, 3, use_instance=True).folder_specs(uses_images=False)) == [
+        "condition",
+        "instance",
+    ]
 
 
 def test_label_frame_has_label_map_instance_map_and_image(tmp_path: Path) -> None:
-    maps = LABELS.read_frame(stored(tmp_path, condition=IDS, picture=COLOURS), WHOLE, None)
+    maps = LABELS.read_frame(stored(tmp_path, condition=IDS, image=COLOURS), WHOLE, None)
     assert maps.condition.dtype == torch.uint8 and np.array_equal(maps.condition, IDS[None])
     assert maps.image is not None and np.array_equal(maps.image, COLOURS.transpose(2, 0, 1))
     assert maps.instance is None
@@ -42,10 +50,12 @@ def test_image_is_optional(tmp_path: Path) -> None:
 
 def test_labels_are_resized_nearest_and_images_bicubic(tmp_path: Path) -> None:
     geometry = FrameTransform(resize=(20, 14), crop=(2, 3, 18, 11), is_flipped=True)
-    maps = LABELS.read_frame(stored(tmp_path, condition=IDS, picture=COLOURS), geometry, None)
+    maps = LABELS.read_frame(stored(tmp_path, condition=IDS, image=COLOURS), geometry, None)
     assert maps.condition.shape == (1, 8, 16)
     assert set(maps.condition.unique().tolist()) <= set(IDS.flat)
-    bicubic = np.asarray(Image.fromarray(COLOURS).resize((20, 14), Image.Resampling.BICUBIC))[3:11, 2:18][:, ::-1]
+    bicubic = np.asarray(Image.fromarray(COLOURS).resize((20, 14), Image.Resampling.BICUBIC))[
+        3:11, 2:18
+    ][:, ::-1]
     assert np.array_equal(maps.image, bicubic.transpose(2, 0, 1))
 
 
@@ -60,43 +70,70 @@ def test_label_maps_in_other_formats_are_read(tmp_path: Path, kind: str) -> None
     assert maps.condition.dtype == torch.uint8 and np.array_equal(maps.condition, IDS[None])
 
 
-@pytest.mark.parametrize(("dtype", "suffix"), [
-    (np.uint8, "png"), (np.uint16, "png"), (np.int32, "tiff"), (np.dtype(">u2"), "tiff")])
-def test_instance_maps_of_every_bit_depth_are_read(tmp_path: Path, dtype: np.dtype, suffix: str) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "suffix"),
+    [(np.uint8, "png"), (np.uint16, "png"), (np.int32, "tiff"), (np.dtype(">u2"), "tiff")],
+)
+def test_instance_maps_of_every_bit_depth_are_read(
+    tmp_path: Path, dtype: np.dtype, suffix: str
+) -> None:
     ids = (IDS.astype(np.int64) * (np.iinfo(dtype).max // 40)).astype(dtype)
     paths = stored(tmp_path, condition=IDS)
     paths["instance"] = tmp_path / f"i.{suffix}"
     Image.fromarray(ids).save(paths["instance"])
-    maps = StreetFrameReader(35, 3, use_instance=True).read_frame(paths, FrameTransform(resize=(16, 12)), None)
+    maps = StreetFrameReader(35, 3, use_instance=True).read_frame(
+        paths, FrameTransform(resize=(16, 12)), None
+    )
     assert maps.instance is not None and maps.instance.dtype == torch.int32
     assert np.array_equal(maps.instance[0], ids.astype(np.int32).repeat(2, 0).repeat(2, 1))
 
 
 @pytest.mark.parametrize("stored_mode", ["RGB", "L", "RGBA"])
 @pytest.mark.parametrize("input_nc", [1, 3])
-def test_conditions_without_labels_are_images(tmp_path: Path, stored_mode: str, input_nc: int) -> None:
+def test_conditions_without_labels_are_images(
+    tmp_path: Path, stored_mode: str, input_nc: int
+) -> None:
     image = Image.fromarray(COLOURS).convert(stored_mode)
-    maps = StreetFrameReader(0, input_nc, use_instance=False).read_frame(stored(tmp_path, condition=image), WHOLE, None)
-    expected = np.asarray(image.convert("RGB").convert("L" if input_nc == 1 else "RGB")).reshape(6, 8, input_nc)
+    maps = StreetFrameReader(0, input_nc, use_instance=False).read_frame(
+        stored(tmp_path, condition=image), WHOLE, None
+    )
+    expected = np.asarray(image.convert("RGB").convert("L" if input_nc == 1 else "RGB")).reshape(
+        6, 8, input_nc
+    )
     assert maps.condition.dtype == torch.uint8
     assert np.array_equal(maps.condition, expected.transpose(2, 0, 1))
 
 
 def test_reference_frame_is_the_image_in_train_and_the_condition_in_test(tmp_path: Path) -> None:
-    paths = stored(tmp_path, condition=IDS, picture=Image.new("RGB", (16, 12)))
+    paths = stored(tmp_path, condition=IDS, image=Image.new("RGB", (16, 12)))
     assert LABELS.read_reference_frame(paths, is_train=True).size == (16, 12)
     assert LABELS.read_reference_frame(paths, is_train=False).size == (8, 6)
 
 
 @pytest.mark.parametrize(("size", "mode"), [((123, 77), "none"), ((620, 460), "scaleWidth")])
-def test_all_maps_of_a_frame_get_the_same_transform(tmp_path: Path, size: tuple[int, int], mode: str) -> None:
+def test_all_maps_of_a_frame_get_the_same_transform(
+    tmp_path: Path, size: tuple[int, int], mode: str
+) -> None:
     street = StreetFrameReader(35, 3, use_instance=True)
-    paths = stored(tmp_path, condition=Image.new("L", size), picture=Image.new("RGB", size),
-                   instance=Image.new("I;16", size))
-    geometry = sample_transform(street.read_reference_frame(paths, is_train=True), TransformConfig(128, 128, mode, uses_flip=True), None)
+    paths = stored(
+        tmp_path,
+        condition=Image.new("L", size),
+        image=Image.new("RGB", size),
+        instance=Image.new("I;16", size),
+    )
+    geometry = sample_transform(
+        street.read_reference_frame(paths, is_train=True),
+        TransformConfig(128, 128, mode, uses_flip=True),
+        None,
+    )
     maps = street.read_frame(paths, geometry, None)
     assert maps.image is not None and maps.instance is not None
-    assert maps.condition.shape[1:] == maps.image.shape[1:] == maps.instance.shape[1:] == geometry.output_size[::-1]
+    assert (
+        maps.condition.shape[1:]
+        == maps.image.shape[1:]
+        == maps.instance.shape[1:]
+        == geometry.output_size[::-1]
+    )
     assert mode != "none" or geometry.output_size == size
 
 
@@ -120,25 +157,33 @@ def test_color_label_map_is_refused_with_the_remedy(tmp_path: Path) -> None:
 
 
 def test_color_instance_map_is_refused(tmp_path: Path) -> None:
-    message = refusal(StreetFrameReader(35, 3, use_instance=True), stored(tmp_path, condition=IDS, instance=COLOURS))
+    message = refusal(
+        StreetFrameReader(35, 3, use_instance=True),
+        stored(tmp_path, condition=IDS, instance=COLOURS),
+    )
     assert "instance.png: holds RGB colours" in message
 
 
-@pytest.mark.parametrize("other", ["picture", "instance"])
+@pytest.mark.parametrize("other", ["image", "instance"])
 def test_sizes_that_differ_are_refused_with_both_files(tmp_path: Path, other: str) -> None:
     image = Image.new("L" if other == "instance" else "RGB", (6, 8))
-    message = refusal(StreetFrameReader(35, 3, use_instance=True), stored(tmp_path, condition=IDS, **{other: image}))
+    message = refusal(
+        StreetFrameReader(35, 3, use_instance=True),
+        stored(tmp_path, condition=IDS, **{other: image}),
+    )
     assert "condition.png is 8x6" in message and f"{other}.png is 6x8" in message
 
 
 def test_truncated_image_is_refused_by_name(tmp_path: Path) -> None:
-    paths = stored(tmp_path, condition=IDS, picture=COLOURS)
-    paths["picture"].write_bytes(paths["picture"].read_bytes()[:80])
-    assert "picture.png: not a picture that can be read" in refusal(LABELS, paths)
+    paths = stored(tmp_path, condition=IDS, image=COLOURS)
+    paths["image"].write_bytes(paths["image"].read_bytes()[:80])
+    assert "image.png: not an image that can be read" in refusal(LABELS, paths)
 
 
-@pytest.mark.parametrize(("label_nc", "input_nc", "message"), [
-    (300, 3, "--label_nc 300"), (-1, 3, "--label_nc -1"), (0, 15, "--input_nc 15")])
+@pytest.mark.parametrize(
+    ("label_nc", "input_nc", "message"),
+    [(300, 3, "--label_nc 300"), (-1, 3, "--label_nc -1"), (0, 15, "--input_nc 15")],
+)
 def test_impossible_options_are_refused(label_nc: int, input_nc: int, message: str) -> None:
     with pytest.raises(UserError, match=message):
         StreetFrameReader(label_nc, input_nc, use_instance=False)

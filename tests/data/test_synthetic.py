@@ -27,7 +27,11 @@ def read(path):
 
 
 def contents(root):
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +46,19 @@ def toys(tmp_path_factory):
 def test_files_are_a_function_of_arguments_and_seed(tmp_path, mode):
     size = (128, 64)
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        make_toy_data(mode, tmp_path / name, sequences=1, frames=2, size=size, seed=seed, phases=("train", "test"))
+        make_toy_data(
+            mode,
+            tmp_path / name,
+            sequences=1,
+            frames=2,
+            size=size,
+            seed=seed,
+            phases=("train", "test"),
+        )
     a, b, c = (contents(tmp_path / name) for name in "abc")
-    picture = f"{PICTURES[mode]}/seq0001/frame0001.png"
+    image = f"{PICTURES[mode]}/seq0001/frame0001.png"
     assert a == b
-    assert a[f"train_{picture}"] != c[f"train_{picture}"] != c[f"test_{picture}"]
+    assert a[f"train_{image}"] != c[f"train_{image}"] != c[f"test_{image}"]
 
 
 @pytest.mark.parametrize("mode", PICTURES)
@@ -55,22 +67,31 @@ def test_flow_points_to_the_previous_frame(toys, mode):
         before, now = (read(sequence / f"frame000{t}.png").astype(np.float32) for t in (3, 4))
         known = np.load(toys / mode / "train_flow" / sequence.name / "frame0004.npz")
         flow, visible = known["flow"], known["visible"]
-        assert flow.dtype == np.float32 and flow.shape == (2, *now.shape[:2]) and visible.dtype == bool
+        assert (
+            flow.dtype == np.float32 and flow.shape == (2, *now.shape[:2]) and visible.dtype == bool
+        )
         rows, columns = np.indices(visible.shape).astype(np.float32)
         warped = cv2.remap(before, columns + flow[0], rows + flow[1], cv2.INTER_LINEAR)
-        moving = visible & (np.hypot(*flow) > .5)
-        assert visible.mean() > .85 and moving.sum() > 300
-        error, still = (np.abs(picture - now)[moving].mean() for picture in (warped, before))
+        moving = visible & (np.hypot(*flow) > 0.5)
+        assert visible.mean() > 0.85 and moving.sum() > 300
+        error, still = (np.abs(image - now)[moving].mean() for image in (warped, before))
         assert error < 2 and error < still / 3
 
 
 def test_flow_of_a_whole_pixel_shift_is_exact():
     rng = np.random.default_rng(0)
     back = Sprite(rng.integers(0, 256, (20, 30, 3), np.uint8), make_full_mask((30, 20)), np.eye(3))
-    box = Sprite(rng.integers(0, 256, (6, 8, 3), np.uint8), make_full_mask((8, 6)), make_affine(5, 7))
-    before, now = [back, box], [back, Sprite(box.texture, box.mask, make_affine(8, 6))]  # 3 to the right, 1 up
+    box = Sprite(
+        rng.integers(0, 256, (6, 8, 3), np.uint8), make_full_mask((8, 6)), make_affine(5, 7)
+    )
+    before, now = (
+        [back, box],
+        [back, Sprite(box.texture, box.mask, make_affine(8, 6))],
+    )  # 3 to the right, 1 up
     shown, shown_before = render_sprites(now, (30, 20)), render_sprites(before, (30, 20))
-    flow, visible = compute_backward_flow(now, before, shown.sprite_index, shown_before.sprite_index)
+    flow, visible = compute_backward_flow(
+        now, before, shown.sprite_index, shown_before.sprite_index
+    )
     inside = np.zeros((20, 30), bool)
     inside[6:12, 8:16] = True
     assert (shown.sprite_index == inside).all()
@@ -83,15 +104,19 @@ def test_flow_of_a_whole_pixel_shift_is_exact():
 
 def test_affine_rotates_about_its_center():
     place = make_affine(10, 20, scale=(2, 1), degrees=90, pivot=(1, 1))
-    np.testing.assert_allclose(apply_affine(place, np.array([[1, 1], [2, 1], [1, 2]])), [[10, 20], [10, 22], [9, 20]])
+    np.testing.assert_allclose(
+        apply_affine(place, np.array([[1, 1], [2, 1], [1, 2]])), [[10, 20], [10, 22], [9, 20]]
+    )
 
 
 def test_street_formats(toys):
     for t in range(1, 5):
-        labels, instances, picture = (read(toys / f"street/train_{stream}/seq0001/frame000{t}.png")
-                                      for stream in ("A", "inst", "B"))
+        labels, instances, image = (
+            read(toys / f"street/train_{stream}/seq0001/frame000{t}.png")
+            for stream in ("A", "inst", "B")
+        )
         assert labels.dtype == np.uint8 and labels.shape == instances.shape == (128, 256)
-        assert picture.shape == (128, 256, 3)
+        assert image.shape == (128, 256, 3)
         assert {7, 8, 11, 21, 23, 26} <= set(np.unique(labels).tolist()) <= set(range(35))
         things = instances >= 1000
         assert instances.dtype == np.uint16 and {26001, 26002} <= set(np.unique(instances).tolist())
@@ -108,7 +133,9 @@ def test_face_formats(toys):
 
 def test_synthetic_faces_move_mouth_and_head(tmp_path):
     make_toy_data("face", tmp_path, sequences=1, frames=25, size=(192, 192))
-    points = np.stack([np.loadtxt(path, delimiter=",") for path in sorted(tmp_path.glob("train_keypoints/*/*"))])
+    points = np.stack(
+        [np.loadtxt(path, delimiter=",") for path in sorted(tmp_path.glob("train_keypoints/*/*"))]
+    )
     mouth, eye = points[:, 66, 1] - points[:, 62, 1], points[:, 41, 1] - points[:, 37, 1]
     assert np.ptp(mouth) >= 3 and np.ptp(eye) >= 4 and np.ptp(points[:, 30, 0]) >= 5
 
@@ -118,20 +145,34 @@ def test_pose_formats(toys):
         (person,) = json.loads(path.read_text())["people"]
         points = {name: np.reshape(values, (-1, 3)) for name, values in person.items()}
         assert {name: len(values) for name, values in points.items()} == {
-            "pose_keypoints_2d": 25, "face_keypoints_2d": 70, "hand_left_keypoints_2d": 21,
-            "hand_right_keypoints_2d": 21}
+            "pose_keypoints_2d": 25,
+            "face_keypoints_2d": 70,
+            "hand_left_keypoints_2d": 21,
+            "hand_right_keypoints_2d": 21,
+        }
         frame = path.parts[-2] + "/" + path.name.replace("_keypoints.json", ".png")
         parts = read(toys / "pose/train_densepose" / frame)[..., 2]
         assert set(np.unique(parts).tolist()) <= set(range(25))
-        for joint, allowed in ((10, {7, 11}), (13, {8, 12}), (3, {16, 20}), (6, {15, 19}), (0, {23, 24})):
+        for joint, allowed in (
+            (10, {7, 11}),
+            (13, {8, 12}),
+            (3, {16, 20}),
+            (6, {15, 19}),
+            (0, {23, 24}),
+        ):
             x, y = np.rint(points["pose_keypoints_2d"][joint, :2]).astype(int)
             assert parts[y, x] in allowed, (path, joint)
 
 
 def test_command_line_writes_the_data_set(tmp_path):
     flags = ["--mode", "street", "--sequences", "1", "--frames", "2", "--size", "64x32", "--out"]
-    subprocess.run([sys.executable, "scripts/make_toy_data.py", *flags, tmp_path], cwd=ROOT,
-                   env={"PYTHONPATH": str(ROOT)}, check=True)
+    subprocess.run(
+        [sys.executable, "scripts/make_toy_data.py", *flags, tmp_path],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)},
+        check=True,
+    )
     assert {path.name for path in tmp_path.iterdir()} == {
-        f"{phase}_{stream}" for phase in ("train", "test") for stream in ("A", "B", "inst", "flow")}
+        f"{phase}_{stream}" for phase in ("train", "test") for stream in ("A", "B", "inst", "flow")
+    }
     assert read(tmp_path / "test_B/seq0001/frame0002.png").shape == (32, 64, 3)

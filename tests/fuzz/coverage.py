@@ -14,7 +14,9 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["data", "models.checkpoint", "options", "util", "PIL", "zipfile", "tarfile"]):
+with atheris.instrument_imports(
+    include=["data", "models.checkpoint", "options", "util", "PIL", "zipfile", "tarfile"]
+):
     from tests.fuzz.targets import FuzzTarget, build_fuzz_targets
     from util.errors import UserError
 
@@ -24,7 +26,9 @@ def fuzz_by_coverage(target: FuzzTarget, seconds: int, seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         corpus, path = Path(folder) / "corpus", Path(folder) / f"input{target.suffix}"
         corpus.mkdir()
-        for number, content in enumerate((target.valid, *(x for x in target.hostile if len(x) < 10**5))):
+        for number, content in enumerate(
+            (target.valid, *(x for x in target.hostile if len(x) < 10**5))
+        ):
             (corpus / str(number)).write_bytes(content)
 
         def try_one(content: bytes) -> None:
@@ -34,14 +38,23 @@ def fuzz_by_coverage(target: FuzzTarget, seconds: int, seed: int) -> None:
             except UserError as refusal:
                 assert "\n" not in str(refusal)
 
-        flags = [f"-max_total_time={seconds}", f"-seed={seed}", "-timeout=20", "-rss_limit_mb=4096", "-max_len=20000",
-                 "-print_final_stats=1", "-verbosity=0"]
+        flags = [
+            f"-max_total_time={seconds}",
+            f"-seed={seed}",
+            "-timeout=20",
+            "-rss_limit_mb=4096",
+            "-max_len=20000",
+            "-print_final_stats=1",
+            "-verbosity=0",
+        ]
         atheris.Setup([sys.argv[0], *flags, str(corpus)], try_one)
         atheris.Fuzz()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("kinds", nargs="*", help="of inputs; default: all")
     parser.add_argument("--seconds", type=int, default=30, help="for each kind")
     parser.add_argument("--seed", type=int, default=1)
@@ -52,10 +65,26 @@ def main() -> None:
         fuzz_by_coverage(known[args.kinds[0]], args.seconds, args.seed)
     failed = []
     for name in args.kinds or known:
-        command = [sys.executable, "-m", "tests.fuzz.coverage", name, "--here", "--seconds", str(args.seconds),
-                   "--seed", str(args.seed)]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.fuzz.coverage",
+            name,
+            "--here",
+            "--seconds",
+            str(args.seconds),
+            "--seed",
+            str(args.seed),
+        ]
         done = subprocess.run(command, capture_output=True, text=True)
-        tried = next((line.split()[-1] for line in done.stderr.splitlines() if "number_of_executed_units" in line), "?")
+        tried = next(
+            (
+                line.split()[-1]
+                for line in done.stderr.splitlines()
+                if "number_of_executed_units" in line
+            ),
+            "?",
+        )
         print(f"{name}: {tried} tried, {'fine' if done.returncode == 0 else 'FOUND'}", flush=True)
         if done.returncode:
             failed.append(name)

@@ -33,13 +33,13 @@ def mutate_bytes(valid: bytes, rng: random.Random) -> bytes:
         if accident == 0 and at < len(data):
             data[at] ^= 1 << rng.randrange(8)
         elif accident == 1:
-            del data[at:at + length]
+            del data[at : at + length]
         elif accident == 2:
             data[at:at] = rng.randbytes(length)
         elif accident == 3:
-            data[at:at + length] = rng.choice((b"\0", b"\xff", b"-", b"9", b"[", b"\n")) * length
+            data[at : at + length] = rng.choice((b"\0", b"\xff", b"-", b"9", b"[", b"\n")) * length
         elif accident == 4:
-            data[at:at] = data[at:at + length] * rng.choice((1, 2, 50))
+            data[at:at] = data[at : at + length] * rng.choice((1, 2, 50))
         else:
             del data[at:]
     return bytes(data)
@@ -59,11 +59,17 @@ def classify_outcome(target: FuzzTarget, path: Path) -> str:
         return f"crashed: {type(fault).__name__}: {str(fault)[:100]}"
 
 
-def fuzz_by_mutation(target: FuzzTarget, n_mutations: int, seed: int, folder: Path) -> tuple[Counter[str], float]:
+def fuzz_by_mutation(
+    target: FuzzTarget, n_mutations: int, seed: int, folder: Path
+) -> tuple[Counter[str], float]:
     """Verdicts of `count` mutations and of all hostile inputs; the longest took so many seconds. Crashes are kept."""
     rng, verdicts, longest = random.Random(f"{seed} {target.name}"), Counter[str](), 0.0
     path = folder / f"input{target.suffix}"
-    for content in (target.valid, *target.hostile, *(mutate_bytes(target.valid, rng) for _ in range(n_mutations))):
+    for content in (
+        target.valid,
+        *target.hostile,
+        *(mutate_bytes(target.valid, rng) for _ in range(n_mutations)),
+    ):
         path.write_bytes(content)
         began = time.monotonic()
         signal.alarm(_TIMEOUT_SECONDS)
@@ -82,11 +88,17 @@ def main() -> None:
     parser.add_argument("--per_kind", type=int, default=500, help="mutations of each kind")
     args = parser.parse_args()
     warnings.simplefilter("error")
-    warnings.filterwarnings("ignore", module="PIL.TiffImagePlugin")  # says which broken tag it does without
+    warnings.filterwarnings(
+        "ignore", module="PIL.TiffImagePlugin"
+    )  # says which broken tag it does without
     signal.signal(signal.SIGALRM, _raise_timeout)
-    resource.setrlimit(resource.RLIMIT_AS, (_MAX_ADDRESS_SPACE_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    resource.setrlimit(
+        resource.RLIMIT_AS, (_MAX_ADDRESS_SPACE_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1])
+    )
     total: Counter[str] = Counter()
-    print(f"seed {args.seed}\n\n| input | tried | refused cleanly | as valid | silently accepted | crashed | slowest |")
+    print(
+        f"seed {args.seed}\n\n| input | tried | refused cleanly | as valid | silently accepted | crashed | slowest |"
+    )
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for kind in build_fuzz_targets():

@@ -34,7 +34,9 @@ from util.io.archive import unpack_archive
 from util.io.state_dict import load_state_dict_strict, safe_load_state_dict
 from util.io.video import VideoWriter, read_frames
 
-CheckFunction = Callable[[Path], bool]  # whether what was read is what a valid file means; UserError refuses
+CheckFunction = Callable[
+    [Path], bool
+]  # whether what was read is what a valid file means; UserError refuses
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,17 @@ def make_openpose_json() -> bytes:
 
 def check_openpose_json(path: Path) -> bool:
     people = read_people(path)
-    json.loads(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))  # raises where a lenient reader guessed
-    return all(np.isfinite(part).all() and (np.abs(part) <= MAX_COORDINATE).all() for person in people
-               for part in (person.body, person.left_hand, person.right_hand, person.face))
+    json.loads(
+        path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    )  # raises where a lenient reader guessed
+    return all(
+        np.isfinite(part).all() and (np.abs(part) <= MAX_COORDINATE).all()
+        for person in people
+        for part in (person.body, person.left_hand, person.right_hand, person.face)
+    )
 
 
-# pictures
+# images
 
 
 def encode_image(image_format: str) -> bytes:
@@ -85,20 +92,33 @@ def encode_image(image_format: str) -> bytes:
 
 def encode_png(width: int, height: int, data: bytes, color_type: int = 2) -> bytes:
     """With right checksums, whatever it claims."""
+
     def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, color_type, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    )
 
 
 def make_hostile_images() -> list[bytes]:
     zeros = zlib.compress(bytes(10**6))
     gif = io.BytesIO()
     Image.new("L", (8, 8)).save(gif, "GIF")
-    return [encode_png(100_000, 100_000, zeros), encode_png(2**31 - 1, 1, zeros), encode_png(0, 5, zeros), encode_png(20_000, 20_000, zeros),
-            encode_png(40, 24, b""), gif.getvalue(), b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", b"",
-            b"P6 99999999 9 255\n"]
+    return [
+        encode_png(100_000, 100_000, zeros),
+        encode_png(2**31 - 1, 1, zeros),
+        encode_png(0, 5, zeros),
+        encode_png(20_000, 20_000, zeros),
+        encode_png(40, 24, b""),
+        gif.getvalue(),
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        b"",
+        b"P6 99999999 9 255\n",
+    ]
 
 
 def check_png(path: Path) -> bool:
@@ -124,8 +144,11 @@ def check_flags(path: Path) -> bool:
     """Finite, and the same again when they are written down and read."""
     options = parse_train(path.read_bytes().decode("utf-8", "surrogateescape").split(" "))
     again = parse_train(to_cli_arguments(build_train_parser(), stringify_options(options)))
-    finite = all(np.isfinite(value) for key, value in vars(options).items()
-                 if isinstance(value, float) and key != "max_dataset_size")
+    finite = all(
+        np.isfinite(value)
+        for key, value in vars(options).items()
+        if isinstance(value, float) and key != "max_dataset_size"
+    )
     return stringify_options(again) == stringify_options(options) and finite
 
 
@@ -150,7 +173,10 @@ class _ExecutesCode:
 
 def rezip_checkpoint(compression: int, extra: bytes) -> bytes:
     file = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(make_checkpoint())) as old, zipfile.ZipFile(file, "w", compression) as new:
+    with (
+        zipfile.ZipFile(io.BytesIO(make_checkpoint())) as old,
+        zipfile.ZipFile(file, "w", compression) as new,
+    ):
         for entry in old.infolist():
             new.writestr(entry.filename, old.read(entry) + extra)
     return file.getvalue()
@@ -164,11 +190,23 @@ def serialize_object(content: object) -> bytes:
 
 def make_hostile_checkpoints() -> list[bytes]:
     state = dict(build_fuzz_network().state_dict())
-    strange = ("text", torch.zeros(4, dtype=torch.complex64), torch.zeros(4).to_sparse(),
-               torch.zeros(4, device="meta"), torch.zeros(1).expand(10**12))
-    return [pickle.dumps(_ExecutesCode()), pickle.dumps({"0.weight": _ExecutesCode()}), rezip_checkpoint(zipfile.ZIP_DEFLATED, bytes(10**7)),
-            b"", serialize_object([1, 2]), serialize_object({"0.weight": 3}), serialize_object({1: torch.zeros(2)}),
-            *(serialize_object(state | {"0.bias": bias}) for bias in strange)]
+    strange = (
+        "text",
+        torch.zeros(4, dtype=torch.complex64),
+        torch.zeros(4).to_sparse(),
+        torch.zeros(4, device="meta"),
+        torch.zeros(1).expand(10**12),
+    )
+    return [
+        pickle.dumps(_ExecutesCode()),
+        pickle.dumps({"0.weight": _ExecutesCode()}),
+        rezip_checkpoint(zipfile.ZIP_DEFLATED, bytes(10**7)),
+        b"",
+        serialize_object([1, 2]),
+        serialize_object({"0.weight": 3}),
+        serialize_object({1: torch.zeros(2)}),
+        *(serialize_object(state | {"0.bias": bias}) for bias in strange),
+    ]
 
 
 def check_checkpoint(path: Path) -> bool:
@@ -189,7 +227,9 @@ def check_old_checkpoint(path: Path) -> bool:
 
 
 def make_opt_file() -> bytes:
-    texts = stringify_options(parse_train(["--name", "run", "--label_nc", "35", "--ngf", "8", "--fg", "--no_first_img"]))
+    texts = stringify_options(
+        parse_train(["--name", "run", "--label_nc", "35", "--ngf", "8", "--fg", "--no_first_img"])
+    )
     return "".join(f"{key}: {text}\n" for key, text in texts.items()).encode()
 
 
@@ -204,7 +244,9 @@ def check_opt_file(path: Path) -> bool:
 
 def make_model_config_file() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        model_config(parse_train(["--name", "run", "--label_nc", "35", "--ngf", "8", "--fg"])).save(Path(folder))
+        model_config(parse_train(["--name", "run", "--label_nc", "35", "--ngf", "8", "--fg"])).save(
+            Path(folder)
+        )
         return (Path(folder) / NETWORKS).read_bytes()
 
 
@@ -217,8 +259,15 @@ def check_model_config_file(path: Path) -> bool:
 
 
 def make_training_state() -> bytes:
-    return serialize_object({"run": {"epoch": 2, "step": 3}, "random": {"torch": torch.get_rng_state()}, "optimizers": {},
-                  "options": {"ngf": "8"}, "networks": {"G0": dict(build_fuzz_network().state_dict())}})
+    return serialize_object(
+        {
+            "run": {"epoch": 2, "step": 3},
+            "random": {"torch": torch.get_rng_state()},
+            "optimizers": {},
+            "options": {"ngf": "8"},
+            "networks": {"G0": dict(build_fuzz_network().state_dict())},
+        }
+    )
 
 
 def check_training_state(path: Path) -> bool:
@@ -226,7 +275,8 @@ def check_training_state(path: Path) -> bool:
     path.replace(path.parent / LATEST_STATE_FILE)
     found = read_training_state(path.parent)
     return found["run"] == {"epoch": 2, "step": 3} and torch.equal(
-        found["networks"]["G0"]["0.weight"], build_fuzz_network().state_dict()["0.weight"])
+        found["networks"]["G0"]["0.weight"], build_fuzz_network().state_dict()["0.weight"]
+    )
 
 
 # what comes from elsewhere
@@ -240,9 +290,13 @@ def make_label_map_file() -> bytes:
 
 def check_label_map_file(path: Path) -> bool:
     """Checksums leave no room for other labels."""
-    StreetFrameReader(label_nc=3, input_nc=3, use_instance=False).validate_files({"condition": path})
+    StreetFrameReader(label_nc=3, input_nc=3, use_instance=False).validate_files(
+        {"condition": path}
+    )
     return path.read_bytes() == make_label_map_file() or np.array_equal(
-        np.asarray(open_image_unconverted(path)), np.asarray(Image.open(io.BytesIO(make_label_map_file()))))
+        np.asarray(open_image_unconverted(path)),
+        np.asarray(Image.open(io.BytesIO(make_label_map_file()))),
+    )
 
 
 def make_instance_map_file() -> bytes:
@@ -281,7 +335,11 @@ def make_hostile_archives() -> list[bytes]:
         member = tarfile.TarInfo("a")
         member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
         packed_tar.addfile(member)
-    strays = [make_archive(form, name) for form in ("zip", "tar") for name in ("../stray", "/tmp/stray", "a/../../stray")]
+    strays = [
+        make_archive(form, name)
+        for form in ("zip", "tar")
+        for name in ("../stray", "/tmp/stray", "a/../../stray")
+    ]
     return [b"", bomb.getvalue(), link.getvalue(), *strays]
 
 
@@ -291,7 +349,8 @@ def check_archive(path: Path) -> bool:
         home = Path(folder) / "home"
         unpack_archive(path, home, max_bytes=10**6)
         return {entry.name for entry in Path(folder).iterdir()} == {"home"} and sum(
-            file.stat().st_size for file in home.rglob("*") if file.is_file()) <= 10**6
+            file.stat().st_size for file in home.rglob("*") if file.is_file()
+        ) <= 10**6
 
 
 def make_video_file() -> bytes:
@@ -309,32 +368,105 @@ def check_video_file(path: Path) -> bool:
 
 
 def build_fuzz_targets() -> list[FuzzTarget]:
-    numbers = [b'{"people": [{"pose_keypoints_2d": [' + number + b", 1" * 74 + b"]}]}"
-               for number in (b"NaN", b"1e999", b"9" * 5000, b"-Infinity")]
-    deep = [b"[" * 10**5, b'{"people":' * 10**5, b" " * 10**7, b'{"people": [' + b"{}," * 10**5 + b"{}]}", *numbers]
+    numbers = [
+        b'{"people": [{"pose_keypoints_2d": [' + number + b", 1" * 74 + b"]}]}"
+        for number in (b"NaN", b"1e999", b"9" * 5000, b"-Infinity")
+    ]
+    deep = [
+        b"[" * 10**5,
+        b'{"people":' * 10**5,
+        b" " * 10**7,
+        b'{"people": [' + b"{}," * 10**5 + b"{}]}",
+        *numbers,
+    ]
     lines = [b"1,2\n" * 10**6, b"nan,1\n" * 68, b"1e400,1\n" * 68, b"9" * 10**7, b"\xff\xfe" * 99]
-    arguments = [b"--ngf 1" + b"0" * 400, b"--lr nan", b"--lr inf", b"--name a\xff", b"--name a\nngf:_3",
-                 b"--name ../../x", b"--name /etc/x", b"--ngf 99999999999", b"--loadSize 999999999",
-                 b"--n_frames_G 1000000", b"--lambda_F inf"]
-    options_files = [b"", b"ngf: 9" + b"9" * 400, b"ngf: nan\n", b"x" * 2**21, b"\xff: \xfe\n", b"dataroot: a\0b\n",
-                     b"name: ../../x\nngf: 8\n", b"ngf: 8\n" * 10**4]
-    networks_files = [b"", b"[]", b"[" * 10**5, b"{" * 10**6, make_model_config_file().replace(b'"batch"', b"NaN"),
-                      make_model_config_file().replace(b'"width": 8', b'"width": 8' + b"0" * 9)]
+    arguments = [
+        b"--ngf 1" + b"0" * 400,
+        b"--lr nan",
+        b"--lr inf",
+        b"--name a\xff",
+        b"--name a\nngf:_3",
+        b"--name ../../x",
+        b"--name /etc/x",
+        b"--ngf 99999999999",
+        b"--loadSize 999999999",
+        b"--n_frames_G 1000000",
+        b"--lambda_F inf",
+    ]
+    options_files = [
+        b"",
+        b"ngf: 9" + b"9" * 400,
+        b"ngf: nan\n",
+        b"x" * 2**21,
+        b"\xff: \xfe\n",
+        b"dataroot: a\0b\n",
+        b"name: ../../x\nngf: 8\n",
+        b"ngf: 8\n" * 10**4,
+    ]
+    networks_files = [
+        b"",
+        b"[]",
+        b"[" * 10**5,
+        b"{" * 10**6,
+        make_model_config_file().replace(b'"batch"', b"NaN"),
+        make_model_config_file().replace(b'"width": 8', b'"width": 8' + b"0" * 9),
+    ]
     return [
         FuzzTarget("face keypoints", ".txt", make_face_keypoints(), lines, check_face_keypoints),
         FuzzTarget("OpenPose JSON", ".json", make_openpose_json(), deep, check_openpose_json),
         FuzzTarget("PNG", ".png", encode_image("PNG"), make_hostile_images(), check_png),
         FuzzTarget("JPEG", ".jpg", encode_image("JPEG"), make_hostile_images(), check_jpeg),
         FuzzTarget("flags", ".flags", make_flags(), arguments, check_flags),
-        FuzzTarget("checkpoint", ".pth", make_checkpoint(), make_hostile_checkpoints(), check_checkpoint),
-        FuzzTarget("old checkpoint", ".pth", make_checkpoint(use_zip=False), make_hostile_checkpoints(), check_old_checkpoint),
-        FuzzTarget("training state", ".pth", make_training_state(), make_hostile_checkpoints(), check_training_state),
+        FuzzTarget(
+            "checkpoint", ".pth", make_checkpoint(), make_hostile_checkpoints(), check_checkpoint
+        ),
+        FuzzTarget(
+            "old checkpoint",
+            ".pth",
+            make_checkpoint(use_zip=False),
+            make_hostile_checkpoints(),
+            check_old_checkpoint,
+        ),
+        FuzzTarget(
+            "training state",
+            ".pth",
+            make_training_state(),
+            make_hostile_checkpoints(),
+            check_training_state,
+        ),
         FuzzTarget("opt.txt", ".txt", make_opt_file(), options_files, check_opt_file),
-        FuzzTarget("networks.json", ".json", make_model_config_file(), networks_files, check_model_config_file),
-        FuzzTarget("label map", ".png", make_label_map_file(), make_hostile_images(), check_label_map_file),
-        FuzzTarget("instance map", ".tiff", make_instance_map_file(), make_hostile_images(), check_instance_map_file),
-        FuzzTarget("zip", ".zip", make_archive("zip", "a/b", "c"), make_hostile_archives(), check_archive),
-        FuzzTarget("tar.gz", ".tar.gz", make_archive("tar", "a/b", "c"), make_hostile_archives(), check_archive),
-        FuzzTarget("video", ".mp4", make_video_file(), [b"", b"\0" * 1000, encode_image("PNG")[:40]], check_video_file)]
-
-
+        FuzzTarget(
+            "networks.json",
+            ".json",
+            make_model_config_file(),
+            networks_files,
+            check_model_config_file,
+        ),
+        FuzzTarget(
+            "label map", ".png", make_label_map_file(), make_hostile_images(), check_label_map_file
+        ),
+        FuzzTarget(
+            "instance map",
+            ".tiff",
+            make_instance_map_file(),
+            make_hostile_images(),
+            check_instance_map_file,
+        ),
+        FuzzTarget(
+            "zip", ".zip", make_archive("zip", "a/b", "c"), make_hostile_archives(), check_archive
+        ),
+        FuzzTarget(
+            "tar.gz",
+            ".tar.gz",
+            make_archive("tar", "a/b", "c"),
+            make_hostile_archives(),
+            check_archive,
+        ),
+        FuzzTarget(
+            "video",
+            ".mp4",
+            make_video_file(),
+            [b"", b"\0" * 1000, encode_image("PNG")[:40]],
+            check_video_file,
+        ),
+    ]

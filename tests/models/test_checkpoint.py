@@ -13,7 +13,9 @@ from models.networks.generators import GeneratorConfig, build_generator
 from util.errors import UserError
 from util.io.state_dict import safe_load_state_dict
 
-BASE = GeneratorConfig(condition_channels=5, width=8, n_downsample=2, n_blocks=4, n_blocks_local=2, n_scales=2)
+BASE = GeneratorConfig(
+    condition_channels=5, width=8, n_downsample=2, n_blocks=4, n_blocks_local=2, n_scales=2
+)
 
 
 def write(folder: Path, config: GeneratorConfig, **how: bool) -> None:
@@ -27,24 +29,33 @@ def test_files_of_old_torch_versions_load(tmp_path: Path, zipped: bool) -> None:
     write(tmp_path, BASE, _use_new_zipfile_serialization=zipped)
     networks = build_generator(BASE)
     assert load_generators(networks, tmp_path, "latest") == []
-    assert all(torch.equal(value, safe_load_state_dict(get_weights_path(tmp_path, "latest", "G0"), "")[key])
-               for key, value in networks[0].state_dict().items())
+    assert all(
+        torch.equal(
+            value, safe_load_state_dict(get_weights_path(tmp_path, "latest", "G0"), "")[key]
+        )
+        for key, value in networks[0].state_dict().items()
+    )
 
 
-@pytest.mark.parametrize(("change", "flag"), [
-    ({"width": 16}, "--ngf (of this scale) 16 in the file, 8 here"),
-    ({"condition_channels": 6}, "--use_instance) 6 in the file, 5 here"),
-    ({"n_frames": 4}, "--n_frames_G 4 in the file, 3 here"),
-    ({"norm": "instance"}, "--norm instance in the file, batch here"),
-    ({"n_downsample": 3}, "--n_downsample_G 3 in the file, 2 here"),
-    ({"n_blocks": 6}, "--n_blocks 6 in the file, 4 here"),
-    ({"flow": False}, "--no_flow given in the file, not given here"),
-    ({"foreground": (1,)}, "--fg given in the file, not given here"),
-    ({"n_scales": 3}, "--n_scales_spatial"),
-    ({"n_scales": 1}, "latest_net_G1.pth is not there"),
-    ({"n_blocks_local": 3}, "--n_blocks_local 3 in the file, 2 here"),
-])
-def test_weights_of_other_networks_are_refused_naming_the_flag(tmp_path: Path, change: dict, flag: str) -> None:
+@pytest.mark.parametrize(
+    ("change", "flag"),
+    [
+        ({"width": 16}, "--ngf (of this scale) 16 in the file, 8 here"),
+        ({"condition_channels": 6}, "--use_instance) 6 in the file, 5 here"),
+        ({"n_frames": 4}, "--n_frames_G 4 in the file, 3 here"),
+        ({"norm": "instance"}, "--norm instance in the file, batch here"),
+        ({"n_downsample": 3}, "--n_downsample_G 3 in the file, 2 here"),
+        ({"n_blocks": 6}, "--n_blocks 6 in the file, 4 here"),
+        ({"flow": False}, "--no_flow given in the file, not given here"),
+        ({"foreground": (1,)}, "--fg given in the file, not given here"),
+        ({"n_scales": 3}, "--n_scales_spatial"),
+        ({"n_scales": 1}, "latest_net_G1.pth is not there"),
+        ({"n_blocks_local": 3}, "--n_blocks_local 3 in the file, 2 here"),
+    ],
+)
+def test_weights_of_other_networks_are_refused_naming_the_flag(
+    tmp_path: Path, change: dict, flag: str
+) -> None:
     write(tmp_path, replace(BASE, **change))
     with pytest.raises(UserError) as refusal:
         load_generators(build_generator(BASE), tmp_path, "latest")
@@ -54,9 +65,14 @@ def test_weights_of_other_networks_are_refused_naming_the_flag(tmp_path: Path, c
 def test_discriminator_options_are_inferred_from_weights() -> None:
     config = DiscriminatorConfig(width=8, n_layers=2, n_scales=2)
     own = MultiScaleDiscriminator(6, config).state_dict()
-    other = MultiScaleDiscriminator(9, replace(config, n_layers=3, n_scales=1, norm="instance")).state_dict()
+    other = MultiScaleDiscriminator(
+        9, replace(config, n_layers=3, n_scales=1, norm="instance")
+    ).state_dict()
     assert infer_options(own)["--n_layers_D"] == 2
-    assert all(f"{flag} " in describe_mismatch(own, other) for flag in ("--num_D 1", "--n_layers_D 3", "--norm instance"))
+    assert all(
+        f"{flag} " in describe_mismatch(own, other)
+        for flag in ("--num_D 1", "--n_layers_D 3", "--norm instance")
+    )
     plain = MultiScaleDiscriminator(6, replace(config, returns_features=False)).state_dict()
     assert describe_mismatch(own, plain).endswith("--no_ganFeat given in the file, not given here")
 
@@ -66,7 +82,10 @@ def test_partial_loading_reports_how_much_was_loaded(tmp_path: Path) -> None:
     networks = build_generator(BASE)
     before = [value.clone() for value in networks[0].state_dict().values()]
     lines = load_generators(networks, tmp_path, "latest", allow_partial=True)
-    changed = sum(not torch.equal(a, b) for a, b in zip(before, networks[0].state_dict().values(), strict=True))
+    changed = sum(
+        not torch.equal(a, b)
+        for a, b in zip(before, networks[0].state_dict().values(), strict=True)
+    )
     assert changed and f" of {len(before)} weights loaded" in lines[0]
 
 

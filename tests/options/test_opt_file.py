@@ -24,8 +24,17 @@ def where(tmp_path: Path) -> list[str]:
 
 def test_run_name_restores_the_training_options(where: list[str]) -> None:
     options = parse_test(where)
-    assert (options.label_nc, options.use_instance, options.ngf, options.norm) == (35, True, 16, "instance")
-    assert (options.fg_labels, options.loadSize, options.dataroot) == ((3, 4), 96, Path("data/here"))
+    assert (options.label_nc, options.use_instance, options.ngf, options.norm) == (
+        35,
+        True,
+        16,
+        "instance",
+    )
+    assert (options.fg_labels, options.loadSize, options.dataroot) == (
+        (3, 4),
+        96,
+        Path("data/here"),
+    )
     assert options.resize_or_crop == "scaleheight"  # neither random nor cropped
     assert options.no_first_img
 
@@ -36,11 +45,16 @@ def test_command_line_overrides_restored_options_where_allowed(where: list[str])
     assert not options.no_first_img
 
 
-@pytest.mark.parametrize(("given", "said"), [
-    ("--ngf 32", "--ngf 32 contradicts the run, which was trained with 16"),
-    ("--norm batch", "--norm batch contradicts"), ("--no_flow", "--no_flow True contradicts"),
-    ("--dataset_mode face", "--dataset_mode face contradicts"), ("--fg_labels 3", "--fg_labels"),
-])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("--ngf 32", "--ngf 32 contradicts the run, which was trained with 16"),
+        ("--norm batch", "--norm batch contradicts"),
+        ("--no_flow", "--no_flow True contradicts"),
+        ("--dataset_mode face", "--dataset_mode face contradicts"),
+        ("--fg_labels 3", "--fg_labels"),
+    ],
+)
 def test_contradicting_options_are_named(where: list[str], given: str, said: str) -> None:
     with pytest.raises(UserError) as refusal:
         parse_test([*where, *given.split()])
@@ -48,7 +62,9 @@ def test_contradicting_options_are_named(where: list[str], given: str, said: str
 
 
 def test_published_weights_without_opt_txt_need_flags(tmp_path: Path) -> None:
-    options = parse_test(["--checkpoints_dir", str(tmp_path), "--name", "b", "--ngf", "4", "--use_real_img"])
+    options = parse_test(
+        ["--checkpoints_dir", str(tmp_path), "--name", "b", "--ngf", "4", "--use_real_img"]
+    )
     assert options.ngf == 4
 
 

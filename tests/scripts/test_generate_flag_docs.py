@@ -6,4 +6,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_flags_page_is_up_to_date() -> None:
-    assert (ROOT / "docs" / "flags.md").read_text() == render_flags_page(), "run: python scripts/dev/generate_flag_docs.py"
+    assert (ROOT / "docs" / "flags.md").read_text() == render_flags_page(), (
+        "run: python scripts/dev/generate_flag_docs.py"
+    )

@@ -19,16 +19,25 @@ from tests.fuzz.inputs import fuzz_by_mutation
 from tests.fuzz.targets import FuzzTarget, build_fuzz_targets
 from util.errors import UserError
 
-pytestmark = pytest.mark.filterwarnings("ignore:::PIL.TiffImagePlugin")  # says which broken tag it does without
-quick = settings(max_examples=60, deadline=None, database=None, derandomize=True,
-                 suppress_health_check=[HealthCheck.function_scoped_fixture])
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:::PIL.TiffImagePlugin"
+)  # says which broken tag it does without
+quick = settings(
+    max_examples=60,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 
 @pytest.mark.parametrize("kind", build_fuzz_targets(), ids=lambda kind: kind.name)
 def test_mutated_and_hostile_files_are_refused(kind: FuzzTarget, tmp_path: Path) -> None:
     verdicts, longest = fuzz_by_mutation(kind, 40, seed=1, folder=tmp_path)
     assert set(verdicts) <= {"refused", "as valid"}, verdicts
-    assert verdicts["as valid"] >= 1 and verdicts["refused"] > 20  # the valid one among them is read
+    assert (
+        verdicts["as valid"] >= 1 and verdicts["refused"] > 20
+    )  # the valid one among them is read
     assert longest < 10
 
 
@@ -47,8 +56,15 @@ def test_arbitrary_bytes_are_refused(kind: FuzzTarget, tmp_path: Path, content: 
             assert "\n" not in str(refusal)
 
 
-@given(argv=st.lists(st.sampled_from(["--ngf", "--lr", "--name", "--fg_labels", "--norm", "--seed", "x", "8", "-1"])
-                     | st.text(max_size=8), max_size=6))
+@given(
+    argv=st.lists(
+        st.sampled_from(
+            ["--ngf", "--lr", "--name", "--fg_labels", "--norm", "--seed", "x", "8", "-1"]
+        )
+        | st.text(max_size=8),
+        max_size=6,
+    )
+)
 @quick
 def test_command_lines_are_accepted_or_refused(argv: list[str]) -> None:
     if {"-h", "--help"} & set(argv):
@@ -66,7 +82,9 @@ def frames(folder: Path, *names: str) -> None:
 
 
 def refusal(root: Path, allow_links: bool = False) -> str:
-    streams = StreetFrameReader(label_nc=3, input_nc=3, use_instance=False).folder_specs(uses_images=False)
+    streams = StreetFrameReader(label_nc=3, input_nc=3, use_instance=False).folder_specs(
+        uses_images=False
+    )
     with pytest.raises(UserError) as caught:
         find_sequences(root, "train", streams, allow_links)
     assert "\n" not in str(caught.value)
@@ -79,7 +97,9 @@ def test_symlink_out_of_the_data_is_followed_only_with_allow_links(tmp_path: Pat
     frames(tmp_path / "data/train_A/s", "1.png")
     (tmp_path / "data/train_A/s/2.png").symlink_to(tmp_path / "elsewhere/secret.png")
     assert "secret.png, outside the data root" in refusal(tmp_path / "data")
-    streams = StreetFrameReader(label_nc=3, input_nc=3, use_instance=False).folder_specs(uses_images=False)
+    streams = StreetFrameReader(label_nc=3, input_nc=3, use_instance=False).folder_specs(
+        uses_images=False
+    )
     assert len(find_sequences(tmp_path / "data", "train", streams, allow_links=True)[0]) == 2
 
 
@@ -87,8 +107,13 @@ def test_symlinks_within_the_data_and_a_symlinked_root_are_accepted(tmp_path: Pa
     frames(tmp_path / "real/train_A/s", "1.png")
     (tmp_path / "real/train_A/t").symlink_to(tmp_path / "real/train_A/s")
     (tmp_path / "data").symlink_to(tmp_path / "real")
-    streams = StreetFrameReader(label_nc=3, input_nc=3, use_instance=False).folder_specs(uses_images=False)
-    assert [len(sequence) for sequence in find_sequences(tmp_path / "data", "train", streams)] == [1, 1]
+    streams = StreetFrameReader(label_nc=3, input_nc=3, use_instance=False).folder_specs(
+        uses_images=False
+    )
+    assert [len(sequence) for sequence in find_sequences(tmp_path / "data", "train", streams)] == [
+        1,
+        1,
+    ]
 
 
 def test_cyclic_symlink_terminates(tmp_path: Path) -> None:

@@ -10,11 +10,14 @@ from util.log import LossLog, format_loss_line, open_tensorboard_logger
 def test_loss_line_sorts_rounds_and_leaves_out_exact_zeros():
     terms = {"G_VGG": 12.34567, "D_real": 0.25, "G_T_Warp": 0.0, "F_Flow": 0.0001, "G_T_GAN0": -1}
     assert format_loss_line(3, 40, 1.23456, terms) == (
-        "(epoch: 3, iters: 40, time: 1.235) D_real: 0.250 F_Flow: 0.000 G_T_GAN0: -1.000 G_VGG: 12.346")
+        "(epoch: 3, iters: 40, time: 1.235) D_real: 0.250 F_Flow: 0.000 G_T_GAN0: -1.000 G_VGG: 12.346"
+    )
 
 
 def test_loss_line_reports_non_finite_values():
-    assert format_loss_line(1, 1, 0, {"D": float("nan")}) == "(epoch: 1, iters: 1, time: 0.000) D: nan"
+    assert (
+        format_loss_line(1, 1, 0, {"D": float("nan")}) == "(epoch: 1, iters: 1, time: 0.000) D: nan"
+    )
 
 
 def test_loss_log_appends_over_restarts(tmp_path):
@@ -27,9 +30,13 @@ def test_loss_log_appends_over_restarts(tmp_path):
     second.write_header()
     second.add(1, 2, 0.5, {"D": 2.0})
     lines = path.read_text().splitlines()
-    assert [bool(re.fullmatch(r"=+ started \d{4}-\d\d-\d\d [\d:]{8} =+", entry)) for entry in lines] == [
-        True, False, True, False]
-    assert lines[1::2] == [format_loss_line(1, 1, 0.5, {"D": 1.0}), format_loss_line(1, 2, 0.5, {"D": 2.0})]
+    assert [
+        bool(re.fullmatch(r"=+ started \d{4}-\d\d-\d\d [\d:]{8} =+", entry)) for entry in lines
+    ] == [True, False, True, False]
+    assert lines[1::2] == [
+        format_loss_line(1, 1, 0.5, {"D": 1.0}),
+        format_loss_line(1, 2, 0.5, {"D": 2.0}),
+    ]
 
 
 @pytest.mark.parametrize("wanted", [True, False])

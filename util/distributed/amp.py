@@ -29,7 +29,11 @@ class Precision:
 
     def autocast(self) -> AbstractContextManager:
         """Around everything from the networks to the losses, but not around the way back."""
-        return torch.autocast(self.device_type, AMP_DTYPES[self.amp]) if self.amp != "off" else nullcontext()
+        return (
+            torch.autocast(self.device_type, AMP_DTYPES[self.amp])
+            if self.amp != "off"
+            else nullcontext()
+        )
 
     def autocast_disabled(self) -> AbstractContextManager:
         """Float32 again, inside `autocast`."""
@@ -43,7 +47,7 @@ class Precision:
     @property
     def memory_format(self) -> torch.memory_format:
         """Of weights: channels_last where tensor cores compute in half precision, which read that alone (no GPU was at
-        hand to try it). `models.ops.dispatch` lays out pictures."""
+        hand to try it). `models.ops.dispatch` lays out images."""
         return torch.channels_last if self.is_half_on_gpu else torch.preserve_format
 
     @property

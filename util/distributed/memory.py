@@ -33,7 +33,10 @@ def disable_malloc_trim() -> bool:
     """Has glibc keep what tensors on the CPU give back, for the next ones: a page that is new to the process costs more
     than a pass over it. Returns whether there is a glibc to ask."""
     adjust = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    return adjust is not None and bool((adjust(_M_MMAP_THRESHOLD, GIB) or adjust(_M_MMAP_THRESHOLD, _OLD_GLIBC_MAX_MMAP_THRESHOLD)) and adjust(_M_TRIM_THRESHOLD, -1))
+    return adjust is not None and bool(
+        (adjust(_M_MMAP_THRESHOLD, GIB) or adjust(_M_MMAP_THRESHOLD, _OLD_GLIBC_MAX_MMAP_THRESHOLD))
+        and adjust(_M_TRIM_THRESHOLD, -1)
+    )
 
 
 @contextmanager
@@ -45,8 +48,9 @@ def explain_out_of_memory(hints: Sequence[str]) -> Iterator[None]:
         if isinstance(fault, RuntimeError) and not _is_out_of_memory(fault):
             raise
         asked = str(fault).split(". ")[0].strip()
-        raise UserError(f"memory ran out ({asked}): in order of value, {'; '.join(hints)}; --dry_run measures a change"
-                        ) from None
+        raise UserError(
+            f"memory ran out ({asked}): in order of value, {'; '.join(hints)}; --dry_run measures a change"
+        ) from None
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

@@ -50,7 +50,8 @@ class AmpOptimizer:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """A state of another precision fits too; the scale then starts anew."""
-        self.optimizer.load_state_dict({key: value for key, value in state.items() if key != "scaler"})
+        self.optimizer.load_state_dict(
+            {key: value for key, value in state.items() if key != "scaler"}
+        )
         if self.scaler.is_enabled() and state.get("scaler"):
             self.scaler.load_state_dict(state["scaler"])
-

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from util.errors import UserError
 
-BUCKET_NUMEL = 2**23  # numbers that travel as one message: small ones cost latency, the largest would cost memory
+BUCKET_NUMEL = (
+    2**23
+)  # numbers that travel as one message: small ones cost latency, the largest would cost memory
 
 _Item = TypeVar("_Item")
 
@@ -25,9 +27,11 @@ def explain_lost_rank() -> Iterator[None]:
         yield
     except RuntimeError as fault:  # what every backend raises when a connection breaks
         reason = str(fault).strip().splitlines()[0]
-        raise UserError(f"rank {dist.get_rank()} stops: another process of this run has ended or cannot be reached "
-                        f"({reason}): its own last lines say why; training goes on from the last save with "
-                        "--continue_train") from None
+        raise UserError(
+            f"rank {dist.get_rank()} stops: another process of this run has ended or cannot be reached "
+            f"({reason}): its own last lines say why; training goes on from the last save with "
+            "--continue_train"
+        ) from None
 
 
 def split_into_buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
@@ -90,7 +94,7 @@ class ProcessGroup:
         """This process's part: an equal run where they divide, the first ones one more each where they do not."""
         each, rest = divmod(len(items), self.world_size)
         start = self.rank * each + min(self.rank, rest)
-        return items[start:start + each + (self.rank < rest)]
+        return items[start : start + each + (self.rank < rest)]
 
     def shard_by_load(self, items: Sequence[_Item], loads: Sequence[int]) -> list[_Item]:
         """This process's part of items that are not equally much work, in order."""
@@ -116,7 +120,12 @@ class ProcessGroup:
         """A weight without a gradient here may have one elsewhere."""
         if self.world_size == 1:
             return
-        weights = [weight for network in networks for weight in network.parameters() if weight.requires_grad]
+        weights = [
+            weight
+            for network in networks
+            for weight in network.parameters()
+            if weight.requires_grad
+        ]
         for weight in weights:
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)

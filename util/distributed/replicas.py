@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from util.distributed.devices import DeviceSlot
 
-ReplicasBySlot = Mapping[int, nn.Module]  # slot number -> the network that works there; at 0 it is the master itself
+ReplicasBySlot = Mapping[
+    int, nn.Module
+]  # slot number -> the network that works there; at 0 it is the master itself
 
 
 def get_module_device(network: nn.Module) -> torch.device:
@@ -38,27 +40,41 @@ class ReplicatedNetworks:
     replicas: Mapping[str, ReplicasBySlot]
 
     @staticmethod
-    def create(primaries: Mapping[str, nn.Module], slots: Mapping[str, Iterable[DeviceSlot]]) -> ReplicatedNetworks:
+    def create(
+        primaries: Mapping[str, nn.Module], slots: Mapping[str, Iterable[DeviceSlot]]
+    ) -> ReplicatedNetworks:
         """slots: where each network is needed."""
+
         def made(master: nn.Module, slot: DeviceSlot) -> nn.Module:
             return deepcopy(master).to(slot.device) if slot.index else master
 
-        return ReplicatedNetworks(primaries, {name: {slot.index: made(master, slot) for slot in slots[name]}
-                                  for name, master in primaries.items()})
+        return ReplicatedNetworks(
+            primaries,
+            {
+                name: {slot.index: made(master, slot) for slot in slots[name]}
+                for name, master in primaries.items()
+            },
+        )
 
     def copies(self, name: str) -> list[nn.Module]:
         return [network for number, network in self.replicas[name].items() if number]
 
     def parameters(self, name: str) -> list[nn.Parameter]:
         """Of the master and of all its copies."""
-        return [weight for network in (self.primaries[name], *self.copies(name)) for weight in network.parameters()]
+        return [
+            weight
+            for network in (self.primaries[name], *self.copies(name))
+            for weight in network.parameters()
+        ]
 
     @torch.no_grad()
     def broadcast_parameters(self) -> None:
         """What the last step changed, from the masters to all copies."""
         for name, master in self.primaries.items():
             for copy in self.copies(name):
-                for target, source in zip(_mutable_tensors(copy), _mutable_tensors(master), strict=True):
+                for target, source in zip(
+                    _mutable_tensors(copy), _mutable_tensors(master), strict=True
+                ):
                     target.copy_(source, non_blocking=True)
 
     @torch.no_grad()
@@ -66,7 +82,9 @@ class ReplicatedNetworks:
         """The copies' gradients are added to the masters', and theirs forgotten."""
         pairs = ((name, copy) for name in names for copy in self.copies(name))
         for name, copy in pairs:
-            for weight, other in zip(self.primaries[name].parameters(), copy.parameters(), strict=True):
+            for weight, other in zip(
+                self.primaries[name].parameters(), copy.parameters(), strict=True
+            ):
                 if other.grad is not None:
                     gradient = other.grad.to(weight.device)
                     weight.grad = gradient if weight.grad is None else weight.grad.add_(gradient)
@@ -78,5 +96,7 @@ class ReplicatedNetworks:
         first copy: every slot has its own, and one must stand for all."""
         for name, master in self.primaries.items():
             if 0 not in self.replicas[name]:
-                for target, source in zip(master.buffers(), self.copies(name)[0].buffers(), strict=True):
+                for target, source in zip(
+                    master.buffers(), self.copies(name)[0].buffers(), strict=True
+                ):
                     target.copy_(source)

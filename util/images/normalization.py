@@ -1,4 +1,4 @@
-"""What the bytes of pictures stand for. Clips are read and sent as bytes; on the device they become numbers, a window
+"""What the bytes of images stand for. Clips are read and sent as bytes; on the device they become numbers, a window
 at a time."""
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-PixelNormalization = Callable[[Tensor], Tensor]  # (..., C, H, W) uint8 -> float32; a module's function: workers send it by its name
+PixelNormalization = Callable[
+    [Tensor], Tensor
+]  # (..., C, H, W) uint8 -> float32; a module's function: workers send it by its name
 
 
 def normalize_to_01(image: Tensor) -> Tensor:
@@ -23,7 +25,7 @@ def normalize_to_pm1(image: Tensor) -> Tensor:
 
 
 def normalize_if_uint8(image: Tensor) -> Tensor:
-    """A picture in [-1, 1], of bytes or, as it is, of such numbers."""
+    """An image in [-1, 1], of bytes or, as it is, of such numbers."""
     return normalize_to_pm1(image) if image.dtype == torch.uint8 else image
 
 

@@ -13,12 +13,23 @@ from numpy.typing import ArrayLike
 PlotCurve = tuple[ArrayLike, ArrayLike]  # x, y
 _TEXT_COLOR = "#123456"  # stands for the page's text colour until the SVG is done
 _FIGURE_SIZE = 6.4, 2.6  # inches
-_RC_PARAMS: Any = {"svg.fonttype": "none", "svg.hashsalt": "page", "text.color": _TEXT_COLOR, "axes.edgecolor": _TEXT_COLOR,
-            "axes.labelcolor": _TEXT_COLOR, "xtick.color": _TEXT_COLOR, "ytick.color": _TEXT_COLOR, "axes.spines.top": False,
-            "axes.spines.right": False, "font.size": 9}
+_RC_PARAMS: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "page",
+    "text.color": _TEXT_COLOR,
+    "axes.edgecolor": _TEXT_COLOR,
+    "axes.labelcolor": _TEXT_COLOR,
+    "xtick.color": _TEXT_COLOR,
+    "ytick.color": _TEXT_COLOR,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "font.size": 9,
+}
 
 
-def render_line_chart(title: str, x_label: str, curves: Mapping[str, PlotCurve], y_scale: str = "linear") -> str:
+def render_line_chart(
+    title: str, x_label: str, curves: Mapping[str, PlotCurve], y_scale: str = "linear"
+) -> str:
     """An <svg>. across: what x is. curves: (x, y) of each by its name; gaps where y is nan or infinite. scale: of y."""
     with rc_context(_RC_PARAMS):
         figure = Figure(_FIGURE_SIZE, layout="constrained")
@@ -33,4 +44,4 @@ def render_line_chart(title: str, x_label: str, curves: Mapping[str, PlotCurve],
         written = io.StringIO()
         figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
     svg = written.getvalue()
-    return svg[svg.index("<svg"):].replace(_TEXT_COLOR, "currentColor")
+    return svg[svg.index("<svg") :].replace(_TEXT_COLOR, "currentColor")

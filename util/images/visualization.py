@@ -1,4 +1,4 @@
-"""Tensors to 8-bit RGB pictures as people see them: (H, W, 3) uint8 arrays, and those to files (SPEC 10)."""
+"""Tensors to 8-bit RGB images as people see them: (H, W, 3) uint8 arrays, and those to files (SPEC 10)."""
 
 from __future__ import annotations
 
@@ -13,13 +13,59 @@ from util.images.normalization import normalize_if_uint8
 from util.io.atomic import atomic_write
 
 CITYSCAPES_COLORS = (
-    *[(0, 0, 0)] * 5, (111, 74, 0), (81, 0, 81), (128, 64, 128), (244, 35, 232), (250, 170, 160), (230, 150, 140),
-    (70, 70, 70), (102, 102, 156), (190, 153, 153), (180, 165, 180), (150, 100, 100), (150, 120, 90), (153, 153, 153),
-    (153, 153, 153), (250, 170, 30), (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60),
-    (255, 0, 0), (0, 0, 142), (0, 0, 70), (0, 60, 100), (0, 0, 90), (0, 0, 110), (0, 80, 100), (0, 0, 230),
-    (119, 11, 32), (0, 0, 142),
+    *[(0, 0, 0)] * 5,
+    (111, 74, 0),
+    (81, 0, 81),
+    (128, 64, 128),
+    (244, 35, 232),
+    (250, 170, 160),
+    (230, 150, 140),
+    (70, 70, 70),
+    (102, 102, 156),
+    (190, 153, 153),
+    (180, 165, 180),
+    (150, 100, 100),
+    (150, 120, 90),
+    (153, 153, 153),
+    (153, 153, 153),
+    (250, 170, 30),
+    (220, 220, 0),
+    (107, 142, 35),
+    (152, 251, 152),
+    (70, 130, 180),
+    (220, 20, 60),
+    (255, 0, 0),
+    (0, 0, 142),
+    (0, 0, 70),
+    (0, 60, 100),
+    (0, 0, 90),
+    (0, 0, 110),
+    (0, 80, 100),
+    (0, 0, 230),
+    (119, 11, 32),
+    (0, 0, 142),
 )
-CITYSCAPES_TRAIN_ID_TO_ID = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)  # ids behind the 20
+CITYSCAPES_TRAIN_ID_TO_ID = (
+    7,
+    8,
+    11,
+    12,
+    13,
+    17,
+    19,
+    20,
+    21,
+    22,
+    23,
+    24,
+    25,
+    26,
+    27,
+    28,
+    31,
+    32,
+    33,
+)  # ids behind the 20
 
 
 def tensor_to_image(tensor: Tensor) -> np.ndarray:
@@ -29,7 +75,7 @@ def tensor_to_image(tensor: Tensor) -> np.ndarray:
 
 
 def tensor_to_uint8(tensor: Tensor) -> Tensor:
-    """The same, still on the device: a quarter of the picture's bytes to fetch."""
+    """The same, still on the device: a quarter of the image's bytes to fetch."""
     values = (normalize_if_uint8(tensor.detach()).float() + 1) / 2 * 255
     return values.clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
 
@@ -46,7 +92,9 @@ def gray_to_rgb(gray: Tensor) -> np.ndarray:
     return np.repeat(grey[..., None], 3, axis=2)
 
 
-weight_map_to_image = gray_to_rgb  # flow weights and confidences: the same grey, under the name the caller means
+weight_map_to_image = (
+    gray_to_rgb  # flow weights and confidences: the same grey, under the name the caller means
+)
 
 
 def get_label_colormap(label_nc: int) -> np.ndarray:
@@ -54,7 +102,9 @@ def get_label_colormap(label_nc: int) -> np.ndarray:
     if label_nc == 35:
         return np.array(CITYSCAPES_COLORS, np.uint8)
     if label_nc == 20:
-        return np.array([*(CITYSCAPES_COLORS[i] for i in CITYSCAPES_TRAIN_ID_TO_ID), (0, 0, 0)], np.uint8)
+        return np.array(
+            [*(CITYSCAPES_COLORS[i] for i in CITYSCAPES_TRAIN_ID_TO_ID), (0, 0, 0)], np.uint8
+        )
     return make_voc_colormap(label_nc)
 
 

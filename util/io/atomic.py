@@ -61,11 +61,15 @@ def recover_interrupted_write(folder: Path) -> None:
         return
     _fsync_folder(folder)
     for name in _read_manifest(journal):
-        if _temporary_path(folder, name).is_file():  # else it took its place before the program ended
+        if _temporary_path(
+            folder, name
+        ).is_file():  # else it took its place before the program ended
             _temporary_path(folder, name).replace(folder / name)
     _fsync_folder(folder)
     journal.unlink()
-    _fsync_folder(folder)  # else a power cut brings the journal back, beside the next set's half-written files
+    _fsync_folder(
+        folder
+    )  # else a power cut brings the journal back, beside the next set's half-written files
 
 
 def _temporary_path(folder: Path, name: str) -> Path:
@@ -77,7 +81,9 @@ def _read_manifest(manifest: Path) -> list[str]:
         names = json.loads(manifest.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
         names = None
-    if not isinstance(names, list) or not all(isinstance(name, str) and Path(name).name == name for name in names):
+    if not isinstance(names, list) or not all(
+        isinstance(name, str) and Path(name).name == name for name in names
+    ):
         raise UserError(f"{manifest} is no journal of a save of this program: remove it")
     return names
 

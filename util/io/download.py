@@ -32,8 +32,12 @@ class RemoteFile:
 
 def drive_file(drive_id: str, size: int | None = None, sha256: str | None = None) -> RemoteFile:
     """A file on Google Drive."""
-    return RemoteFile(f"https://drive.usercontent.google.com/download?id={drive_id}&export=download",
-                  f"https://drive.google.com/file/d/{drive_id}/view", size, sha256)
+    return RemoteFile(
+        f"https://drive.usercontent.google.com/download?id={drive_id}&export=download",
+        f"https://drive.google.com/file/d/{drive_id}/view",
+        size,
+        sha256,
+    )
 
 
 def download_and_unpack(remote: RemoteFile, path: Path, unpack_to: Path | None = None) -> None:
@@ -53,8 +57,10 @@ def download_file(remote: RemoteFile, path: Path) -> None:
     (`path`.part). UserError says how to fetch it by hand."""
     if path.exists():
         if fault := _find_mismatch(remote, path):
-            raise UserError(f"{path}: {fault}; remove it and run this again, or save the file there by hand "
-                            f"from {remote.page_url}")
+            raise UserError(
+                f"{path}: {fault}; remove it and run this again, or save the file there by hand "
+                f"from {remote.page_url}"
+            )
         print(f"{path} is there already")
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +73,9 @@ def download_file(remote: RemoteFile, path: Path) -> None:
     part.replace(path)
 
 
-def _download_with_retries(session: requests.Session, remote: RemoteFile, path: Path, partial_path: Path) -> None:
+def _download_with_retries(
+    session: requests.Session, remote: RemoteFile, path: Path, partial_path: Path
+) -> None:
     """Tries again for as long as each try gets further than the one before."""
     while True:
         before = _get_file_size(partial_path)
@@ -75,12 +83,16 @@ def _download_with_retries(session: requests.Session, remote: RemoteFile, path: 
             return _resume_download(session, remote, path, partial_path)
         except requests.RequestException as error:
             if _get_file_size(partial_path) <= before:
-                reason = (f"the connection failed ({type(error).__name__}) with {_get_file_size(partial_path):,} bytes fetched "
-                          "(run this again to go on)")
+                reason = (
+                    f"the connection failed ({type(error).__name__}) with {_get_file_size(partial_path):,} bytes fetched "
+                    "(run this again to go on)"
+                )
                 raise UserError(_format_manual_instructions(remote, path, reason)) from error
 
 
-def _resume_download(session: requests.Session, remote: RemoteFile, path: Path, partial_path: Path) -> None:
+def _resume_download(
+    session: requests.Session, remote: RemoteFile, path: Path, partial_path: Path
+) -> None:
     """One try, from where the part ends if the host can."""
     start = _get_file_size(partial_path)
     if start and start == remote.size:
@@ -89,30 +101,45 @@ def _resume_download(session: requests.Session, remote: RemoteFile, path: Path, 
         resumed = response.status_code == requests.codes.partial_content
         start = start if resumed else 0
         total = start + int(response.headers.get("Content-Length", 0))
-        with partial_path.open("ab" if resumed else "wb") as file, tqdm(
-                desc=path.name, total=total or None, initial=start, unit="B", unit_scale=True) as bar:
+        with (
+            partial_path.open("ab" if resumed else "wb") as file,
+            tqdm(
+                desc=path.name, total=total or None, initial=start, unit="B", unit_scale=True
+            ) as bar,
+        ):
             for chunk in response.iter_content(_CHUNK_BYTES):
                 bar.update(file.write(chunk))
 
 
-def _request_file(session: requests.Session, remote: RemoteFile, path: Path, start: int) -> requests.Response:
+def _request_file(
+    session: requests.Session, remote: RemoteFile, path: Path, start: int
+) -> requests.Response:
     """The answer that holds the file; a page that asks to confirm (Drive does for large files) is confirmed."""
     response = _get(session, remote.url, {}, start)
     if response.status_code == requests.codes.requested_range_not_satisfiable:
-        response = _get(session, remote.url, {}, 0)  # the part is longer than the file: another file's
+        response = _get(
+            session, remote.url, {}, 0
+        )  # the part is longer than the file: another file's
     if response.ok and _is_html(response):
         form = DownloadForm(response.text)
         if form.action is not None:
             response = _get(session, urljoin(response.url, form.action), form.fields, start)
     if response.ok and not _is_html(response):
         return response
-    reason = (f"the host answered {response.status_code} {response.reason}" if not response.ok else
-              f"the host sent a web page{_format_html_title(response)} instead of the file")
+    reason = (
+        f"the host answered {response.status_code} {response.reason}"
+        if not response.ok
+        else f"the host sent a web page{_format_html_title(response)} instead of the file"
+    )
     raise UserError(_format_manual_instructions(remote, path, reason))
 
 
-def _get(session: requests.Session, url: str, fields: dict[str, str], start: int) -> requests.Response:
-    headers = {"Accept-Encoding": "identity"}  # else lengths and ranges would count compressed bytes
+def _get(
+    session: requests.Session, url: str, fields: dict[str, str], start: int
+) -> requests.Response:
+    headers = {
+        "Accept-Encoding": "identity"
+    }  # else lengths and ranges would count compressed bytes
     if start:
         headers["Range"] = f"bytes={start}-"
     return session.get(url, params=fields, headers=headers, stream=True, timeout=_TIMEOUT_SECONDS)
@@ -128,8 +155,10 @@ def _format_html_title(response: requests.Response) -> str:
 
 
 def _format_manual_instructions(remote: RemoteFile, path: Path, reason: str) -> str:
-    return (f"{remote.url}: {reason}, expected the file for {path}; "
-            f"open {remote.page_url} in a browser, save it as {path} and run this again")
+    return (
+        f"{remote.url}: {reason}, expected the file for {path}; "
+        f"open {remote.page_url} in a browser, save it as {path} and run this again"
+    )
 
 
 def _find_mismatch(remote: RemoteFile, path: Path) -> str | None:
@@ -141,7 +170,10 @@ def _find_mismatch(remote: RemoteFile, path: Path) -> str | None:
             return "holds a web page, not the file"
         if remote.size not in (None, _get_file_size(path)):
             return f"holds {_get_file_size(path):,} bytes, expected {remote.size:,}"
-        if remote.sha256 is not None and hashlib.file_digest(file, "sha256").hexdigest() != remote.sha256:
+        if (
+            remote.sha256 is not None
+            and hashlib.file_digest(file, "sha256").hexdigest() != remote.sha256
+        ):
             return f"has not the published sha256 {remote.sha256}"
     return None
 

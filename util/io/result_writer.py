@@ -1,4 +1,4 @@
-"""What synthesis leaves of a sequence: pictures and videos in the published places (SPEC 10)."""
+"""What synthesis leaves of a sequence: images and videos in the published places (SPEC 10)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _STREAM_TITLES = {"real_A": "condition", "fake_B": "generated", "real_B": "real"
 @dataclass
 class OutputVideo:
     """One video over all sequences: `--output`. path: an mp4; `-` for raw rgb24 frames on standard output; None: nobody
-    asked. size: (w, h) of its frames, None for the pictures' own. side_by_side: all streams, not the generated alone.
+    asked. size: (w, h) of its frames, None for the images' own. side_by_side: all streams, not the generated alone.
     """
 
     path: str | None
@@ -41,24 +41,30 @@ class OutputVideo:
         return self
 
     def write(self, images: dict[str, np.ndarray]) -> None:
-        """pictures: stream -> (H, W, 3) uint8, as `SequenceWriter` takes them."""
+        """images: stream -> (H, W, 3) uint8, as `SequenceWriter` takes them."""
         if self.path is None:
             return
         height, width = images["fake_B"].shape[:2]
         shown = list(images.values()) if self.is_side_by_side else [images["fake_B"]]
-        frame = np.hstack([_resize_image(picture, self.size or (width, height)) for picture in shown])
+        frame = np.hstack([_resize_image(image, self.size or (width, height)) for image in shown])
         if self.path == "-":
             sys.stdout.buffer.write(frame.tobytes())
             sys.stdout.buffer.flush()
             return
         if self._video is None:
             self.size = self.size or (width, height)  # of the first sequence: a video has one
-            writer = VideoWriter(Path(self.path), self.fps, (frame.shape[1], frame.shape[0]), self.audio_track)
+            writer = VideoWriter(
+                Path(self.path), self.fps, (frame.shape[1], frame.shape[0]), self.audio_track
+            )
             self._video = self._stack.enter_context(writer)
         self._video.write(frame)
 
-    def __exit__(self, exc_type: type[BaseException] | None, exc_value: BaseException | None,
-                 traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self._stack.__exit__(exc_type, exc_value, traceback)
 
 
@@ -72,7 +78,7 @@ def _resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 class SequenceWriter:
     """`folder`/{stream}_{FRAME}{suffix} and `folder`/{stream}.mp4 for each stream that `write` is given.
 
-    suffixes: of each stream's pictures; `.png` keeps label maps exact.
+    suffixes: of each stream's images; `.png` keeps label maps exact.
     """
 
     folder: Path
@@ -86,47 +92,73 @@ class SequenceWriter:
         return self
 
     def write(self, frame_name: str, images: dict[str, np.ndarray]) -> None:
-        """frame: the condition file's stem. pictures: stream -> (H, W, 3) uint8."""
-        for stream, picture in images.items():
+        """frame: the condition file's stem. images: stream -> (H, W, 3) uint8."""
+        for stream, image in images.items():
             if stream not in self._videos:
-                height, width = picture.shape[:2]
+                height, width = image.shape[:2]
                 writer = VideoWriter(self.folder / f"{stream}.mp4", self.fps, (width, height))
                 self._videos[stream] = self._stack.enter_context(writer)
             path = self.folder / f"{stream}_{frame_name}{self.suffixes[stream]}"
-            save_image(path, picture)
-            self._videos[stream].write(picture)
+            save_image(path, image)
+            self._videos[stream].write(image)
             self.paths_by_stream.setdefault(stream, []).append(path)
 
-    def __exit__(self, exc_type: type[BaseException] | None, exc_value: BaseException | None,
-                 traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self._stack.__exit__(exc_type, exc_value, traceback)
 
     def result_sequence(self, name: str) -> ResultSequence:
         """For the page: condition, generated and real side by side."""
-        return ResultSequence(name, [ResultStream(_STREAM_TITLES[stream], paths, self.folder / f"{stream}.mp4")
-                                     for stream, paths in self.paths_by_stream.items()])
+        return ResultSequence(
+            name,
+            [
+                ResultStream(_STREAM_TITLES[stream], paths, self.folder / f"{stream}.mp4")
+                for stream, paths in self.paths_by_stream.items()
+            ],
+        )
 
 
 @contextmanager
-def open_sequence_writers(folders: Sequence[Path], fps: float | Fraction,
-                     suffixes: dict[str, str]) -> Iterator[list[SequenceWriter]]:
+def open_sequence_writers(
+    folders: Sequence[Path], fps: float | Fraction, suffixes: dict[str, str]
+) -> Iterator[list[SequenceWriter]]:
     """Of sequences that are written at the same time."""
     with ExitStack() as stack:
         yield [stack.enter_context(SequenceWriter(folder, fps, suffixes)) for folder in folders]
 
 
-def write_frames(frames: Iterable[tuple[int, Clip, Tensor]], condition_to_image: Callable[[Tensor], np.ndarray],
-                 writers: Sequence[SequenceWriter], output: OutputVideo) -> None:
-    """Frames (B = T = 1) and their pictures (1, 3, H, W), each with the number of its sequence's writer, fetched from
+def write_frames(
+    frames: Iterable[tuple[int, Clip, Tensor]],
+    condition_to_image: Callable[[Tensor], np.ndarray],
+    writers: Sequence[SequenceWriter],
+    output: OutputVideo,
+) -> None:
+    """Frames (B = T = 1) and their images (1, 3, H, W), each with the number of its sequence's writer, fetched from
     the device, encoded and written by a thread while the next ones are made. show: a condition (C, H, W) as people see
     it."""
     with background_queue() as later:
-        for number, clip, picture in frames:
-            later(_write_frame, clip, tensor_to_uint8(picture[0]), condition_to_image, writers[number], output)
+        for number, clip, image in frames:
+            later(
+                _write_frame,
+                clip,
+                tensor_to_uint8(image[0]),
+                condition_to_image,
+                writers[number],
+                output,
+            )
 
 
-def _write_frame(clip: Clip, fake_image: Tensor, condition_to_image: Callable[[Tensor], np.ndarray], writer: SequenceWriter,
-                 output: OutputVideo) -> None:
+def _write_frame(
+    clip: Clip,
+    fake_image: Tensor,
+    condition_to_image: Callable[[Tensor], np.ndarray],
+    writer: SequenceWriter,
+    output: OutputVideo,
+) -> None:
     """generated: (H, W, 3) uint8."""
     shown = {"real_A": condition_to_image(clip.condition[0, 0]), "fake_B": fake_image.cpu().numpy()}
     if clip.image is not None:

@@ -36,18 +36,28 @@ class VideoWriter:
 
     yuv420p is what every browser plays and needs even sides: an odd side is padded by repeating its last line.
     fps: frames a second; size: (width, height) of the frames that `write` gets. sound: copied as it is, as far as the
-    pictures go; UserError where an mp4 cannot hold it.
+    images go; UserError where an mp4 cannot hold it.
     """
 
-    def __init__(self, path: Path, fps: float | Fraction, size: tuple[int, int], audio_track: AudioTrack | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        fps: float | Fraction,
+        size: tuple[int, int],
+        audio_track: AudioTrack | None = None,
+    ) -> None:
         self.path, self.size, self.sound = path, size, audio_track
         self.n_written = 0
-        self.fps = Fraction(fps).limit_denominator(1001)  # exact for whole rates and for NTSC's n/1001
+        self.fps = Fraction(fps).limit_denominator(
+            1001
+        )  # exact for whole rates and for NTSC's n/1001
 
     def __enter__(self) -> VideoWriter:
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_write(self.path))
-            self._container = stack.enter_context(av.open(str(temporary), "w", options={"movflags": "faststart"}))
+            self._container = stack.enter_context(
+                av.open(str(temporary), "w", options={"movflags": "faststart"})
+            )
             self._stream = self._add_video_stream()
             self._audio_input: tuple[InputContainer, AudioStream] | None = None
             if self.sound is not None:
@@ -59,16 +69,27 @@ class VideoWriter:
     def write(self, frame: np.ndarray) -> None:
         """(H, W, 3) uint8 RGB of the writer's size."""
         width, height = self.size
-        assert frame.shape == (height, width, 3) and frame.dtype == np.uint8, (frame.shape, frame.dtype, self.size)
+        assert frame.shape == (height, width, 3) and frame.dtype == np.uint8, (
+            frame.shape,
+            frame.dtype,
+            self.size,
+        )
         even = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        picture = av.VideoFrame.from_ndarray(even, format="rgb24").reformat(
-            format="yuv420p", dst_colorspace=Colorspace.ITU709)
-        self._container.mux(self._stream.encode(picture))
+        image = av.VideoFrame.from_ndarray(even, format="rgb24").reformat(
+            format="yuv420p", dst_colorspace=Colorspace.ITU709
+        )
+        self._container.mux(self._stream.encode(image))
         self.n_written += 1
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
-        with self._stack:  # unwinds with whatever leaves this block: file closed, then renamed or removed
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with (
+            self._stack
+        ):  # unwinds with whatever leaves this block: file closed, then renamed or removed
             if error is not None:
                 raise error
             self._container.mux(self._stream.encode())
@@ -87,12 +108,18 @@ class VideoWriter:
         try:
             return self._container.add_stream_from_template(container.streams.audio[0])
         except ValueError as problem:
-            raise UserError(f"{container.name}: an mp4 cannot hold its sound ({problem}): convert it to AAC") from problem
+            raise UserError(
+                f"{container.name}: an mp4 cannot hold its sound ({problem}): convert it to AAC"
+            ) from problem
 
     def _copy_audio(self, container: InputContainer, stream: AudioStream, start: float) -> None:
         end = start + float(self.n_written / self.fps)
         for packet in container.demux(audio=0):
-            if packet.pts is None or packet.dts is None or not start <= packet.pts * packet.time_base < end:
+            if (
+                packet.pts is None
+                or packet.dts is None
+                or not start <= packet.pts * packet.time_base < end
+            ):
                 continue
             shift = round(start / packet.time_base)
             packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
@@ -124,7 +151,7 @@ def probe_video(path: Path) -> VideoInfo:
 
 
 def read_frames(path: Path) -> Iterator[np.ndarray]:
-    """Every frame of a video's first picture stream as (H, W, 3) uint8 RGB; UserError when it cannot be decoded."""
+    """Every frame of a video's first image stream as (H, W, 3) uint8 RGB; UserError when it cannot be decoded."""
     for _, frame in read_timed_frames(path):
         yield frame
 
@@ -137,7 +164,9 @@ def read_timed_frames(path: Path) -> Iterator[tuple[float, np.ndarray]]:
             yield float(number / rate) if frame.time is None else frame.time, _apply_rotation(frame)
 
 
-def resample_fps(frames: Iterable[tuple[float, np.ndarray]], fps: Fraction | float) -> Iterator[np.ndarray]:
+def resample_fps(
+    frames: Iterable[tuple[float, np.ndarray]], fps: Fraction | float
+) -> Iterator[np.ndarray]:
     """What is shown at every 1/rate seconds: frames are repeated or left out, so that a variable rate becomes even."""
     held, shown, begin = None, 0, 0.0
     slack = _TIME_TOLERANCE / fps  # containers round their times, to a millisecond some of them
@@ -154,7 +183,9 @@ def resample_fps(frames: Iterable[tuple[float, np.ndarray]], fps: Fraction | flo
 
 def _apply_rotation(frame: av.VideoFrame) -> np.ndarray:
     """Turned as the file's display matrix says: counter-clockwise, in quarters."""
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
+    return np.ascontiguousarray(
+        np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+    )
 
 
 @contextmanager
@@ -162,8 +193,9 @@ def _opened_container(path: Path) -> Iterator[InputContainer]:
     try:
         with av.open(str(path), metadata_errors="replace") as container:
             if not container.streams.video:
-                raise UserError(f"{path}: a file without a picture stream; give a video")
+                raise UserError(f"{path}: a file without an image stream; give a video")
             yield container
     except (av.error.FFmpegError, OSError) as error:
-        raise UserError(f"{path}: not a video that can be decoded to its end ({error}); give a file that plays"
-                        ) from error
+        raise UserError(
+            f"{path}: not a video that can be decoded to its end ({error}); give a file that plays"
+        ) from error

@@ -17,9 +17,13 @@ from util.pages import layout
 
 _MetricValues = Mapping[str, float]
 _METRIC_DESCRIPTIONS = {
-    "psnr": "dB, higher is nearer", "ssim": "up to 1, higher is nearer", "lpips": "lower is nearer",
-    "warping_error": "of the generated video, lower is steadier", "warping_error_real": "of the real video, to compare",
-    "flicker": "of the generated video, lower is steadier", "flicker_real": "of the real video, to compare",
+    "psnr": "dB, higher is nearer",
+    "ssim": "up to 1, higher is nearer",
+    "lpips": "lower is nearer",
+    "warping_error": "of the generated video, lower is steadier",
+    "warping_error_real": "of the real video, to compare",
+    "flicker": "of the generated video, lower is steadier",
+    "flicker_real": "of the real video, to compare",
     "fid": "published Inception features, lower is nearer",
     "mean_iou": "of what the segmenter finds, up to 1",
 }
@@ -47,34 +51,60 @@ def write_evaluation_report(folder: Path, report: EvaluationReport) -> None:
 
 def format_evaluation_table(report: EvaluationReport) -> str:
     """For the terminal."""
-    lines = [f"{name:28} {_format_value(value):>10}   {_describe_metric(name)}" for name, value in report.mean.items()]
+    lines = [
+        f"{name:28} {_format_value(value):>10}   {_describe_metric(name)}"
+        for name, value in report.mean.items()
+    ]
     return "\n".join([*lines, *(f"warning: {warning}" for warning in report.warnings)])
 
 
 def _create_page(report: EvaluationReport) -> layout.dominate.document:
     page, body = layout.create_document("Evaluation", f"{len(report.sequences)} sequences", 520)
-    body.add(layout.create_section("Compared")).add(_create_table(["", ""], report.settings.items()))
+    body.add(layout.create_section("Compared")).add(
+        _create_table(["", ""], report.settings.items())
+    )
     for warning in report.warnings:
         body.add(tags.p(warning, cls="warning"))
-    rows = [(name, _format_value(value), _format_value(report.drift.get(name, math.nan)), _describe_metric(name))
-            for name, value in report.mean.items()]
-    body.add(layout.create_section("Figures", "means over all frames")).add(_create_table(["", "mean", "per 100 frames", ""], rows))
-    charts = body.add(layout.create_section("Over the frame number", "a slope is drift")).add(tags.div(cls="row"))
+    rows = [
+        (
+            name,
+            _format_value(value),
+            _format_value(report.drift.get(name, math.nan)),
+            _describe_metric(name),
+        )
+        for name, value in report.mean.items()
+    ]
+    body.add(layout.create_section("Figures", "means over all frames")).add(
+        _create_table(["", "mean", "per 100 frames", ""], rows)
+    )
+    charts = body.add(layout.create_section("Over the frame number", "a slope is drift")).add(
+        tags.div(cls="row")
+    )
     for name, curve in report.curves.items():
         charts.add(raw(render_line_chart(name, "frame", {name: (range(len(curve)), curve)})))
     names = list(dict.fromkeys(name for figures in report.sequences.values() for name in figures))
-    body.add(layout.create_section("Sequences")).add(_create_table(["", *names], (
-        (sequence, *(_format_value(figures.get(name, math.nan)) for name in names))
-        for sequence, figures in report.sequences.items())))
+    body.add(layout.create_section("Sequences")).add(
+        _create_table(
+            ["", *names],
+            (
+                (sequence, *(_format_value(figures.get(name, math.nan)) for name in names))
+                for sequence, figures in report.sequences.items()
+            ),
+        )
+    )
     return page
 
 
 def _create_table(header: Sequence[str], rows: object) -> tags.table:
-    return tags.table(tags.tr(*map(tags.th, header)), *(tags.tr(*map(tags.td, row)) for row in rows))  # type: ignore
+    return tags.table(
+        tags.tr(*map(tags.th, header)), *(tags.tr(*map(tags.td, row)) for row in rows)
+    )  # type: ignore
 
 
 def _describe_metric(name: str) -> str:
-    return _METRIC_DESCRIPTIONS.get(name, "lower is nearer; comparable within this extractor alone" if "frechet" in name else "")
+    return _METRIC_DESCRIPTIONS.get(
+        name, "lower is nearer; comparable within this extractor alone" if "frechet" in name else ""
+    )
 
 
 def _format_value(value: float) -> str:

@@ -15,8 +15,10 @@ from dominate.util import raw
 from util.io.atomic import atomic_write
 
 
-def create_document(title: str, subtitle: str, image_width: int) -> tuple[dominate.document, tags.main]:
-    """An empty page and the element that its sections go to. width: of a picture, in pixels."""
+def create_document(
+    title: str, subtitle: str, image_width: int
+) -> tuple[dominate.document, tags.main]:
+    """An empty page and the element that its sections go to. width: of an image, in pixels."""
     page = dominate.document(title=title)
     with page.head:
         tags.meta(charset="utf-8")
@@ -38,8 +40,10 @@ def create_row(figures: Iterable[tags.figure]) -> tags.div:
 def create_image_figure(folder: Path, path: Path, caption: str) -> tags.figure:
     """One that is loaded when it comes into sight, and opens alone when clicked."""
     source = make_relative_url(folder, path)
-    return tags.figure(tags.a(tags.img(src=source, alt=caption, loading="lazy"), href=source),
-                       tags.figcaption(caption))
+    return tags.figure(
+        tags.a(tags.img(src=source, alt=caption, loading="lazy"), href=source),
+        tags.figcaption(caption),
+    )
 
 
 def create_viewer_script() -> tags.script:

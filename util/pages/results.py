@@ -1,4 +1,4 @@
-"""The pages people look at: a training run's pictures so far, a test run's results. Plain files that work offline."""
+"""The pages people look at: a training run's images so far, a test run's results. Plain files that work offline."""
 
 from __future__ import annotations
 
@@ -21,8 +21,18 @@ MAX_TRAINING_ENTRIES = 200  # newest entries on the training page: it is written
 MAX_CURVE_POINTS = 200
 _LOSS_PATTERN = re.compile(r"(\S+): (\S+)")
 _IMAGE_NAME_PATTERN = re.compile(r"epoch(\d+)_step(\d+)_(.+)\.jpg")
-_IMAGE_ORDER = ("condition", "past", "generated", "predicted", "raw", "real", "flow", "reference_flow", "confidence",
-                 "weight")
+_IMAGE_ORDER = (
+    "condition",
+    "past",
+    "generated",
+    "predicted",
+    "raw",
+    "real",
+    "flow",
+    "reference_flow",
+    "confidence",
+    "weight",
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +40,7 @@ class TrainingPage:
     """`folder`/index.html, newest entry first, over `folder`/images. All of it is read off the files in images, so
     that a resumed run goes on where the last one stood.
 
-    title: the run's name; width: of a picture on the page, in pixels (`--display_winsize`).
+    title: the run's name; width: of an image on the page, in pixels (`--display_winsize`).
     """
 
     folder: Path
@@ -38,29 +48,44 @@ class TrainingPage:
     image_width: int
 
     def add_entry(self, epoch: int, step: int, images: Mapping[str, np.ndarray]) -> None:
-        """Saves an entry's pictures, (H, W, 3) uint8 by name (`PICTURE_ORDER` says which come first), and rewrites
+        """Saves an entry's images, (H, W, 3) uint8 by name (`PICTURE_ORDER` says which come first), and rewrites
         the page. step: clips since the run began."""
-        for name, picture in images.items():
-            save_image(self.folder / "images" / f"epoch{epoch:03d}_step{step:06d}_{name}.jpg", picture)
+        for name, image in images.items():
+            save_image(
+                self.folder / "images" / f"epoch{epoch:03d}_step{step:06d}_{name}.jpg", image
+            )
         self.write()
 
     def write(self) -> None:
         """index.html from the files in images."""
         entries = _list_training_entries(self.folder / "images")
-        page, body = layout.create_document(self.title, f"{len(entries)} entries, newest first", self.image_width)
+        page, body = layout.create_document(
+            self.title, f"{len(entries)} entries, newest first", self.image_width
+        )
         if curves := render_loss_curves(self.folder.parent / "loss_log.txt"):
-            body.add(layout.create_section("Losses", "means of neighbours")).add(tags.div(*map(raw, curves), cls="row"))
+            body.add(layout.create_section("Losses", "means of neighbours")).add(
+                tags.div(*map(raw, curves), cls="row")
+            )
         for (epoch, step), paths in entries[:MAX_TRAINING_ENTRIES]:
             section = body.add(layout.create_section(f"Epoch {epoch}", f"step {step}"))
-            section.add(layout.create_row(layout.create_image_figure(self.folder, path, _format_image_title(path)) for path in paths))
+            section.add(
+                layout.create_row(
+                    layout.create_image_figure(self.folder, path, _format_image_title(path))
+                    for path in paths
+                )
+            )
         if len(entries) > MAX_TRAINING_ENTRIES:
-            body.add(tags.p(f"{len(entries) - MAX_TRAINING_ENTRIES} older entries are in the folder images."))
+            body.add(
+                tags.p(
+                    f"{len(entries) - MAX_TRAINING_ENTRIES} older entries are in the folder images."
+                )
+            )
         layout.write_document(self.folder / "index.html", page)
 
 
 @dataclass(frozen=True)
 class ResultStream:
-    """One column of a results page. pictures: files, one a frame, in order; video: the same as an mp4."""
+    """One column of a results page. images: files, one a frame, in order; video: the same as an mp4."""
 
     title: str
     image_paths: Sequence[Path]
@@ -81,14 +106,21 @@ class ResultSequence:
         return max((len(stream.image_paths) for stream in self.streams), default=0)
 
 
-def write_results_page(folder: Path, sequences: Sequence[ResultSequence], title: str, image_width: int,
-                       notes: Sequence[str] = ()) -> None:
+def write_results_page(
+    folder: Path,
+    sequences: Sequence[ResultSequence],
+    title: str,
+    image_width: int,
+    notes: Sequence[str] = (),
+) -> None:
     """`folder`/index.html over a test run's files, which it points to by paths relative to `folder`.
 
-    title: the run's name; width: of a picture on the page, in pixels (`--display_winsize`).
+    title: the run's name; width: of an image on the page, in pixels (`--display_winsize`).
     notes: shown above the sequences, a line each."""
     frames = sum(sequence.n_frames for sequence in sequences)
-    page, body = layout.create_document(title, f"{len(sequences)} sequences, {frames} frames", image_width)
+    page, body = layout.create_document(
+        title, f"{len(sequences)} sequences, {frames} frames", image_width
+    )
     if notes:
         body.add(layout.create_section("Notes")).add(*(tags.p(note) for note in notes))
     for sequence in sequences:
@@ -102,15 +134,49 @@ def _create_result_section(folder: Path, sequence: ResultSequence) -> tags.secti
     section = layout.create_section(sequence.name, sequence.note or f"{sequence.n_frames} frames")
     section["data-frames"] = str(sequence.n_frames)
     section[0].add(tags.div(tags.button("Play / pause", cls="play"), cls="tools"))
-    videos = [_create_video_figure(folder, stream.video, stream.title) for stream in sequence.streams if stream.video is not None]
+    videos = [
+        _create_video_figure(folder, stream.video, stream.title)
+        for stream in sequence.streams
+        if stream.video is not None
+    ]
     if videos:
         section.add(layout.create_row(videos))
     shown = [stream for stream in sequence.streams if stream.image_paths]
-    section.add(layout.create_row([*_create_comparison(shown), *(_create_viewer_figure(number, stream.title) for number, stream in enumerate(shown))]))
-    section.add(tags.div(tags.input_(type="range", cls="frame", min="0", max=str(sequence.n_frames - 1), value="0",
-                                     aria_label="frame"), tags.output(), cls="scrubber"))
-    addresses = [{"title": s.title, "frames": [layout.make_relative_url(folder, path) for path in s.image_paths]} for s in shown]
-    section.add(tags.script(raw(json.dumps(addresses)), type="application/json"))  # addresses hold no < : quoted
+    section.add(
+        layout.create_row(
+            [
+                *_create_comparison(shown),
+                *(
+                    _create_viewer_figure(number, stream.title)
+                    for number, stream in enumerate(shown)
+                ),
+            ]
+        )
+    )
+    section.add(
+        tags.div(
+            tags.input_(
+                type="range",
+                cls="frame",
+                min="0",
+                max=str(sequence.n_frames - 1),
+                value="0",
+                aria_label="frame",
+            ),
+            tags.output(),
+            cls="scrubber",
+        )
+    )
+    addresses = [
+        {
+            "title": s.title,
+            "frames": [layout.make_relative_url(folder, path) for path in s.image_paths],
+        }
+        for s in shown
+    ]
+    section.add(
+        tags.script(raw(json.dumps(addresses)), type="application/json")
+    )  # addresses hold no < : quoted
     return section
 
 
@@ -119,7 +185,7 @@ def _create_viewer_figure(stream_index: int, caption: str) -> tags.figure:
 
 
 def _create_viewer_image(stream_index: int, caption: str) -> tags.img:
-    """The viewer's own picture of a stream: which file it shows is the script's business."""
+    """The viewer's own image of a stream: which file it shows is the script's business."""
     return tags.img(data_stream=str(stream_index), alt=caption)
 
 
@@ -128,14 +194,25 @@ def _create_comparison(streams: Sequence[ResultStream]) -> list[tags.figure]:
     numbers = {stream.title: number for number, stream in enumerate(streams)}
     if not {"generated", "real"} <= set(numbers):
         return []
-    pictures = tags.div(*(_create_viewer_image(numbers[title], title) for title in ("generated", "real")), cls="compare")
-    slider = tags.input_(type="range", cls="cut", min="0", max="100", value="50", aria_label="generated or real")
-    return [tags.figure(pictures, slider, tags.figcaption("generated | real"))]
+    images = tags.div(
+        *(_create_viewer_image(numbers[title], title) for title in ("generated", "real")),
+        cls="compare",
+    )
+    slider = tags.input_(
+        type="range", cls="cut", min="0", max="100", value="50", aria_label="generated or real"
+    )
+    return [tags.figure(images, slider, tags.figcaption("generated | real"))]
 
 
 def _create_video_figure(folder: Path, path: Path, caption: str) -> tags.figure:
-    video = tags.video(src=layout.make_relative_url(folder, path), controls=True, loop=True, muted=True, playsinline=True,
-                       preload="metadata")
+    video = tags.video(
+        src=layout.make_relative_url(folder, path),
+        controls=True,
+        loop=True,
+        muted=True,
+        playsinline=True,
+        preload="metadata",
+    )
     return tags.figure(video, tags.figcaption(caption))
 
 
@@ -148,25 +225,41 @@ def render_loss_curves(log_path: Path) -> list[str]:
             x, y = found.setdefault(name, ([], []))
             x.append(number)
             y.append(float(value))
-    curves = {name: downsample_curve(*curve) for name, curve in sorted(found.items()) if len(curve[0]) > 1}
+    curves = {
+        name: downsample_curve(*curve) for name, curve in sorted(found.items()) if len(curve[0]) > 1
+    }
     sides: dict[str, dict[str, PlotCurve]] = {"generator": {}, "discriminators": {}}
     for name, curve in curves.items():
         sides["discriminators" if name.startswith("D") else "generator"][name] = curve
-    return [render_line_chart(side, "lines of loss_log.txt", curves, "log") for side, curves in sides.items() if curves]
+    return [
+        render_line_chart(side, "lines of loss_log.txt", curves, "log")
+        for side, curves in sides.items()
+        if curves
+    ]
 
 
 def downsample_curve(x: Sequence[float], y: Sequence[float]) -> PlotCurve:
     """At most CURVE_POINTS points: means of neighbours."""
     parts = min(len(x), MAX_CURVE_POINTS)
-    means = [np.array([part.mean() for part in np.array_split(np.asarray(values, float), parts)]) for values in (x, y)]
+    means = [
+        np.array([part.mean() for part in np.array_split(np.asarray(values, float), parts)])
+        for values in (x, y)
+    ]
     return means[0], means[1]
 
 
 def _list_training_entries(image_folder: Path) -> list[tuple[tuple[int, int], list[Path]]]:
-    """((epoch, step), pictures in their order) of all entries, newest first."""
-    found = {path: match for path in image_folder.glob("*.jpg") if (match := _IMAGE_NAME_PATTERN.fullmatch(path.name))}
+    """((epoch, step), images in their order) of all entries, newest first."""
+    found = {
+        path: match
+        for path in image_folder.glob("*.jpg")
+        if (match := _IMAGE_NAME_PATTERN.fullmatch(path.name))
+    }
     when = {path: (int(match[1]), int(match[2])) for path, match in found.items()}
-    newest_first = sorted(found, key=lambda path: (*(-number for number in when[path]), _get_image_sort_key(found[path][3])))
+    newest_first = sorted(
+        found,
+        key=lambda path: (*(-number for number in when[path]), _get_image_sort_key(found[path][3])),
+    )
     return [(key, list(paths)) for key, paths in groupby(newest_first, when.__getitem__)]
 
 

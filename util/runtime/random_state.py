@@ -20,8 +20,12 @@ def seed_everything(seed: int) -> None:
 def get_random_states() -> dict[str, Any]:
     """What `restore_random_states` takes: tensors, numbers and text only, so that no pickle is needed to read them."""
     name, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
-    return {"python": random.getstate(), "numpy": (name, torch.from_numpy(np.array(keys)), *rest),
-            "torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+    return {
+        "python": random.getstate(),
+        "numpy": (name, torch.from_numpy(np.array(keys)), *rest),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
 
 
 def restore_random_states(states: dict[str, Any]) -> None:
@@ -30,5 +34,5 @@ def restore_random_states(states: dict[str, Any]) -> None:
     name, keys, *rest = states["numpy"]
     np.random.set_state((name, keys.numpy(), *rest))  # noqa: NPY002
     torch.set_rng_state(states["torch"])
-    for index, state in enumerate(states["cuda"][:torch.cuda.device_count()]):
+    for index, state in enumerate(states["cuda"][: torch.cuda.device_count()]):
         torch.cuda.set_rng_state(state, index)

@@ -15,6 +15,7 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def handle_first_signal(callback: Callable[[str], None]) -> None:
     """The first SIGINT or SIGTERM calls `note` with its name; whatever comes next ends the process at once, even
     inside a long computation. For the main thread."""
+
     def first(number: int, _: FrameType | None) -> None:
         for asked in _STOP_SIGNALS:
             signal.signal(asked, signal.SIG_DFL)
@@ -30,7 +31,9 @@ def make_graceful_stop_event() -> Event:
 
     def note(name: str) -> None:
         stop.set()
-        print(f"\n{name}: finishing the step, then saving; once more ends the run at once", flush=True)
+        print(
+            f"\n{name}: finishing the step, then saving; once more ends the run at once", flush=True
+        )
 
     handle_first_signal(note)
     return stop

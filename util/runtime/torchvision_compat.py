@@ -9,7 +9,10 @@ from types import ModuleType
 
 import torch
 
-_DETECTION_OPERATORS = ("nms", "qnms")  # compiled in torchvision's CUDA build; its Python code only refers to them
+_DETECTION_OPERATORS = (
+    "nms",
+    "qnms",
+)  # compiled in torchvision's CUDA build; its Python code only refers to them
 _LIBRARIES: list[torch.library.Library] = []  # a declaration lives as long as its library does
 
 

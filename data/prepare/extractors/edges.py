@@ -1,4 +1,4 @@
-"""What is made of a picture so that a network can learn the way back: one maker a mode of `scripts/prepare.py`."""
+"""What is made of an image so that a network can learn the way back: one maker a mode of `scripts/prepare.py`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-FileContent = np.ndarray | str  # a picture or map for a PNG file, or a text
+FileContent = np.ndarray | str  # an image or map for a PNG file, or a text
 ExtractorOutput = Mapping[str, FileContent]  # by the stream's folder: A, inst, keypoints, openpose
 
 
@@ -23,7 +23,7 @@ class ConditionExtractor(Protocol):
 
     @property
     def image_folder(self) -> str:
-        """Where `train.py` looks for the pictures: B or img."""
+        """Where `train.py` looks for the images: B or img."""
         ...
 
     @property
@@ -36,13 +36,13 @@ class ConditionExtractor(Protocol):
         ...
 
     def __call__(self, images: Iterable[np.ndarray], start: int) -> Iterator[ExtractorOutput]:
-        """One for each of a sequence's pictures, (H, W, 3) uint8 RGB. start: the first one's number in its video."""
+        """One for each of a sequence's images, (H, W, 3) uint8 RGB. start: the first one's number in its video."""
         ...
 
 
 @dataclass(frozen=True)
 class EdgeExtractor:
-    """Edges of the picture itself: all that is needed is a video. kind: soft (slopes, steadier in time) or canny."""
+    """Edges of the image itself: all that is needed is a video. kind: soft (slopes, steadier in time) or canny."""
 
     kind: str = "soft"
     image_folder: str = "B"
@@ -55,8 +55,8 @@ class EdgeExtractor:
         return "--input_nc 1"
 
     def __call__(self, images: Iterable[np.ndarray], start: int) -> Iterator[ExtractorOutput]:
-        for picture in images:
-            yield {"A": self.extract_edges(picture)}
+        for image in images:
+            yield {"A": self.extract_edges(image)}
 
     def extract_edges(self, image: np.ndarray) -> np.ndarray:
         """(H, W) uint8."""
@@ -71,7 +71,9 @@ _CANNY_MEDIAN_FACTORS = 0.66, 1.33  # thresholds, times the median grey
 def compute_soft_edges(image: np.ndarray) -> np.ndarray:
     """How steep grey is, (H, W) uint8; the scale is fixed, so that an edge does not change when others come and go."""
     grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (0, 0), _BLUR_SIGMA)
-    slope = cv2.magnitude(cv2.Scharr(grey, cv2.CV_32F, 1, 0), cv2.Scharr(grey, cv2.CV_32F, 0, 1)) / 16
+    slope = (
+        cv2.magnitude(cv2.Scharr(grey, cv2.CV_32F, 1, 0), cv2.Scharr(grey, cv2.CV_32F, 0, 1)) / 16
+    )
     return np.clip(slope / _MAX_GRADIENT * 255, 0, 255).round().astype(np.uint8)
 
 
@@ -100,5 +102,7 @@ class OpenPoseFileExtractor:
         files = sorted(self.folder.glob("*.json"))
         for number, _ in enumerate(images, start):
             if number >= len(files):
-                raise SkipSequence(f"{self.folder} holds {len(files)} JSON files, frame {number} has none")
+                raise SkipSequence(
+                    f"{self.folder} holds {len(files)} JSON files, frame {number} has none"
+                )
             yield {"openpose": files[number].read_text(encoding="utf-8")}

@@ -17,7 +17,10 @@ from data.prepare.extractors.edges import ExtractorOutput, SkipSequence
 from util.errors import UserError
 from util.images.visualization import CITYSCAPES_TRAIN_ID_TO_ID
 
-_IMAGENET_MEAN, _IMAGENET_STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # ImageNet's, which such nets expect
+_IMAGENET_MEAN, _IMAGENET_STD = (
+    np.array([0.485, 0.456, 0.406]),
+    np.array([0.229, 0.224, 0.225]),
+)  # ImageNet's, which such nets expect
 CITYSCAPES_THING_IDS = tuple(range(24, 34))
 
 
@@ -44,15 +47,27 @@ class LabelMapExtractor:
         return f"--label_nc {self.label_nc}" + (" --use_instance" if self.thing_ids else "")
 
     def __call__(self, images: Iterable[np.ndarray], start: int) -> Iterator[ExtractorOutput]:
-        for number, picture in enumerate(images, start):
-            ids = self.read_mask(number) if self.source.is_dir() else predict_label_map(self.source, picture)
+        for number, image in enumerate(images, start):
+            ids = (
+                self.read_mask(number)
+                if self.source.is_dir()
+                else predict_label_map(self.source, image)
+            )
             if self.uses_cityscapes_train_ids and not self.source.is_dir():
-                ids = np.array([*CITYSCAPES_TRAIN_ID_TO_ID, 0], np.uint8)[ids.clip(max=len(CITYSCAPES_TRAIN_ID_TO_ID))]
+                ids = np.array([*CITYSCAPES_TRAIN_ID_TO_ID, 0], np.uint8)[
+                    ids.clip(max=len(CITYSCAPES_TRAIN_ID_TO_ID))
+                ]
             if ids.max() >= self.label_nc:
-                raise UserError(f"{self.source}: frame {number} has label {ids.max()}; --label_nc {self.label_nc} "
-                                f"allows 0..{self.label_nc - 1}: raise it")
-            labels = {"A": resize_labels_nearest(ids, picture.shape[:2])}
-            yield labels | ({"inst": compute_instance_map(labels["A"], self.thing_ids)} if self.thing_ids else {})
+                raise UserError(
+                    f"{self.source}: frame {number} has label {ids.max()}; --label_nc {self.label_nc} "
+                    f"allows 0..{self.label_nc - 1}: raise it"
+                )
+            labels = {"A": resize_labels_nearest(ids, image.shape[:2])}
+            yield labels | (
+                {"inst": compute_instance_map(labels["A"], self.thing_ids)}
+                if self.thing_ids
+                else {}
+            )
 
     def read_mask(self, index: int) -> np.ndarray:
         masks = _list_masks(self.source)
@@ -67,13 +82,17 @@ def _list_masks(folder: Path) -> list[Path]:
 
 
 def predict_label_map(model_path: Path, image: np.ndarray) -> np.ndarray:
-    """(h, w) uint8 ids of a picture (H, W, 3) uint8, at whatever size the network answers."""
+    """(h, w) uint8 ids of an image (H, W, 3) uint8, at whatever size the network answers."""
     session = _load_onnx_session(model_path)
     asked = session.get_inputs()[0]
-    height, width = (own if isinstance(side, str | None) else side
-                     for side, own in zip(asked.shape[2:], image.shape[:2], strict=True))
+    height, width = (
+        own if isinstance(side, str | None) else side
+        for side, own in zip(asked.shape[2:], image.shape[:2], strict=True)
+    )
     sized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    normal = ((sized / 255 - _IMAGENET_MEAN) / _IMAGENET_STD).astype(np.float32).transpose(2, 0, 1)[None]
+    normal = (
+        ((sized / 255 - _IMAGENET_MEAN) / _IMAGENET_STD).astype(np.float32).transpose(2, 0, 1)[None]
+    )
     answer = session.run(None, {asked.name: normal})[0][0]
     if answer.ndim == 3:
         answer = answer.argmax(0) if len(answer) > 1 else answer[0]
@@ -99,11 +118,19 @@ def compute_instance_map(label_map: np.ndarray, thing_ids: tuple[int, ...]) -> n
 def _load_onnx_session(model_path: Path) -> Any:
     try:
         import onnxruntime
-        from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf, NoSuchFile
+        from onnxruntime.capi.onnxruntime_pybind11_state import (
+            Fail,
+            InvalidGraph,
+            InvalidProtobuf,
+            NoSuchFile,
+        )
     except ImportError as problem:
-        raise UserError(f"--segmenter needs onnxruntime ({problem}): pip install vid2vid[video]") from problem
+        raise UserError(
+            f"--segmenter needs onnxruntime ({problem}): pip install vid2vid[video]"
+        ) from problem
     try:
         return onnxruntime.InferenceSession(str(model_path), providers=["CPUExecutionProvider"])
     except (Fail, InvalidGraph, InvalidProtobuf, NoSuchFile) as problem:
-        raise UserError(f"{model_path}: not an ONNX network that can be loaded ({str(problem).splitlines()[0]})"
-                        ) from problem
+        raise UserError(
+            f"{model_path}: not an ONNX network that can be loaded ({str(problem).splitlines()[0]})"
+        ) from problem

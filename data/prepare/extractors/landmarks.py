@@ -20,7 +20,7 @@ _PREDICTOR_PATH = "models/shape_predictor_68_face_landmarks.dat"
 
 @dataclass(frozen=True)
 class LandmarkExtractor:
-    """The largest face. Its detector was trained for faces of 80 pixels: upsample doubles the picture so many times.
+    """The largest face. Its detector was trained for faces of 80 pixels: upsample doubles the image so many times.
 
     The landmark model's own training data (iBUG 300-W) excludes commercial use."""
 
@@ -35,7 +35,7 @@ class LandmarkExtractor:
         return "--dataset_mode face --input_nc 15"
 
     def __call__(self, images: Iterable[np.ndarray], start: int) -> Iterator[ExtractorOutput]:
-        found = [detect_landmarks(picture, self.upsample) for picture in images]
+        found = [detect_landmarks(image, self.upsample) for image in images]
         for points in interpolate_and_smooth(found, "a face"):
             yield {"keypoints": "".join(f"{x:g},{y:g}\n" for x, y in points.round(2))}
 
@@ -55,8 +55,14 @@ def _load_dlib_models() -> tuple[Any, Any]:
     try:
         import dlib
     except ImportError as problem:
-        raise UserError(f"--mode face needs dlib ({problem}): pip install vid2vid[face]") from problem
-    package = find_spec("face_recognition_models")  # found, not imported: its import needs a setuptools of old
+        raise UserError(
+            f"--mode face needs dlib ({problem}): pip install vid2vid[face]"
+        ) from problem
+    package = find_spec(
+        "face_recognition_models"
+    )  # found, not imported: its import needs a setuptools of old
     if package is None or package.origin is None:
         raise UserError("--mode face needs the landmark model: pip install vid2vid[face]")
-    return dlib.get_frontal_face_detector(), dlib.shape_predictor(str(Path(package.origin).parent / _PREDICTOR_PATH))
+    return dlib.get_frontal_face_detector(), dlib.shape_predictor(
+        str(Path(package.origin).parent / _PREDICTOR_PATH)
+    )

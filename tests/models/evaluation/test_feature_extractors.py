@@ -8,7 +8,11 @@ import pytest
 import torch
 
 from models.evaluation import feature_extractors
-from models.evaluation.feature_extractors import IMAGE_FEATURE_NETWORKS, INCEPTION_WEIGHTS_FILE, load_feature_extractor
+from models.evaluation.feature_extractors import (
+    IMAGE_FEATURE_NETWORKS,
+    INCEPTION_WEIGHTS_FILE,
+    load_feature_extractor,
+)
 from util.errors import UserError
 
 CPU = torch.device("cpu")
@@ -18,8 +22,13 @@ PICTURE = torch.linspace(-1, 1, 3 * 32 * 48).reshape(1, 3, 32, 48)
 class I3D(torch.nn.Module):
     """Takes what the network takes that FVD is measured with, and answers whether it was asked for features."""
 
-    def forward(self, clip: torch.Tensor, rescale: bool = True, resize: bool = False,
-                return_features: bool = False) -> torch.Tensor:
+    def forward(
+        self,
+        clip: torch.Tensor,
+        rescale: bool = True,
+        resize: bool = False,
+        return_features: bool = False,
+    ) -> torch.Tensor:
         right = not rescale and resize and return_features
         return torch.cat([clip.mean((2, 3, 4)), torch.full((1, 1), float(right))], 1)
 
@@ -40,7 +49,9 @@ def test_an_exported_network_is_named_by_its_file(tmp_path):
 
 def test_i3d_torchscript_returns_features_and_other_networks_their_output(tmp_path):
     clip = torch.rand(16, 3, 20, 24) * 2 - 1
-    i3d = load_feature_extractor(str(scripted(I3D(), tmp_path / "i3d.pt")), 16, CPU, "--video_features")
+    i3d = load_feature_extractor(
+        str(scripted(I3D(), tmp_path / "i3d.pt")), 16, CPU, "--video_features"
+    )
     torch.testing.assert_close(i3d(clip), torch.cat([clip.mean((0, 2, 3)), torch.ones(1)]))
     assert i3d.name.startswith("frechet_video_i3d_") and i3d.n_frames == 16
     pool = scripted(torch.nn.AvgPool3d((16, 20, 24)), tmp_path / "p.pt")
@@ -51,14 +62,20 @@ def test_i3d_torchscript_returns_features_and_other_networks_their_output(tmp_pa
 @pytest.mark.parametrize("name", ["other.pt2", "other.pt"])
 def test_file_that_is_no_network_is_refused(name, tmp_path):
     (tmp_path / name).write_text("no network")
-    with pytest.raises(UserError, match=rf"--features .*{name}: neither TorchScript nor an exported network"):
+    with pytest.raises(
+        UserError, match=rf"--features .*{name}: neither TorchScript nor an exported network"
+    ):
         load_feature_extractor(str(tmp_path / name), 1, CPU, "--features")
 
 
 def test_unknown_name_is_refused_with_the_valid_names():
-    with pytest.raises(UserError, match=r"--features inceptoin: .*statistics, inception, efficientnet-lite0"):
+    with pytest.raises(
+        UserError, match=r"--features inceptoin: .*statistics, inception, efficientnet-lite0"
+    ):
         load_feature_extractor("inceptoin", 1, CPU, "--features")
-    with pytest.raises(UserError, match=r"--video_features inception: no such file.*\(statistics\)"):
+    with pytest.raises(
+        UserError, match=r"--video_features inception: no such file.*\(statistics\)"
+    ):
         load_feature_extractor("inception", 16, CPU, "--video_features")
 
 
@@ -69,9 +86,9 @@ class StandIn(torch.nn.Module):
         super().__init__()
         assert features == ["2048"] and torch.load(weights)["here"] == 1
 
-    def forward(self, picture):
-        assert picture.dtype == torch.uint8
-        return (picture.flatten(1)[:, ::100].float(),)
+    def forward(self, image):
+        assert image.dtype == torch.uint8
+        return (image.flatten(1)[:, ::100].float(),)
 
 
 @pytest.fixture
@@ -98,7 +115,9 @@ def test_fid_name_requires_the_published_network(fidelity):
 
 
 def test_without_its_weights_or_package_fid_is_refused_with_the_remedy(fidelity, monkeypatch):
-    with pytest.raises(UserError, match=rf"--features inception: no weights at {fidelity}.*releases"):
+    with pytest.raises(
+        UserError, match=rf"--features inception: no weights at {fidelity}.*releases"
+    ):
         load_feature_extractor("inception", 1, CPU, "--features")
     monkeypatch.setattr(feature_extractors, "find_spec", lambda _: None)
     for name in IMAGE_FEATURE_NETWORKS:

@@ -28,10 +28,26 @@ def frames_of(clip):
 
 def test_validation_metrics_equal_those_of_synthesis(options):
     networks, clip = tiny_networks(options), street_clip(8, 16, 24)
-    arguments = networks.netG, frames_of(clip), first_frame.get_real_images, configs.synthesis_config(options), CPU
-    expected = [ssim(tensor_to_image(frame.image[0, 0]), tensor_to_image(made[0])) for frame, made in synthesize(*arguments)][:4]
-    found = evaluate_synthesis(networks.netG, [("s", frames_of(clip))], first_frame.get_real_images,
-                               configs.synthesis_config(options), [compute_fidelity_metrics], 4, CPU)
+    arguments = (
+        networks.netG,
+        frames_of(clip),
+        first_frame.get_real_images,
+        configs.synthesis_config(options),
+        CPU,
+    )
+    expected = [
+        ssim(tensor_to_image(frame.image[0, 0]), tensor_to_image(made[0]))
+        for frame, made in synthesize(*arguments)
+    ][:4]
+    found = evaluate_synthesis(
+        networks.netG,
+        [("s", frames_of(clip))],
+        first_frame.get_real_images,
+        configs.synthesis_config(options),
+        [compute_fidelity_metrics],
+        4,
+        CPU,
+    )
     assert found["ssim"] == pytest.approx(sum(expected) / 4)
 
 
@@ -43,18 +59,28 @@ def test_best_and_latest_weights_are_both_saved(options):
     written = best.read_bytes()
     with torch.no_grad():
         next(networks.netG.parameters()).add_(1)
-    assert trainer.log_metrics_and_save_best(run, {"ssim": 0.4}) == run and best.read_bytes() == written
-    assert trainer.log_metrics_and_save_best(run, {"ssim": 0.6}).best == 0.6 and best.read_bytes() != written
+    assert (
+        trainer.log_metrics_and_save_best(run, {"ssim": 0.4}) == run
+        and best.read_bytes() == written
+    )
+    assert (
+        trainer.log_metrics_and_save_best(run, {"ssim": 0.6}).best == 0.6
+        and best.read_bytes() != written
+    )
     log = (configs.run_folder(options) / "eval_log.txt").read_text().splitlines()
     assert [line.split("ssim: ")[1] for line in log] == ["0.5", "0.4", "0.6"]
 
 
 def test_evaluation_runs_every_eval_freq_epochs(tmp_path):
-    options = tiny_options(f"--label_nc 5 --checkpoints_dir {tmp_path} --name run --eval_freq 2 --niter 3 "
-                           "--niter_decay 1 --n_frames_total 1 --save_epoch_freq 9")
+    options = tiny_options(
+        f"--label_nc 5 --checkpoints_dir {tmp_path} --name run --eval_freq 2 --niter 3 "
+        "--niter_decay 1 --n_frames_total 1 --save_epoch_freq 9"
+    )
     asked = []
-    trainer = replace(tiny_trainer(options, tiny_networks(options)),
-                      evaluate=lambda: asked.append(0) or {"ssim": float(len(asked))})
+    trainer = replace(
+        tiny_trainer(options, tiny_networks(options)),
+        evaluate=lambda: asked.append(0) or {"ssim": float(len(asked))},
+    )
     clips = iter([street_clip(3, 16, 24)] * 4)
     trainer.fit(clips, RunState())
     assert len(asked) == 2

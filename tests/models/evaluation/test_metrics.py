@@ -11,16 +11,20 @@ from models.evaluation import metrics
 RNG = np.random.default_rng(0)
 
 
-def picture(height=24, width=32):
+def image(height=24, width=32):
     return RNG.integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def test_psnr_and_ssim_match_scikit_image():
     for _ in range(5):
-        real = picture()
+        real = image()
         fake = np.clip(real + RNG.normal(0, 20, real.shape), 0, 255).astype(np.uint8)
-        assert metrics.psnr(real, fake) == pytest.approx(peak_signal_noise_ratio(real, fake), abs=1e-6)
-        assert metrics.ssim(real, fake) == pytest.approx(structural_similarity(real, fake, channel_axis=2), abs=1e-6)
+        assert metrics.psnr(real, fake) == pytest.approx(
+            peak_signal_noise_ratio(real, fake), abs=1e-6
+        )
+        assert metrics.ssim(real, fake) == pytest.approx(
+            structural_similarity(real, fake, channel_axis=2), abs=1e-6
+        )
     assert metrics.psnr(real, real) == math.inf and metrics.ssim(real, real) == pytest.approx(1)
 
 
@@ -36,7 +40,9 @@ def test_warping_error_counts_only_visible_pixels():
 def test_flicker_is_zero_for_a_fade_and_grows_with_amplitude():
     fade = [np.full((4, 4, 3), level, np.uint8) for level in (20, 30, 40)]
     assert metrics.flicker(*fade) == pytest.approx(0, abs=1e-12)
-    amplitudes = [metrics.flicker(fade[0], fade[0] + np.uint8(level), fade[0]) for level in (1, 5, 50)]
+    amplitudes = [
+        metrics.flicker(fade[0], fade[0] + np.uint8(level), fade[0]) for level in (1, 5, 50)
+    ]
     assert amplitudes == pytest.approx([1 / 255, 5 / 255, 50 / 255])
 
 
@@ -55,10 +61,12 @@ def test_mean_curve_averages_the_sequences_that_reach_a_frame():
 def test_frechet_distance_matches_scipy_sqrtm():
     real, fake = RNG.normal(size=(60, 5)), RNG.normal(1, 2, size=(40, 5))
     c1, c2 = np.cov(real, rowvar=False), np.cov(fake, rowvar=False)
-    expected = ((real.mean(0) - fake.mean(0)) ** 2).sum() + np.trace(c1 + c2 - 2 * sqrtm(c1 @ c2).real)
+    expected = ((real.mean(0) - fake.mean(0)) ** 2).sum() + np.trace(
+        c1 + c2 - 2 * sqrtm(c1 @ c2).real
+    )
     assert metrics.frechet_distance(real, fake) == pytest.approx(expected, rel=1e-9)
     assert metrics.frechet_distance(real, real) == pytest.approx(0, abs=1e-9)
-    few = RNG.normal(size=(3, 8))  # fewer pictures than features: a singular covariance
+    few = RNG.normal(size=(3, 8))  # fewer images than features: a singular covariance
     assert metrics.frechet_distance(few, few) == pytest.approx(0, abs=1e-6)
 
 

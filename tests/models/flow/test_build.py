@@ -27,7 +27,11 @@ def test_explicit_flow_net_is_built(name: str, tmp_path: Path) -> None:
 
 def test_auto_without_any_weights_is_dis(tmp_path: Path) -> None:
     reference, reason = build_flow_estimator(config("auto", tmp_path), CPU)
-    assert reference.name == "dis" and str(tmp_path / "flownet2.pth.tar") in reason and "\n" not in reason
+    assert (
+        reference.name == "dis"
+        and str(tmp_path / "flownet2.pth.tar") in reason
+        and "\n" not in reason
+    )
 
 
 def test_auto_prefers_cached_raft_to_dis(tmp_path: Path, empty_cache: Path) -> None:
@@ -39,15 +43,21 @@ def test_auto_prefers_cached_raft_to_dis(tmp_path: Path, empty_cache: Path) -> N
 
 def test_auto_prefers_flownet2(tmp_path: Path) -> None:
     (tmp_path / "flownet2.pth.tar").write_bytes(b"cut off")
-    with pytest.raises(UserError, match=r"flownet2.pth.tar .* 7 bytes, the published file 650,102,505"):
+    with pytest.raises(
+        UserError, match=r"flownet2.pth.tar .* 7 bytes, the published file 650,102,505"
+    ):
         build_flow_estimator(config("auto", tmp_path), CPU)
 
 
 def test_missing_flownet2_error_names_the_alternatives(tmp_path: Path) -> None:
     with pytest.raises(UserError) as fault:
         build_flow_estimator(config("flownet2", tmp_path), CPU)
-    for hint in (str(tmp_path / "flownet2.pth.tar"), "scripts/download_models_flownet2.py", "--flownet2_checkpoint",
-                 "--flow_net raft, dis or none"):
+    for hint in (
+        str(tmp_path / "flownet2.pth.tar"),
+        "scripts/download_models_flownet2.py",
+        "--flownet2_checkpoint",
+        "--flow_net raft, dis or none",
+    ):
         assert hint in str(fault.value)
 
 

@@ -10,16 +10,25 @@ from models.flow.correlation_triton import correlation_triton
 from tests.kernels import TRITON_DEVICE, needs_gpu, needs_triton
 
 CASE = Path(__file__).parents[2] / "parity/flownet2/case.npz"
-SETTINGS = [((2, 5, 6, 7), 2, 1), ((1, 3, 9, 70), 4, 2), ((1, 4, 5, 11), 7, 3), ((1, 2, 3, 4), 9, 2),
-            ((1, 6, 4, 5), 0, 1)]
+SETTINGS = [
+    ((2, 5, 6, 7), 2, 1),
+    ((1, 3, 9, 70), 4, 2),
+    ((1, 4, 5, 11), 7, 3),
+    ((1, 2, 3, 4), 9, 2),
+    ((1, 6, 4, 5), 0, 1),
+]
 
 
-def draw_pair(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor]:
+def draw_pair(
+    shape: tuple[int, ...], dtype: torch.dtype = torch.float32
+) -> tuple[torch.Tensor, torch.Tensor]:
     maps = torch.randn(2, *shape, generator=torch.Generator().manual_seed(3), dtype=dtype)
     return maps[0], maps[1]
 
 
-def by_definition(a: torch.Tensor, b: torch.Tensor, max_displacement: int, stride: int) -> torch.Tensor:
+def by_definition(
+    a: torch.Tensor, b: torch.Tensor, max_displacement: int, stride: int
+) -> torch.Tensor:
     """One displacement at a time, one pixel at a time."""
     n, _, height, width = a.shape
     radius = max_displacement // stride
@@ -36,7 +45,9 @@ def by_definition(a: torch.Tensor, b: torch.Tensor, max_displacement: int, strid
 def test_matches_its_definition(shape: tuple[int, ...], max_displacement: int, stride: int) -> None:
     a, b = draw_pair(shape)
     expected = by_definition(a, b, max_displacement, stride)
-    torch.testing.assert_close(correlation(a, b, max_displacement, stride), expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(
+        correlation(a, b, max_displacement, stride), expected, atol=1e-6, rtol=1e-5
+    )
 
 
 def test_matches_the_flownet2_release() -> None:
@@ -45,10 +56,14 @@ def test_matches_the_flownet2_release() -> None:
     assert (out - case["corr"]).abs().max() <= 1e-5
 
 
-@pytest.mark.parametrize(("shape", "max_displacement", "stride"), [((2, 3, 4, 5), 2, 1), ((1, 2, 5, 7), 4, 2)])
+@pytest.mark.parametrize(
+    ("shape", "max_displacement", "stride"), [((2, 3, 4, 5), 2, 1), ((1, 2, 5, 7), 4, 2)]
+)
 def test_gradients(shape: tuple[int, ...], max_displacement: int, stride: int) -> None:
     a, b = (maps.requires_grad_() for maps in draw_pair(shape, torch.float64))
-    assert torch.autograd.gradcheck(lambda x, y: correlation(x, y, max_displacement, stride), (a, b))
+    assert torch.autograd.gradcheck(
+        lambda x, y: correlation(x, y, max_displacement, stride), (a, b)
+    )
 
 
 def test_gradients_across_blocks() -> None:
@@ -56,8 +71,12 @@ def test_gradients_across_blocks() -> None:
     a, b = (maps.requires_grad_() for maps in draw_pair((1, 2, 3, 90), torch.float64))
     padded = torch.nn.functional.pad(b, (4, 4, 4, 4))
     shifts = [(dy, dx) for dy in range(0, 9, 2) for dx in range(0, 9, 2)]
-    naive = torch.stack([(a * padded[..., dy:dy + 3, dx:dx + 90]).mean(1) for dy, dx in shifts], 1)
-    weights = torch.randn(naive.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    naive = torch.stack(
+        [(a * padded[..., dy : dy + 3, dx : dx + 90]).mean(1) for dy, dx in shifts], 1
+    )
+    weights = torch.randn(
+        naive.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
     expected = torch.autograd.grad((naive * weights).sum(), (a, b))
     got = torch.autograd.grad((correlation(a, b, 4, 2) * weights).sum(), (a, b))
     torch.testing.assert_close(got, expected)
@@ -72,7 +91,9 @@ class LargestTensor(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         for tensor in result if isinstance(result, tuple | list) else [result]:
             if isinstance(tensor, torch.Tensor):
-                self.numel = max(self.numel, tensor.untyped_storage().nbytes() // tensor.element_size())
+                self.numel = max(
+                    self.numel, tensor.untyped_storage().nbytes() // tensor.element_size()
+                )
         return result
 
 
@@ -84,9 +105,13 @@ def test_memory_does_not_grow_with_displacements() -> None:
     assert largest.numel <= out.numel()
 
 
-def kernel_agrees(shape: tuple[int, ...], max_displacement: int, stride: int, dtype: torch.dtype) -> None:
+def kernel_agrees(
+    shape: tuple[int, ...], max_displacement: int, stride: int, dtype: torch.dtype
+) -> None:
     a, b = (maps.to(dtype) for maps in draw_pair(shape))
-    out = correlation_triton(a.to(TRITON_DEVICE), b.to(TRITON_DEVICE), max_displacement // stride, stride)
+    out = correlation_triton(
+        a.to(TRITON_DEVICE), b.to(TRITON_DEVICE), max_displacement // stride, stride
+    )
     expected = correlation(a.float(), b.float(), max_displacement, stride)
     rounding = {torch.float32: 1e-4, torch.bfloat16: 2**-7, torch.float16: 2**-10}[dtype]
     assert out.dtype == dtype
@@ -94,10 +119,14 @@ def kernel_agrees(shape: tuple[int, ...], max_displacement: int, stride: int, dt
 
 
 @needs_triton
-@pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning")  # inside the interpreter
+@pytest.mark.filterwarnings(
+    "ignore:Conversion of an array:DeprecationWarning"
+)  # inside the interpreter
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("shape", "max_displacement", "stride"), SETTINGS)
-def test_triton_matches_pytorch(shape: tuple[int, ...], max_displacement: int, stride: int, dtype: torch.dtype) -> None:
+def test_triton_matches_pytorch(
+    shape: tuple[int, ...], max_displacement: int, stride: int, dtype: torch.dtype
+) -> None:
     kernel_agrees(shape, max_displacement, stride, dtype)
 
 

@@ -15,7 +15,9 @@ from util.errors import UserError
 @pytest.fixture(scope="module")
 def moved_pair() -> tuple[torch.Tensor, torch.Tensor]:
     """A photograph and the same camera 3 pixels right and 2 down: current(p) = previous(p + (3, 2))."""
-    photograph = torch.from_numpy(data.astronaut()[:140, 100:300].copy()).permute(2, 0, 1)[None] / 127.5 - 1
+    photograph = (
+        torch.from_numpy(data.astronaut()[:140, 100:300].copy()).permute(2, 0, 1)[None] / 127.5 - 1
+    )
     return photograph[..., 2:130, 3:195], photograph[..., 0:128, 0:192]
 
 
@@ -30,8 +32,8 @@ def test_confidence_follows_the_squared_difference() -> None:
 
 
 def test_no_flow_is_zero_with_zero_confidence() -> None:
-    picture = torch.ones(2, 3, 4, 6)
-    estimate = ZeroFlowEstimator()(picture, picture)
+    image = torch.ones(2, 3, 4, 6)
+    estimate = ZeroFlowEstimator()(image, image)
     assert estimate.flow.shape == (2, 2, 4, 6) and estimate.confidence.shape == (2, 1, 4, 6)
     assert not estimate.flow.any() and not estimate.confidence.any()
 
@@ -49,7 +51,9 @@ def test_dis_does_not_mix_pairs_or_sizes(moved_pair: tuple[torch.Tensor, torch.T
     """The estimator is kept for the process: what it saw before must not reach the next answer."""
     current, previous = moved_pair
     fresh = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    expected = fresh.calc(to_gray_array(current)[0], to_gray_array(previous)[0], None).transpose(2, 0, 1)
+    expected = fresh.calc(to_gray_array(current)[0], to_gray_array(previous)[0], None).transpose(
+        2, 0, 1
+    )
     DISFlowEstimator()(previous[..., :64, :96], current[..., :64, :96])
     batch = DISFlowEstimator()(torch.cat([previous, current]), torch.cat([current, previous]))
     np.testing.assert_array_equal(batch.flow[1].numpy(), expected)
@@ -58,7 +62,9 @@ def test_dis_does_not_mix_pairs_or_sizes(moved_pair: tuple[torch.Tensor, torch.T
 def test_dis_is_picklable(moved_pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     DISFlowEstimator()(*moved_pair)
     there = pickle.loads(pickle.dumps(DISFlowEstimator()))
-    torch.testing.assert_close(there(*moved_pair).flow, DISFlowEstimator()(*moved_pair).flow, rtol=0, atol=0)
+    torch.testing.assert_close(
+        there(*moved_pair).flow, DISFlowEstimator()(*moved_pair).flow, rtol=0, atol=0
+    )
 
 
 def test_gray_conversion_rounds_as_the_uint8_image() -> None:
@@ -75,4 +81,6 @@ def test_flow_components_are_scaled_by_their_own_ratios() -> None:
     flow = torch.tensor([3.0, 5.0]).reshape(1, 2, 1, 1).expand(1, 2, 4, 6)
     resized = resize_flow(flow, (8, 18))
     assert resized.shape == (1, 2, 8, 18)
-    torch.testing.assert_close(resized, torch.tensor([9.0, 10.0]).reshape(1, 2, 1, 1).expand(1, 2, 8, 18))
+    torch.testing.assert_close(
+        resized, torch.tensor([9.0, 10.0]).reshape(1, 2, 1, 1).expand(1, 2, 8, 18)
+    )

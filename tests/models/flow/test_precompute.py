@@ -16,10 +16,16 @@ from scripts.precompute_flow import main
 from util.errors import UserError
 
 
-@pytest.mark.parametrize("config", [
-    TemporalConfig(3, 3), TemporalConfig(2, 3), TemporalConfig(3, 1), TemporalConfig(3, 0),
-    TemporalConfig(3, 3, is_sparse=True),
-])
+@pytest.mark.parametrize(
+    "config",
+    [
+        TemporalConfig(3, 3),
+        TemporalConfig(2, 3),
+        TemporalConfig(3, 1),
+        TemporalConfig(3, 0),
+        TemporalConfig(3, 3, is_sparse=True),
+    ],
+)
 @pytest.mark.parametrize("max_t_step", [1, 3])
 def test_flow_strides_cover_all_clips(config: TemporalConfig, max_t_step: int) -> None:
     numbers = list_flow_pairs(n_frames=62, window_size=6, n_frames_G=3, config=config)
@@ -29,12 +35,19 @@ def test_flow_strides_cover_all_clips(config: TemporalConfig, max_t_step: int) -
 
 def test_file_pairs_match_flow_strides() -> None:
     a, b = [Path(f"a{n}") for n in range(3)], [Path(f"b{n}") for n in range(2)]
-    assert list_file_pairs([a, b], {2, 1}) == [(a[1], a[0]), (a[2], a[1]), (a[2], a[0]), (b[1], b[0])]
+    assert list_file_pairs([a, b], {2, 1}) == [
+        (a[1], a[0]),
+        (a[2], a[1]),
+        (a[2], a[0]),
+        (b[1], b[0]),
+    ]
 
 
 def test_precompute_resumes_after_an_interruption(tmp_path: Path) -> None:
     make_toy_data("street", tmp_path, sequences=1, frames=4, size=(64, 32))
-    files = sorted((tmp_path / "train_B").rglob("*.png")) + sorted((tmp_path / "train_B").rglob("*.jpg"))
+    files = sorted((tmp_path / "train_B").rglob("*.png")) + sorted(
+        (tmp_path / "train_B").rglob("*.jpg")
+    )
     pairs, asked = list_file_pairs([files], {1}), []
 
     def network(current: torch.Tensor, previous: torch.Tensor) -> list[torch.Tensor]:
@@ -62,8 +75,19 @@ def test_annotator_depends_on_the_estimator_and_the_cache(tmp_path: Path) -> Non
 
 def test_command_line_fills_the_cache(tmp_path: Path) -> None:
     make_toy_data("street", tmp_path / "data", sequences=1, frames=5, size=(64, 32))
-    flags = ["--dataroot", str(tmp_path / "data"), "--label_nc", "35", "--flow_net", "dis", "--gpu_ids", "-1"]
+    flags = [
+        "--dataroot",
+        str(tmp_path / "data"),
+        "--label_nc",
+        "35",
+        "--flow_net",
+        "dis",
+        "--gpu_ids",
+        "-1",
+    ]
     with pytest.raises(UserError, match="--flow_cache is not given"):
         main(flags)
     main([*flags, "--flow_cache", str(tmp_path / "cache")])
-    assert len(list((tmp_path / "cache").rglob("*.flow"))) == 4 + 2  # neighbours, and those 3 frames apart
+    assert (
+        len(list((tmp_path / "cache").rglob("*.flow"))) == 4 + 2
+    )  # neighbours, and those 3 frames apart

@@ -17,19 +17,24 @@ def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("height", "width"), [(128, 160), (50, 131), (130, 20)])
 def test_padding_is_removed_where_it_was_added(height: int, width: int) -> None:
-    """A network that answers with its first picture's red and green must answer with the unpadded picture's."""
+    """A network that answers with its first image's red and green must answer with the unpadded image's."""
+
     def network(current: torch.Tensor, previous: torch.Tensor) -> list[torch.Tensor]:
         assert current.shape == previous.shape
         assert all(side % 8 == 0 and side >= 128 for side in current.shape[2:])
         return [torch.zeros_like(current[:, :2]), current[:, :2]]
 
     current, previous = torch.rand(2, 2, 3, height, width)
-    torch.testing.assert_close(RAFTFlowEstimator(network).estimate(current, previous), current[:, :2])
+    torch.testing.assert_close(
+        RAFTFlowEstimator(network).estimate(current, previous), current[:, :2]
+    )
 
 
 def test_raft_variant_is_inferred_from_its_weights(small_weights: Path) -> None:
     reference = load_raft(small_weights, torch.device("cpu"))
-    assert sum(p.numel() for p in reference.network.parameters()) == 990_162  # torchvision's count of raft_small
+    assert (
+        sum(p.numel() for p in reference.network.parameters()) == 990_162
+    )  # torchvision's count of raft_small
     estimate = reference(*torch.rand(2, 1, 3, 40, 64))
     assert estimate.flow.shape == (1, 2, 40, 64) and estimate.confidence.shape == (1, 1, 40, 64)
     assert not estimate.flow.requires_grad
@@ -41,7 +46,9 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
         load_raft(tmp_path / "other.pth", torch.device("cpu"))
 
 
-def test_weights_are_cached_in_the_torch_hub_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_cached_in_the_torch_hub_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     assert find_cached_raft_weights() is None
     path = tmp_path / "hub/checkpoints/raft_small_C_T_V2-01064c6d.pth"

@@ -15,38 +15,46 @@ def constant_flow(x: float, y: float, height: int, width: int) -> torch.Tensor:
 
 
 def test_zero_flow_returns_the_image() -> None:
-    picture = draw(2, 3, 7, 11)
-    torch.testing.assert_close(warp(picture, torch.zeros(2, 2, 7, 11)), picture)
+    image = draw(2, 3, 7, 11)
+    torch.testing.assert_close(warp(image, torch.zeros(2, 2, 7, 11)), image)
 
 
 @pytest.mark.parametrize(("x", "y"), [(1, 0), (0, 1), (-1, 0), (2, -3)])
 def test_integer_flow_reads_neighbors_and_clamps(x: int, y: int) -> None:
-    picture = draw(1, 3, 8, 9)
+    image = draw(1, 3, 8, 9)
     rows, columns = (torch.arange(8) + y).clamp(0, 7), (torch.arange(9) + x).clamp(0, 8)
-    torch.testing.assert_close(warp(picture, constant_flow(x, y, 8, 9)), picture[:, :, rows][..., columns])
+    torch.testing.assert_close(
+        warp(image, constant_flow(x, y, 8, 9)), image[:, :, rows][..., columns]
+    )
 
 
 def test_matches_scipy_between_pixels() -> None:
-    picture, flow = draw(1, 2, 12, 10), 3 * draw(1, 2, 12, 10, seed=1)
+    image, flow = draw(1, 2, 12, 10), 3 * draw(1, 2, 12, 10, seed=1)
     y, x = np.mgrid[0:12, 0:10]
     at = [y + flow[0, 1].numpy(), x + flow[0, 0].numpy()]
-    expected = np.stack([map_coordinates(channel.numpy(), at, order=1, mode="nearest") for channel in picture[0]])
-    torch.testing.assert_close(warp(picture, flow)[0], torch.from_numpy(expected), atol=1e-4, rtol=1e-4)
+    expected = np.stack(
+        [map_coordinates(channel.numpy(), at, order=1, mode="nearest") for channel in image[0]]
+    )
+    torch.testing.assert_close(
+        warp(image, flow)[0], torch.from_numpy(expected), atol=1e-4, rtol=1e-4
+    )
 
 
 def test_gradients() -> None:
-    picture = draw(1, 2, 5, 6, dtype=torch.float64).requires_grad_()
+    image = draw(1, 2, 5, 6, dtype=torch.float64).requires_grad_()
     flow = (0.3 * draw(1, 2, 5, 6, seed=1, dtype=torch.float64)).requires_grad_()
-    assert torch.autograd.gradcheck(warp, (picture, flow))
+    assert torch.autograd.gradcheck(warp, (image, flow))
 
 
 def test_half_precision_keeps_dtype_and_position() -> None:
-    """bfloat16 holds no odd number above 256: positions of a wide picture must not be counted in it."""
-    picture = torch.arange(600.0).remainder(2).expand(1, 1, 2, 600).to(torch.bfloat16)
-    warped = warp(picture, constant_flow(1, 0, 2, 600).to(torch.bfloat16))
+    """bfloat16 holds no odd number above 256: positions of a wide image must not be counted in it."""
+    image = torch.arange(600.0).remainder(2).expand(1, 1, 2, 600).to(torch.bfloat16)
+    warped = warp(image, constant_flow(1, 0, 2, 600).to(torch.bfloat16))
     assert warped.dtype == torch.bfloat16
-    torch.testing.assert_close(warped[..., :-1], picture[..., 1:], atol=1e-3, rtol=1e-2)
+    torch.testing.assert_close(warped[..., :-1], image[..., 1:], atol=1e-3, rtol=1e-2)
 
 
 def test_single_pixel_image() -> None:
-    torch.testing.assert_close(warp(torch.ones(1, 1, 1, 1), torch.ones(1, 2, 1, 1)), torch.ones(1, 1, 1, 1))
+    torch.testing.assert_close(
+        warp(torch.ones(1, 1, 1, 1), torch.ones(1, 2, 1, 1)), torch.ones(1, 1, 1, 1)
+    )

@@ -26,8 +26,13 @@ def sequences(label_nc: int = 5) -> list[list[Clip]]:
     whole = street_clip(7, 20, 28, batch=len(SHAPES), label_nc=max(label_nc, 1))
     if not label_nc:
         whole = replace(whole, condition=whole.image.flip(1))
-    return [[cut(whole.slice_batch(b, b + 1).slice_frames(t, t + 1), height, width) for t in range(count)]
-            for b, (count, height, width) in enumerate(SHAPES)]
+    return [
+        [
+            cut(whole.slice_batch(b, b + 1).slice_frames(t, t + 1), height, width)
+            for t in range(count)
+        ]
+        for b, (count, height, width) in enumerate(SHAPES)
+    ]
 
 
 def cut(frame: Clip, height: int, width: int) -> Clip:
@@ -47,29 +52,53 @@ def differences(flags: str, double: bool) -> list[float]:
     options = tiny_options(flags)
     networks, given = tiny_networks(options).netG, sequences(options.label_nc)
     if double:
-        networks, given = networks.double(), [[in_double(clip) for clip in clips] for clips in given]
-    config = configs.model_config(options).build_synthesis_config(looks if options.label_feat else None)
+        networks, given = (
+            networks.double(),
+            [[in_double(clip) for clip in clips] for clips in given],
+        )
+    config = configs.model_config(options).build_synthesis_config(
+        looks if options.label_feat else None
+    )
     first = first_frame.make_zero_images if options.no_first_img else first_frame.get_real_images
     made = defaultdict(list)
-    for number, clip, picture in synthesize_batched(networks, given, first, config, CPU):
-        made[number].append((clip.names, picture))
-    alone = {number: list(synthesize(networks, clips, first, config, CPU)) for number, clips in enumerate(given)}
+    for number, clip, image in synthesize_batched(networks, given, first, config, CPU):
+        made[number].append((clip.names, image))
+    alone = {
+        number: list(synthesize(networks, clips, first, config, CPU))
+        for number, clips in enumerate(given)
+    }
     for number, clips in enumerate(given):
-        assert [names for names, _ in made[number]] == [clip.names for clip in clips[options.n_frames_G - 1:]]
+        assert [names for names, _ in made[number]] == [
+            clip.names for clip in clips[options.n_frames_G - 1 :]
+        ]
         assert len(alone[number]) == len(made[number])
-    return [float((picture - expected).abs().max()) for number, frames in made.items()
-            for (_, picture), (_, expected) in zip(frames, alone[number], strict=True)]
+    return [
+        float((image - expected).abs().max())
+        for number, frames in made.items()
+        for (_, image), (_, expected) in zip(frames, alone[number], strict=True)
+    ]
 
 
-@pytest.mark.parametrize("flags", ["--label_nc 5 --use_instance --fg --fg_labels 1,3", "--n_scales_spatial 2",
-                                   "--label_nc 5 --norm instance --no_flow"])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--label_nc 5 --use_instance --fg --fg_labels 1,3",
+        "--n_scales_spatial 2",
+        "--label_nc 5 --norm instance --no_flow",
+    ],
+)
 def test_batched_sequences_equal_separate_synthesis(flags: str) -> None:
     assert max(differences(flags, double=True)) < 1e-11
 
 
-@pytest.mark.parametrize("flags", [
-    "--label_nc 5 --use_instance --label_feat --feat_num 2", "--label_nc 5 --no_first_img",
-    "--label_nc 5 --n_frames_G 2 --n_scales_spatial 2"])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--label_nc 5 --use_instance --label_feat --feat_num 2",
+        "--label_nc 5 --no_first_img",
+        "--label_nc 5 --n_frames_G 2 --n_scales_spatial 2",
+    ],
+)
 def test_rounding_error_grows_but_stays_far_below_a_gray_level(flags: str) -> None:
     found = differences(flags, double=False)
     assert max(found) < 1e-3 and max(found[:3]) < 2e-5  # a grey level is 8e-3
@@ -79,11 +108,13 @@ def test_sequences_of_equal_size_share_a_batch_until_they_end() -> None:
     options, batches = tiny_options("--label_nc 5"), []
 
     def watched(networks, conditions, history, **how):
-        batches.append(len(history.pictures[0]))
+        batches.append(len(history.images[0]))
         return generate_frame(networks, conditions, history, **how)
 
     config = replace(configs.synthesis_config(options), generate_frame=watched)
-    frames = synthesize_batched(tiny_networks(options).netG, sequences(), first_frame.get_real_images, config, CPU)
+    frames = synthesize_batched(
+        tiny_networks(options).netG, sequences(), first_frame.get_real_images, config, CPU
+    )
     assert [number for number, _, _ in frames] == [0, 1, 3, 4, 0, 3, 4, 0, 3, 4, 0, 3, 3]
     assert batches == [3, 1, 2, 1, 2, 1, 2, 1]
 
@@ -96,8 +127,16 @@ def test_single_sequence_is_bitwise_equal_and_read_lazily() -> None:
             read.append(clip)
             yield clip
 
-    networks, config, clips = tiny_networks(options).netG, configs.synthesis_config(options), sequences()[0]
-    expected = [picture for _, picture in synthesize(networks, clips, first_frame.get_real_images, config, CPU)]
-    frames = synthesize_batched(networks, [counted(clips)], first_frame.get_real_images, config, CPU)
-    for number, (_, _, picture) in enumerate(frames):
-        assert torch.equal(picture, expected[number]) and len(read) == number + 3
+    networks, config, clips = (
+        tiny_networks(options).netG,
+        configs.synthesis_config(options),
+        sequences()[0],
+    )
+    expected = [
+        image for _, image in synthesize(networks, clips, first_frame.get_real_images, config, CPU)
+    ]
+    frames = synthesize_batched(
+        networks, [counted(clips)], first_frame.get_real_images, config, CPU
+    )
+    for number, (_, _, image) in enumerate(frames):
+        assert torch.equal(image, expected[number]) and len(read) == number + 3

@@ -28,17 +28,30 @@ def painter(flags=""):
 
 def test_consecutive_exported_steps_match_synthesis():
     own, clip = painter(), street_clip(6, *reversed(SIZE))
-    expected = [made for _, made in synthesize(own.netG, [clip.slice_frames(t, t + 1) for t in range(6)], own.get_first_images,
-                                               own.config, torch.device("cpu"))]
-    steps, encoded = build_exportable_generators(own), own.config.condition_config.encode_dense(clip)
-    conditions = [encoded[:, t:t + 3] for t in range(4)]
+    expected = [
+        made
+        for _, made in synthesize(
+            own.netG,
+            [clip.slice_frames(t, t + 1) for t in range(6)],
+            own.get_first_images,
+            own.config,
+            torch.device("cpu"),
+        )
+    ]
+    steps, encoded = (
+        build_exportable_generators(own),
+        own.config.condition_config.encode_dense(clip),
+    )
+    conditions = [encoded[:, t : t + 3] for t in range(4)]
     histories = tuple(torch.zeros_like(past) for past in make_example_inputs(own, 5, SIZE)[1:])
     with torch.no_grad():
-        picture, *histories = steps["_first"](conditions[0], *histories)
-    torch.testing.assert_close(picture, expected[0], rtol=0, atol=1e-5)
+        image, *histories = steps["_first"](conditions[0], *histories)
+    torch.testing.assert_close(image, expected[0], rtol=0, atol=1e-5)
     rest = run_torch(steps[""], conditions[1:], tuple(histories))
     for one, other in zip(rest, expected[1:], strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=2e-5)  # one convolves maps, the other looks vectors up
+        torch.testing.assert_close(
+            one, other, rtol=0, atol=2e-5
+        )  # one convolves maps, the other looks vectors up
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [("batch", ""), ("instance", "_first")])
@@ -48,7 +61,9 @@ def test_onnxruntime_matches_pytorch_per_frame(tmp_path, kind, suffix):
     own = painter(f"--norm {kind}")
     example, module = make_example_inputs(own, 5, SIZE), build_exportable_generators(own)[suffix]
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r".isinstance\(treespec", FutureWarning)  # torch's, of itself
+        warnings.filterwarnings(
+            "ignore", r".isinstance\(treespec", FutureWarning
+        )  # torch's, of itself
         export_onnx(module, example, tmp_path / "step.onnx")
     assert compute_onnx_error(module, tmp_path / "step.onnx", own, example) < 1 / 255
 
@@ -58,7 +73,9 @@ def test_an_exported_program_computes_the_same(tmp_path):
     example = make_example_inputs(own, 5, SIZE)
     export_program(build_exportable_generators(own)[""], example, tmp_path / "step.pt2")
     loaded = torch.export.load(tmp_path / "step.pt2").module()
-    for one, other in zip(loaded(*example), build_exportable_generators(own)[""](*example), strict=True):
+    for one, other in zip(
+        loaded(*example), build_exportable_generators(own)[""](*example), strict=True
+    ):
         torch.testing.assert_close(one, other)
 
 

@@ -26,7 +26,9 @@ def with_pickle(path, payload):
 def test_written_table_round_trips(tmp_path):
     write_feature_table(tmp_path / "features.npy", TABLE)
     assert equal(read_feature_table(tmp_path / "features.npy"), TABLE)
-    assert equal(np.load(tmp_path / "features.npy", allow_pickle=True).item(), TABLE)  # numpy agrees on the form
+    assert equal(
+        np.load(tmp_path / "features.npy", allow_pickle=True).item(), TABLE
+    )  # numpy agrees on the form
 
 
 @pytest.mark.parametrize("module", [b"numpy.core.multiarray", b"numpy._core.multiarray"])
@@ -34,7 +36,11 @@ def test_files_of_old_and_new_numpy_load(tmp_path, module):
     table = {np.int64(3): TABLE[0], 6: np.ones((2, 3), order="F")}
     payload = pickle.dumps(np.array(table, dtype=object), 3)
     assert b"multiarray" in payload
-    here = b"numpy._core.multiarray" if b"numpy._core.multiarray" in payload else b"numpy.core.multiarray"
+    here = (
+        b"numpy._core.multiarray"
+        if b"numpy._core.multiarray" in payload
+        else b"numpy.core.multiarray"
+    )
     with_pickle(tmp_path / "features.npy", payload.replace(here, module))
     assert equal(read_feature_table(tmp_path / "features.npy"), table)
 
@@ -43,8 +49,18 @@ def test_a_file_of_python_2(tmp_path):
     """As the published one: protocol 2, numbers in a byte string."""
     reconstruct = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR"
     double = b"cnumpy\ndtype\n(U\x02f8K\x00K\x01tR(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
-    anything = b"cnumpy\ndtype\n(U\x02O8K\x00K\x01tR(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK?tb"
-    numbers = reconstruct + b"(K\x01(K\x02K\x03t" + double + b"I00\nU" + bytes([48]) + TABLE[0].tobytes() + b"tb"
+    anything = (
+        b"cnumpy\ndtype\n(U\x02O8K\x00K\x01tR(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK?tb"
+    )
+    numbers = (
+        reconstruct
+        + b"(K\x01(K\x02K\x03t"
+        + double
+        + b"I00\nU"
+        + bytes([48])
+        + TABLE[0].tobytes()
+        + b"tb"
+    )
     table = reconstruct + b"(K\x01)" + anything + b"I00\n]}K\x06" + numbers + b"satb"
     with_pickle(tmp_path / "features.npy", b"\x80\x02" + table + b".")
     assert equal(read_feature_table(tmp_path / "features.npy"), {6: TABLE[0]})
@@ -58,8 +74,14 @@ class Malicious:
         return open, (str(self.path), "w")
 
 
-@pytest.mark.parametrize("wrap", [lambda evil: evil, lambda evil: {6: evil},
-                                  lambda evil: np.array({6: TABLE[0], 7: evil}, dtype=object)])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda evil: evil,
+        lambda evil: {6: evil},
+        lambda evil: np.array({6: TABLE[0], 7: evil}, dtype=object),
+    ],
+)
 def test_file_that_would_execute_code_is_refused(tmp_path, wrap):
     victim, path = tmp_path / "written_by_the_pickle", tmp_path / "features.npy"
     with_pickle(path, pickle.dumps(wrap(Malicious(victim))))
@@ -68,9 +90,18 @@ def test_file_that_would_execute_code_is_refused(tmp_path, wrap):
     assert not victim.exists()
 
 
-@pytest.mark.parametrize("table", [
-    {}, {0: np.zeros(3)}, {0: np.zeros((2, 3)), 1: np.zeros((2, 4))}, {0: np.full((1, 3), np.nan)},
-    {"a": np.zeros((2, 3))}, {0: np.zeros((0, 3))}, {0: np.zeros((2, 2), dtype=object)}])
+@pytest.mark.parametrize(
+    "table",
+    [
+        {},
+        {0: np.zeros(3)},
+        {0: np.zeros((2, 3)), 1: np.zeros((2, 4))},
+        {0: np.full((1, 3), np.nan)},
+        {"a": np.zeros((2, 3))},
+        {0: np.zeros((0, 3))},
+        {0: np.zeros((2, 2), dtype=object)},
+    ],
+)
 def test_file_that_is_no_feature_table_is_refused(tmp_path, table):
     np.save(tmp_path / "features.npy", np.array(table, dtype=object), allow_pickle=True)
     with pytest.raises(UserError, match="features.npy"):

@@ -34,8 +34,10 @@ TABLE = {0: rows([(0.5, 0.5)]), 3: rows([(-0.6, 0.1), (0.6, -0.1)]), 4: np.array
 
 def test_feature_mixture_is_fitted_per_label():
     mixtures = fit_mixtures(TABLE, seed=0)
-    drawn = {label: np.array([mixture.sample(np.random.default_rng([1, i])) for i in range(300)])
-             for label, mixture in mixtures.items()}
+    drawn = {
+        label: np.array([mixture.sample(np.random.default_rng([1, i])) for i in range(300)])
+        for label, mixture in mixtures.items()
+    }
     assert np.allclose(drawn[0].mean(axis=0), 0.5, atol=0.02) and drawn[0].std() < 0.05
     sides = drawn[3][:, 0] > 0
     assert 0.4 < sides.mean() < 0.6  # both looks of a label are drawn, and nothing in the middle
@@ -55,17 +57,25 @@ def test_region_features_are_constant_per_region_and_depend_on_the_seed():
     assert np.array_equal(first[5], later[5]) and np.array_equal(first[26002], later[26002])
     assert not np.array_equal(first[26001], first[26002])  # each car its own
     assert not np.array_equal(first[5], sample_mixture_features({5: 0}, mixtures, seed=2)[5])
-    assert np.isfinite(sample_mixture_features({1: 30}, mixtures, seed=1)[1]).all()  # a label that training never saw
+    assert np.isfinite(
+        sample_mixture_features({1: 30}, mixtures, seed=1)[1]
+    ).all()  # a label that training never saw
 
 
 def test_video_is_generated_with_one_feature_vector_per_region():
     clip = street_clip(3, 16, 16, batch=2)
     table = {label: rows([(0.1 * label, -0.1 * label)]) for label in range(5)}
     mixtures = fit_mixtures(table, seed=0)
-    maps = sample_feature_maps(lambda labels: sample_mixture_features(labels, mixtures, seed=3), clip, is_face=False)
+    maps = sample_feature_maps(
+        lambda labels: sample_mixture_features(labels, mixtures, seed=3), clip, is_face=False
+    )
     assert maps.shape == (2, 3, 2, 16, 16)
-    same = replace(clip, condition=torch.zeros_like(clip.condition))  # one label, so a region never changes its
-    maps = sample_feature_maps(lambda labels: sample_mixture_features(labels, mixtures, seed=3), same, is_face=False)
+    same = replace(
+        clip, condition=torch.zeros_like(clip.condition)
+    )  # one label, so a region never changes its
+    maps = sample_feature_maps(
+        lambda labels: sample_mixture_features(labels, mixtures, seed=3), same, is_face=False
+    )
     for region in clip.instance.unique():
         assert len(maps.movedim(2, -1)[clip.instance[:, :, 0] == region].unique(dim=0)) == 1
 
@@ -88,7 +98,10 @@ def test_encoded_features_have_a_row_for_every_region_of_a_label():
 
 def test_feature_clusters_are_saved_and_loaded(tmp_path):
     save_feature_clusters(tmp_path, TABLE, seed=0)
-    assert all(np.array_equal(read_feature_table(tmp_path / "features.npy")[key], TABLE[key]) for key in TABLE)
+    assert all(
+        np.array_equal(read_feature_table(tmp_path / "features.npy")[key], TABLE[key])
+        for key in TABLE
+    )
     mixtures = fit_mixtures(TABLE, seed=0)
     labels = {1: 0, 26001: 3}
     drawn = read_feature_sampler(tmp_path, 2, use_table_rows=False, seed=4)(labels)

@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 
 class Steady(FlowEstimator):
-    """Everything moved so many pixels to the right, from the picture with the lower mean to that with the higher."""
+    """Everything moved so many pixels to the right, from the image with the lower mean to that with the higher."""
 
     name, version = "steady", ""
 
@@ -50,8 +50,15 @@ def run():
 
 def keyed(run, clips, every, first=get_real_images, flow=None, **changes):
     networks, config = run
-    return synthesize_keyframes(networks, iter(clips), first, replace(config, **changes), CPU, keyframe_interval=every,
-                            flow_estimator=flow or ZeroFlowEstimator())
+    return synthesize_keyframes(
+        networks,
+        iter(clips),
+        first,
+        replace(config, **changes),
+        CPU,
+        keyframe_interval=every,
+        flow_estimator=flow or ZeroFlowEstimator(),
+    )
 
 
 def test_keyframe_interval_one_is_ordinary_synthesis():
@@ -63,7 +70,7 @@ def test_every_frame_is_yielded_once_in_order(run, frames, every):
     clips = frames_of(street_clip(frames, 16, 24))
     made = list(keyed(run, clips, every))
     assert [clip.names for clip, _ in made] == [clip.names for clip in clips[2:]]
-    assert all(picture.shape == (1, 3, 16, 24) for _, picture in made)
+    assert all(image.shape == (1, 3, 16, 24) for _, image in made)
 
 
 def test_first_generated_frame_equals_synthesis(run):
@@ -103,29 +110,35 @@ def test_interpolated_motion_is_linear_and_ends_at_the_key_frames():
     before = torch.linspace(-1, 0, 24).expand(1, 3, 8, 24).clone()
     after = before.roll(4, dims=-1) + 0.1
     first, middle, last = interpolate_frames(before, after, 4, Steady(4.0))
-    for s, picture in ((0.25, first), (0.5, middle), (0.75, last)):
+    for s, image in ((0.25, first), (0.5, middle), (0.75, last)):
         expected = before.roll(int(4 * s), dims=-1) + 0.1 * s
-        torch.testing.assert_close(picture[..., 6:-6], expected[..., 6:-6])
+        torch.testing.assert_close(image[..., 6:-6], expected[..., 6:-6])
 
 
 def test_interpolation_without_motion_is_a_cross_fade():
     before, after = torch.zeros(1, 3, 8, 8), torch.ones(1, 3, 8, 8)
-    assert [float(picture.mean()) for picture in interpolate_frames(before, after, 4, ZeroFlowEstimator())] == [0.25, 0.5, 0.75]
+    assert [
+        float(image.mean()) for image in interpolate_frames(before, after, 4, ZeroFlowEstimator())
+    ] == [0.25, 0.5, 0.75]
 
 
 def test_key_frame_is_warped_with_its_condition():
     clip = street_clip(3, 18, 22)
-    picture = torch.rand(1, 3, 18, 22)
+    image = torch.rand(1, 3, 18, 22)
     key, *later = frames_of(clip)
-    key, later = (replace(key, condition=torch.full_like(key.condition, 1)),
-                  [replace(frame, condition=torch.full_like(frame.condition, 2)) for frame in later])
-    carried = WarpedKeyframe(key, picture, size_multiple=1, flow_estimator=Steady(2.0), label_nc=5)(later)
+    key, later = (
+        replace(key, condition=torch.full_like(key.condition, 1)),
+        [replace(frame, condition=torch.full_like(frame.condition, 2)) for frame in later],
+    )
+    carried = WarpedKeyframe(key, image, size_multiple=1, flow_estimator=Steady(2.0), label_nc=5)(
+        later
+    )
     sign = torch.sign(condition_to_gray(key, 5).mean() - condition_to_gray(later[0], 5).mean())
     flow = torch.zeros(1, 2, 18, 22)
     flow[:, 0] = 2.0 * sign
     assert carried.shape == (1, 2, 3, 18, 22)
     for t in range(2):
-        torch.testing.assert_close(carried[:, t], warp(picture, flow))
+        torch.testing.assert_close(carried[:, t], warp(image, flow))
 
 
 def test_labels_map_to_distinct_gray_values():

@@ -9,7 +9,12 @@ import torch.nn.functional as F
 
 from models.evaluation.label_prediction import evaluate_forecast
 from models.flow.warp import warp
-from models.inference.label_forecast import LabelForecaster, LabelPredictor, LabelPredictorConfig, forecast_labels
+from models.inference.label_forecast import (
+    LabelForecaster,
+    LabelPredictor,
+    LabelPredictorConfig,
+    forecast_labels,
+)
 from models.losses.functional import label_cross_entropy
 from models.networks.input_encoding import one_hot
 from models.training.label_prediction import LabelPredictionTrainer
@@ -54,10 +59,10 @@ def test_prediction_blends_generated_probabilities_with_warped_labels():
     predictor = shaken(LabelPredictor(CONFIG))
     past = one_hot(street_clip(2, 16, 24, batch=2).condition, 5)
     frame = predictor(past)
-    assert frame.picture.shape == (2, 5, 16, 24) and frame.flow.shape == (2, 2, 16, 24)
-    torch.testing.assert_close(frame.picture.sum(1), torch.ones(2, 16, 24))
+    assert frame.image.shape == (2, 5, 16, 24) and frame.flow.shape == (2, 2, 16, 24)
+    torch.testing.assert_close(frame.image.sum(1), torch.ones(2, 16, 24))
     carried = warp(past[:, 1], frame.flow)
-    torch.testing.assert_close(frame.picture, carried + frame.weight * (frame.raw_image - carried))
+    torch.testing.assert_close(frame.image, carried + frame.weight * (frame.raw_image - carried))
     assert frame.flow.abs().max() > 0.1 and frame.weight.std() > 0.001
 
 
@@ -75,8 +80,14 @@ def test_loss_matches_hand_computed_value():
 
     missed = (warp(maps[:, 1], frame.flow) - maps[:, 2]).abs() * (ids < 5).float()[:, None]
     losses = trainer.train_clip(clip, compute_epoch_settings(1, trainer.config.schedule)).losses
-    assert losses == pytest.approx({"G_Labels": float(likelihood(frame.picture)), "F_Warp": float(missed.mean()) * 3,
-                                    "G_Labels_raw": float(likelihood(frame.raw_image))}, rel=1e-4)
+    assert losses == pytest.approx(
+        {
+            "G_Labels": float(likelihood(frame.image)),
+            "F_Warp": float(missed.mean()) * 3,
+            "G_Labels_raw": float(likelihood(frame.raw_image)),
+        },
+        rel=1e-4,
+    )
 
 
 def test_loss_of_unlabeled_map_is_zero():
@@ -90,10 +101,12 @@ def test_training_rollout_equals_synthesis():
     trained = trainer.train_clip(clip, compute_epoch_settings(1, trainer.config.schedule))
     predictions = forecast_labels(predictor, frames_of(clip)[:2])
     for t in range(4):
-        assert torch.equal(trained.window.output.image[:, t].argmax(1), next(predictions)[:, 0, 0].long()), t
-    pictures = trainer.make_display_images(trained)
-    assert list(pictures) == ["past", "predicted", "raw", "real", "flow", "weight"]
-    assert np.array_equal(pictures["real"], trainer.condition_to_image(clip.condition[0, -1]))
+        assert torch.equal(
+            trained.window.output.image[:, t].argmax(1), next(predictions)[:, 0, 0].long()
+        ), t
+    images = trainer.make_display_images(trained)
+    assert list(images) == ["past", "predicted", "raw", "real", "flow", "weight"]
+    assert np.array_equal(images["real"], trainer.condition_to_image(clip.condition[0, -1]))
 
 
 @pytest.mark.parametrize(("back", "further"), [(1, False), (2, True)])
@@ -103,9 +116,13 @@ def test_gradients_reach_bptt_frames_of_the_epoch_settings(back, further):
     team, clip = trainer.parallel_models.groups[0], street_clip(4, 16, 24, load=2)
 
     def gradients(backpropagate):
-        phase = replace(compute_epoch_settings(1, trainer.config.schedule), bptt_frames=backpropagate)
+        phase = replace(
+            compute_epoch_settings(1, trainer.config.schedule), bptt_frames=backpropagate
+        )
         window, _ = trainer.generate(team, clip, clip, 0, phase, None)
-        return torch.autograd.grad(window.output.image[:, 1, 0].mean(), predictor.encoder[1].weight)[0]
+        return torch.autograd.grad(
+            window.output.image[:, 1, 0].mean(), predictor.encoder[1].weight
+        )[0]
 
     assert torch.equal(gradients(back), gradients(1)) != further
 
@@ -114,7 +131,7 @@ def moving(shift, frames=6, size=16):
     """A block that moves to the right over ground."""
     ids = torch.zeros(1, frames, 1, size, size, dtype=torch.uint8)
     for t in range(frames):
-        ids[0, t, 0, 4:10, shift + t:shift + t + 5] = 1
+        ids[0, t, 0, 4:10, shift + t : shift + t + 5] = 1
     return Clip(ids, None, None, names=(tuple(f"s/{t}" for t in range(frames)),), window_size=2)
 
 
@@ -125,7 +142,10 @@ def test_predictor_learns_motion():
     for step in range(40):
         trainer.train_clip(moving(step % 3 + 1), phase)
     found = evaluate_forecast(predictor, [frames_of(moving(2))], 4, CPU).compute_metrics()
-    assert found["accuracy"] > found["accuracy_repeated"] + 0.02 and found["mean_iou"] > found["mean_iou_repeated"]
+    assert (
+        found["accuracy"] > found["accuracy_repeated"] + 0.02
+        and found["mean_iou"] > found["mean_iou_repeated"]
+    )
 
 
 # how good
@@ -135,7 +155,11 @@ def test_metrics_count_every_predicted_frame_once():
     sequence = frames_of(street_clip(8, 16, 24))  # 2 given, 3 predicted; then 2 given, 1 left
     found = evaluate_forecast(LabelPredictor(CONFIG), [sequence], 3, CPU)
     ids = [frame.condition.flatten().numpy() for frame in sequence]
-    wrong = [(ids[1] != ids[2]).sum() + (ids[6] != ids[7]).sum(), (ids[1] != ids[3]).sum(), (ids[1] != ids[4]).sum()]
+    wrong = [
+        (ids[1] != ids[2]).sum() + (ids[6] != ids[7]).sum(),
+        (ids[1] != ids[3]).sum(),
+        (ids[1] != ids[4]).sum(),
+    ]
     for counts in (found.predicted_counts, found.repeated_counts):  # a fresh one repeats
         assert counts.sum(axis=(1, 2)).tolist() == [2 * 384, 384, 384]
         assert [int(c.sum() - np.trace(c)) for c in counts] == wrong
@@ -153,7 +177,9 @@ def test_forecast_follows_the_input_label_maps():
     assert [clip.names for clip in told] == [clip.names for clip in clips[1:]]
     for clip, real in zip(told, clips[1:], strict=True):
         assert torch.equal(clip.image, real.image)
-    assert torch.equal(told[1].condition, clips[2].condition) and torch.equal(told[1].instance, clips[2].instance)
+    assert torch.equal(told[1].condition, clips[2].condition) and torch.equal(
+        told[1].instance, clips[2].instance
+    )
     for clip in told[2:]:
         assert torch.equal(clip.condition, clips[2].condition)
         assert torch.equal(clip.instance, clip.condition.int())
@@ -164,11 +190,16 @@ def test_forecast_continues_beyond_the_last_label_map():
     teller = LabelForecaster(LabelPredictor(CONFIG), n_history=3, device=CPU, n_forecast_frames=4)
     assert teller.count_clips(3, "s") == 7
     told = list(teller.forecast_clips(clips))
-    assert [clip.names[0][0] for clip in told[3:]] == [f"future/future_{n:06}" for n in (1, 2, 3, 4)]
+    assert [clip.names[0][0] for clip in told[3:]] == [
+        f"future/future_{n:06}" for n in (1, 2, 3, 4)
+    ]
     assert all(clip.image is None for clip in told[3:])
 
 
 @pytest.mark.parametrize(("frames", "available"), [(None, 2), (4, 1)])
 def test_too_short_sequence_is_refused_by_name(frames, available):
-    with pytest.raises(UserError, match=rf"sequence short has {available} frames; .* begins from 2.*--future_frames"):
+    with pytest.raises(
+        UserError,
+        match=rf"sequence short has {available} frames; .* begins from 2.*--future_frames",
+    ):
         LabelForecaster(LabelPredictor(CONFIG), 2, CPU, frames).count_clips(available, "short")

@@ -20,18 +20,30 @@ def test_cast_weights_generate_the_same_as_autocast() -> None:
     frames = [clip.slice_frames(t, t + 1) for t in range(6)]
     config = configs.synthesis_config(options)
     with reference_ops():  # as on a GPU: sums by label on a CPU keep float32
-        before = [made for _, made in synthesize(networks, frames, first_frame.make_zero_images, config, CPU)]
+        before = [
+            made
+            for _, made in synthesize(networks, frames, first_frame.make_zero_images, config, CPU)
+        ]
         cast_conv_weights(networks, torch.bfloat16)
-        after = [made for _, made in synthesize(networks, frames, first_frame.make_zero_images, config, CPU)]
+        after = [
+            made
+            for _, made in synthesize(networks, frames, first_frame.make_zero_images, config, CPU)
+        ]
     torch.testing.assert_close(after, before, rtol=0, atol=0)
 
 
 def test_norms_and_heads_keep_float32() -> None:
-    networks = cast_conv_weights(tiny_networks(tiny_options("--label_nc 5 --norm batch")).netG, torch.float16)
+    networks = cast_conv_weights(
+        tiny_networks(tiny_options("--label_nc 5 --norm batch")).netG, torch.float16
+    )
     kept = [part for part in networks.modules() if isinstance(part, nn.BatchNorm2d | HeadConv2d)]
     inside = {id(weight) for part in kept for weight in part.parameters()}
-    assert inside and {weight.dtype for weight in networks.parameters() if id(weight) in inside} == {torch.float32}
-    assert {weight.dtype for weight in networks.parameters() if id(weight) not in inside} == {torch.float16}
+    assert inside and {
+        weight.dtype for weight in networks.parameters() if id(weight) in inside
+    } == {torch.float32}
+    assert {weight.dtype for weight in networks.parameters() if id(weight) not in inside} == {
+        torch.float16
+    }
 
 
 @pytest.mark.parametrize("amp", ["off", "bf16"])
@@ -46,12 +58,22 @@ def test_weights_are_not_cast_on_cpu(amp: str) -> None:
 def test_winograd_weights_are_cached_on_cpu_within_the_memory_limit(most, monkeypatch) -> None:
     monkeypatch.setattr(models.inference.prepare, "MAX_WINOGRAD_CACHE_BYTES", most)
     torch.manual_seed(0)
-    networks, x = nn.ModuleList([ResnetBlock(128, "batch"), ResnetBlock(8, "batch")]), torch.randn(1, 128, 16, 20)
+    networks, x = (
+        nn.ModuleList([ResnetBlock(128, "batch"), ResnetBlock(8, "batch")]),
+        torch.randn(1, 128, 16, 20),
+    )
     with torch.no_grad():
         before = networks[0](x)
         prepare_for_inference(networks, "off", CPU)
         assert torch.equal(networks[0](x), before)
-    kept = [part.winograd_weight is not None for part in networks.modules() if isinstance(part, Conv3x3)]
+    kept = [
+        part.winograd_weight is not None for part in networks.modules() if isinstance(part, Conv3x3)
+    ]
     assert kept == [most > 0, most > 0, False, False]
-    learned = networks[0](x).square().sum()  # whoever learns all the same gets gradients, of the weights themselves
-    assert all(bool(gradient.any()) for gradient in torch.autograd.grad(learned, networks[0].conv_block[1].weight))
+    learned = (
+        networks[0](x).square().sum()
+    )  # whoever learns all the same gets gradients, of the weights themselves
+    assert all(
+        bool(gradient.any())
+        for gradient in torch.autograd.grad(learned, networks[0].conv_block[1].weight)
+    )

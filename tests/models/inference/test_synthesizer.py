@@ -25,8 +25,14 @@ def test_docstring_example_runs(tmp_path):
 
 def test_steps_are_compiled_only_on_request(tmp_path):
     save_tiny_run(tmp_path / "run", "--input_nc 1 --no_first_img")
-    plain, compiled = (Synthesizer.from_checkpoint(tmp_path / "run", use_compile=choice) for choice in (False, True))
-    assert not isinstance(plain.config.generate_frame, CompiledFrameGenerator) and compiled.config.generate_frame == CompiledFrameGenerator()
+    plain, compiled = (
+        Synthesizer.from_checkpoint(tmp_path / "run", use_compile=choice)
+        for choice in (False, True)
+    )
+    assert (
+        not isinstance(plain.config.generate_frame, CompiledFrameGenerator)
+        and compiled.config.generate_frame == CompiledFrameGenerator()
+    )
 
 
 @pytest.mark.parametrize("flags", ["", "--no_first_img"])
@@ -35,10 +41,16 @@ def test_steps_equal_synthesis_and_restart_after_reset(flags):
     networks, clip = tiny_networks(options).netG, street_clip(6, 20, 28)
     first = first_frame.make_zero_images if flags else first_frame.get_real_images
     frames = [clip.slice_frames(t, t + 1) for t in range(6)]
-    expected = [made for _, made in synthesize(networks, frames, first, configs.synthesis_config(options), CPU)]
+    expected = [
+        made
+        for _, made in synthesize(networks, frames, first, configs.synthesis_config(options), CPU)
+    ]
     painter = Synthesizer(networks, configs.synthesis_config(options), first)
     for _ in range(2):
-        stepped = [painter.generate_frame(f.condition[:, 0], f.image[:, 0], f.instance[:, 0]) for f in frames]
+        stepped = [
+            painter.generate_frame(f.condition[:, 0], f.image[:, 0], f.instance[:, 0])
+            for f in frames
+        ]
         assert stepped[:2] == [None, None]
         for one, other in zip(stepped[2:], expected, strict=True):
             torch.testing.assert_close(one, other, rtol=0, atol=0)
@@ -71,18 +83,29 @@ def test_memory_of_old_frames_is_freed():
     assert tensors_after(5) == tensors_after(10)
 
 
-@pytest.mark.parametrize("flags", ["--no_first_img --n_frames_G 2", "--use_instance --fg --fg_labels 1,3",
-                                   "--n_scales_spatial 2 --norm instance --checkpoint_activations"])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--no_first_img --n_frames_G 2",
+        "--use_instance --fg --fg_labels 1,3",
+        "--n_scales_spatial 2 --norm instance --checkpoint_activations",
+    ],
+)
 def test_a_run_is_loaded_by_its_folder_alone(flags, tmp_path):
     options, networks = save_tiny_run(tmp_path / "run", f"--label_nc 5 {flags}")
     clip = street_clip(4, 16, 24)
-    first = first_frame.make_zero_images if "--no_first_img" in flags else first_frame.get_real_images
+    first = (
+        first_frame.make_zero_images if "--no_first_img" in flags else first_frame.get_real_images
+    )
     own = Synthesizer(networks, configs.synthesis_config(options), first)
     by_files = Synthesizer.from_checkpoint(tmp_path / "run")
     by_options = load_synthesizer(load_run_options(tmp_path / "run", "--gpu_ids", "-1"))
     assert by_files.config == by_options.config == own.config
     for t in range(4):
-        made = [painter.generate_frame_from_clip(clip.slice_frames(t, t + 1)) for painter in (own, by_files, by_options)]
+        made = [
+            painter.generate_frame_from_clip(clip.slice_frames(t, t + 1))
+            for painter in (own, by_files, by_options)
+        ]
     torch.testing.assert_close(made[1], made[0], rtol=0, atol=0)
     torch.testing.assert_close(made[2], made[0], rtol=0, atol=0)
 

@@ -38,16 +38,27 @@ def student_of(folder, flags=""):
     options = tiny_options(f"{RUN} --distill_from {folder} {flags}")
     networks = tiny_networks(options)
     placement = setup_devices(configs.device_config(options))
-    return replace(tiny_trainer(options, networks), parallel_models=distribute_networks(options, networks, ZeroFlowEstimator(), placement))
+    return replace(
+        tiny_trainer(options, networks),
+        parallel_models=distribute_networks(options, networks, ZeroFlowEstimator(), placement),
+    )
 
 
 def losses_by_window(trainer, clip):
     """Of all windows of a clip, by what its trainer would do."""
-    phase, past, found = compute_epoch_settings(1, trainer.config.schedule), trainer.config.schedule.n_frames_G - 1, []
+    phase, past, found = (
+        compute_epoch_settings(1, trainer.config.schedule),
+        trainer.config.schedule.n_frames_G - 1,
+        [],
+    )
     shares = trainer.parallel_models.split_batch(clip)
     pasts = [ClipState(None, FrameBuffer.empty(trainer.config.temporal)) for _ in shares]
-    for number, parts in enumerate(zip(*(share.clip.windows(past + 1) for share in shares), strict=True)):
-        trained, pasts = trainer.train_window(shares, parts, number * clip.window_size, phase, pasts)
+    for number, parts in enumerate(
+        zip(*(share.clip.windows(past + 1) for share in shares), strict=True)
+    ):
+        trained, pasts = trainer.train_window(
+            shares, parts, number * clip.window_size, phase, pasts
+        )
         found.append(trained.losses)
     return found
 
@@ -58,12 +69,25 @@ def test_teacher_images_come_from_the_teachers_own_history(taught):
     condition = trainer.config.conditions.encode_dense(clip)
     config = RolloutConfig(3)
     with torch.no_grad():
-        wanted, _ = rollout(teacher, condition, History.from_first_images(clip.image[:, :2], 1), config)
-        made, _ = rollout(trainer.networks.netG, condition, History.from_first_images(clip.image[:, :2], 1), config)
+        wanted, _ = rollout(
+            teacher, condition, History.from_first_images(clip.image[:, :2], 1), config
+        )
+        made, _ = rollout(
+            trainer.networks.netG,
+            condition,
+            History.from_first_images(clip.image[:, :2], 1),
+            config,
+        )
     found = losses_by_window(trainer, clip)
     for window, losses in enumerate(found):
         frames = slice(2 * window, 2 * window + 2)
-        expected = sum(F.l1_loss(x[:, frames], wanted.image[:, frames]) for x in (made.image, made.raw_image)) * 10
+        expected = (
+            sum(
+                F.l1_loss(x[:, frames], wanted.image[:, frames])
+                for x in (made.image, made.raw_image)
+            )
+            * 10
+        )
         assert losses["G_Distill"] == pytest.approx(float(expected), rel=1e-4)
     assert len(found) == 2
 
@@ -74,24 +98,36 @@ def test_distillation_loss_is_zero_when_student_equals_teacher(taught):
     trainer.networks.netG.load_state_dict(teacher.state_dict())
     team, clip = trainer.parallel_models.groups[0], street_clip(4, 16, 24, load=2)
     with torch.no_grad():
-        window, _ = trainer.generate(team, clip, clip, 0, compute_epoch_settings(1, trainer.config.schedule), None)
+        window, _ = trainer.generate(
+            team, clip, clip, 0, compute_epoch_settings(1, trainer.config.schedule), None
+        )
     window, _ = trainer.add_teacher_images(team, clip, window, None)
     torch.testing.assert_close(window.teacher_images, window.output.image)
     window = replace(window, teacher_images=window.output.image.detach())
     once = replace(trainer.config.losses, should_score_raw=False, lambda_distill=7.0)
     assert compute_distillation_losses(None, window, once).generator["G_Distill"] == 0
     window = replace(window, teacher_images=window.teacher_images + 0.5)
-    assert float(compute_distillation_losses(None, window, once).generator["G_Distill"]) == pytest.approx(3.5)
-    assert float(compute_distillation_losses(lambda x, y: (x - y).square().mean(), window, once).generator["G_Distill"]
-                 ) == pytest.approx(7 * (0.5 + 0.25))
+    assert float(
+        compute_distillation_losses(None, window, once).generator["G_Distill"]
+    ) == pytest.approx(3.5)
+    assert float(
+        compute_distillation_losses(lambda x, y: (x - y).square().mean(), window, once).generator[
+            "G_Distill"
+        ]
+    ) == pytest.approx(7 * (0.5 + 0.25))
 
 
 def test_teacher_is_frozen_and_not_saved(taught):
     folder, teacher = taught
     trainer = student_of(folder, "--lr 0.01")
-    trainer.train_clip(street_clip(4, 16, 24, load=2), compute_epoch_settings(1, trainer.config.schedule))
+    trainer.train_clip(
+        street_clip(4, 16, 24, load=2), compute_epoch_settings(1, trainer.config.schedule)
+    )
     own = trainer.parallel_models.groups[0].teacher
-    assert all(torch.equal(a, b) for a, b in zip(own.state_dict().values(), teacher.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(own.state_dict().values(), teacher.state_dict().values(), strict=True)
+    )
     assert all(weight.grad is None and not weight.requires_grad for weight in own.parameters())
     assert set(trainer.networks.named_networks()) == {"G0", "D", "D_T0"}
 
@@ -106,13 +142,21 @@ def test_distillation_is_the_same_on_several_device_groups(taught):
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
-@pytest.mark.parametrize(("flags", "words"), [
-    ("--label_nc 6", "--label_nc 6 here, 5 in --distill_from"), ("--n_frames_G 2", "--n_frames_G 2 here, 3 in"),
-    ("--n_scales_spatial 2", "--n_scales_spatial 2 here, 1 in"), ("--no_first_img", "--no_first_img True here, False"),
-    ("--use_instance", "--use_instance True here")])
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--label_nc 6", "--label_nc 6 here, 5 in --distill_from"),
+        ("--n_frames_G 2", "--n_frames_G 2 here, 3 in"),
+        ("--n_scales_spatial 2", "--n_scales_spatial 2 here, 1 in"),
+        ("--no_first_img", "--no_first_img True here, False"),
+        ("--use_instance", "--use_instance True here"),
+    ],
+)
 def test_contradicting_options_are_named(taught, flags, words):
     with pytest.raises(UserError, match=words):
-        configs.teacher_config(parse_train([*TINY_FLAGS.split(), *f"{RUN} --distill_from {taught[0]} {flags}".split()]))
+        configs.teacher_config(
+            parse_train([*TINY_FLAGS.split(), *f"{RUN} --distill_from {taught[0]} {flags}".split()])
+        )
 
 
 def test_missing_teacher_is_refused_by_name(tmp_path):
@@ -123,14 +167,25 @@ def test_missing_teacher_is_refused_by_name(tmp_path):
 
 
 def test_size_multiple_includes_the_teacher(taught):
-    assert configs.size_multiple(tiny_options(f"{RUN} --n_downsample_G 1 --distill_from {taught[0]}")) == 4
+    assert (
+        configs.size_multiple(tiny_options(f"{RUN} --n_downsample_G 1 --distill_from {taught[0]}"))
+        == 4
+    )
 
 
 def test_no_distillation_loss_without_a_teacher():
     options = tiny_options(RUN)
     networks = tiny_networks(options)
-    teams = build_parallel_models(setup_devices(configs.device_config(options)), networks, None, lambda _: ZeroFlowEstimator())
+    teams = build_parallel_models(
+        setup_devices(configs.device_config(options)), networks, None, lambda _: ZeroFlowEstimator()
+    )
     assert teams.groups[0].teacher is None
-    losses = tiny_trainer(options, networks).train_clip(street_clip(3, 16, 24), compute_epoch_settings(1, configs.schedule_config(
-        options, 3, 1))).losses
+    losses = (
+        tiny_trainer(options, networks)
+        .train_clip(
+            street_clip(3, 16, 24),
+            compute_epoch_settings(1, configs.schedule_config(options, 3, 1)),
+        )
+        .losses
+    )
     assert "G_Distill" not in losses

@@ -3,7 +3,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.losses.functional import GANMode, feature_matching_loss, gan_loss, l1_loss, masked_l1_loss
+from models.losses.functional import (
+    GANMode,
+    feature_matching_loss,
+    gan_loss,
+    l1_loss,
+    masked_l1_loss,
+)
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -29,10 +35,15 @@ def expected(mode: GANMode, real: bool, for_discriminator: bool) -> Tensor:
 
 
 @pytest.mark.parametrize("mode", ["ls", "original", "hinge"])
-@pytest.mark.parametrize(("real", "for_discriminator"), [(True, True), (False, True), (True, False)])
-def test_gan_losses_match_their_formulas_summed_over_scales(mode: GANMode, real: bool, for_discriminator: bool) -> None:
-    torch.testing.assert_close(gan_loss(SCORES, real, mode, for_discriminator),
-                               expected(mode, real, for_discriminator))
+@pytest.mark.parametrize(
+    ("real", "for_discriminator"), [(True, True), (False, True), (True, False)]
+)
+def test_gan_losses_match_their_formulas_summed_over_scales(
+    mode: GANMode, real: bool, for_discriminator: bool
+) -> None:
+    torch.testing.assert_close(
+        gan_loss(SCORES, real, mode, for_discriminator), expected(mode, real, for_discriminator)
+    )
 
 
 @pytest.mark.parametrize("mode", ["ls", "original", "hinge"])
@@ -42,19 +53,31 @@ def test_only_the_last_map_is_the_score(mode: GANMode) -> None:
 
 
 @pytest.mark.parametrize("mode", ["ls", "original", "hinge"])
-def test_generator_loss_falls_with_fake_scores_and_discriminator_loss_with_separation(mode: GANMode) -> None:
+def test_generator_loss_falls_with_fake_scores_and_discriminator_loss_with_separation(
+    mode: GANMode,
+) -> None:
     score = torch.zeros(1, 1, 2, 2, requires_grad=True)
-    slopes = [torch.autograd.grad(gan_loss([[score]], *how), score)[0].sum()
-              for how in ((True, mode, False), (True, mode, True), (False, mode, True))]
+    slopes = [
+        torch.autograd.grad(gan_loss([[score]], *how), score)[0].sum()
+        for how in ((True, mode, False), (True, mode, True), (False, mode, True))
+    ]
     assert slopes[0] < 0 and slopes[1] < 0
     assert slopes[2] > 0 or mode == "ls"  # at 0 the least squares have what they want of a fake
 
 
 def test_feature_matching_is_l1_without_scores_and_without_real_gradients() -> None:
-    fake = [[draw(1, 4, 5, 5).requires_grad_(), draw(1, 1, 3, 3)], [draw(1, 4, 2, 2, seed=2), draw(1, 1, 1, 1)]]
-    real = [[draw(1, 4, 5, 5, seed=3).requires_grad_(), draw(1, 1, 3, 3)], [draw(1, 4, 2, 2, seed=4), draw(1, 1, 1, 1)]]
+    fake = [
+        [draw(1, 4, 5, 5).requires_grad_(), draw(1, 1, 3, 3)],
+        [draw(1, 4, 2, 2, seed=2), draw(1, 1, 1, 1)],
+    ]
+    real = [
+        [draw(1, 4, 5, 5, seed=3).requires_grad_(), draw(1, 1, 3, 3)],
+        [draw(1, 4, 2, 2, seed=4), draw(1, 1, 1, 1)],
+    ]
     loss = feature_matching_loss(fake, real)
-    torch.testing.assert_close(loss, F.l1_loss(fake[0][0], real[0][0]) + F.l1_loss(fake[1][0], real[1][0]))
+    torch.testing.assert_close(
+        loss, F.l1_loss(fake[0][0], real[0][0]) + F.l1_loss(fake[1][0], real[1][0])
+    )
     loss.backward()
     assert fake[0][0].grad is not None and real[0][0].grad is None
 
@@ -65,10 +88,17 @@ def test_feature_matching_without_features_is_zero() -> None:
 
 def test_masked_l1_spreads_the_confidence_over_channels() -> None:
     x, y, confidence = draw(2, 3, 4, 5), draw(2, 3, 4, 5, seed=1), draw(2, 1, 4, 5, seed=2).abs()
-    total = sum(abs(float(x[n, c, i, j] - y[n, c, i, j]) * float(confidence[n, 0, i, j]))
-                for n in range(2) for c in range(3) for i in range(4) for j in range(5))
+    total = sum(
+        abs(float(x[n, c, i, j] - y[n, c, i, j]) * float(confidence[n, 0, i, j]))
+        for n in range(2)
+        for c in range(3)
+        for i in range(4)
+        for j in range(5)
+    )
     assert float(masked_l1_loss(x, y, confidence)) == pytest.approx(total / x.numel())
-    assert float(masked_l1_loss(x, 0.0, confidence)) == pytest.approx(float((x.abs() * confidence).mean()))
+    assert float(masked_l1_loss(x, 0.0, confidence)) == pytest.approx(
+        float((x.abs() * confidence).mean())
+    )
     assert masked_l1_loss(x, y, torch.zeros_like(confidence)) == 0
 
 
@@ -76,6 +106,8 @@ def test_l1_gradient_has_the_memory_format_of_its_input() -> None:
     last = draw(2, 3, 4, 5).contiguous(memory_format=torch.channels_last).requires_grad_()
     other = draw(2, 3, 4, 5, seed=1).contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(l1_loss(last, other), F.l1_loss(last, other), rtol=1e-14, atol=0)
-    ours, = torch.autograd.grad(l1_loss(last, other), last)
-    torch.testing.assert_close(ours, *torch.autograd.grad(F.l1_loss(last, other), last), rtol=0, atol=0)
+    (ours,) = torch.autograd.grad(l1_loss(last, other), last)
+    torch.testing.assert_close(
+        ours, *torch.autograd.grad(F.l1_loss(last, other), last), rtol=0, atol=0
+    )
     assert ours.is_contiguous(memory_format=torch.channels_last)

@@ -22,9 +22,13 @@ def features() -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def files(features: dict[str, torch.Tensor], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
+def files(
+    features: dict[str, torch.Tensor], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Path]]:
     folder = tmp_path_factory.mktemp("vgg")
-    whole = {f"features.{key}": value for key, value in features.items()} | {"classifier.0.bias": torch.zeros(3)}
+    whole = {f"features.{key}": value for key, value in features.items()} | {
+        "classifier.0.bias": torch.zeros(3)
+    }
     torch.save(features, folder / "features.pth")
     torch.save(whole, folder / "whole.pth")
     yield {"features": folder / "features.pth", "whole": folder / "whole.pth"}
@@ -34,7 +38,9 @@ def files(features: dict[str, torch.Tensor], tmp_path_factory: pytest.TempPathFa
 
 @pytest.mark.parametrize("form", ["whole", "features"])
 def test_loss_and_gradient_match_the_published_ones(form: str, files: dict[str, Path]) -> None:
-    case = {name: torch.from_numpy(value) for name, value in np.load(PARITY / "vgg/case.npz").items()}
+    case = {
+        name: torch.from_numpy(value) for name, value in np.load(PARITY / "vgg/case.npz").items()
+    }
     x = case["x"].requires_grad_()
     loss = load_perceptual_loss(files[form])(x, case["y"])
     loss.backward()
@@ -55,9 +61,16 @@ def test_wide_images_are_downsampled_first(monkeypatch: pytest.MonkeyPatch) -> N
     x, y = torch.rand(1, 3, 8, 2050), torch.rand(1, 3, 8, 2050)
     loss = network(x, y)
     assert [s.shape for s in seen] == [(1, 3, 2, 512)] * 2
-    quarter = [p.reshape(1, 3, 4, 2, 1025, 2).mean((3, 5))[..., :1024].reshape(1, 3, 2, 2, 512, 2).mean((3, 5))
-               for p in (x, y)]
-    torch.testing.assert_close(loss, (quarter[0] - quarter[1]).abs().mean() * (1 / 32 + 1 / 16 + 1 / 8 + 1 / 4 + 1))
+    quarter = [
+        p.reshape(1, 3, 4, 2, 1025, 2)
+        .mean((3, 5))[..., :1024]
+        .reshape(1, 3, 2, 2, 512, 2)
+        .mean((3, 5))
+        for p in (x, y)
+    ]
+    torch.testing.assert_close(
+        loss, (quarter[0] - quarter[1]).abs().mean() * (1 / 32 + 1 / 16 + 1 / 8 + 1 / 4 + 1)
+    )
 
 
 def test_its_weights_never_train() -> None:
@@ -76,16 +89,21 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("offline")
 def test_unavailable_weights_error_is_one_line() -> None:
-    with pytest.raises(UserError, match="VGG19.*no route to host.*--vgg_weights PATH.*--no_vgg") as error:
+    with pytest.raises(
+        UserError, match="VGG19.*no route to host.*--vgg_weights PATH.*--no_vgg"
+    ) as error:
         load_perceptual_loss(None)
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(("content", "message"), [
-    ({"0.weight": torch.zeros(64, 3, 3, 3)}, "missing"),
-    ({"weights": torch.zeros(1)}, "missing"),
-    ([1, 2], "holds a list"),
-])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"0.weight": torch.zeros(64, 3, 3, 3)}, "missing"),
+        ({"weights": torch.zeros(1)}, "missing"),
+        ([1, 2], "holds a list"),
+    ],
+)
 def test_other_files_are_refused(content: object, message: str, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "vgg.pth")
     with pytest.raises(UserError, match=rf"vgg\.pth.*{message}"):
@@ -97,9 +115,14 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         load_perceptual_loss(tmp_path / "vgg.pth")
 
 
-def test_unused_tensors_of_a_full_vgg_file_are_ignored(files: dict[str, Path], features: dict[str, torch.Tensor]) -> None:
+def test_unused_tensors_of_a_full_vgg_file_are_ignored(
+    files: dict[str, Path], features: dict[str, torch.Tensor]
+) -> None:
     loaded = load_perceptual_loss(files["whole"]).features.state_dict()
-    assert all(torch.equal(value, features[key]) for key, value in loaded.items()) and len(loaded) == 26
+    assert (
+        all(torch.equal(value, features[key]) for key, value in loaded.items())
+        and len(loaded) == 26
+    )
 
 
 def test_several_images_share_one_pass(files: dict[str, Path]) -> None:

@@ -21,7 +21,9 @@ from util.clip import Clip
 
 CASES = json.loads((Path(__file__).parents[2] / "parity/temporal_groups.json").read_text())["cases"]
 
-configs = st.builds(TemporalConfig, n_frames=st.integers(2, 3), n_scales=st.integers(0, 3), sparse=st.booleans())
+configs = st.builds(
+    TemporalConfig, n_frames=st.integers(2, 3), n_scales=st.integers(0, 3), sparse=st.booleans()
+)
 
 
 def seen(number: int, requires_grad: bool = False) -> BufferedFrame:
@@ -30,8 +32,13 @@ def seen(number: int, requires_grad: bool = False) -> BufferedFrame:
     return BufferedFrame(whole.detach(), whole, whole.detach()[:, :2] + 0.5)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda c: (
-    f"{'sparse' if c['sparse'] else 'dense'}-{c['n_frames_D']}x{c['n_scales_temporal']}-load{c['load']}"))
+@pytest.mark.parametrize(
+    "case",
+    CASES,
+    ids=lambda c: (
+        f"{'sparse' if c['sparse'] else 'dense'}-{c['n_frames_D']}x{c['n_scales_temporal']}-load{c['load']}"
+    ),
+)
 def test_groups_match_the_published_ones(case: dict) -> None:
     config = TemporalConfig(case["n_frames_D"], case["n_scales_temporal"], case["sparse"])
     plans = plan_clip_groups(len(case["windows"]) * case["load"], case["load"], config)
@@ -40,11 +47,17 @@ def test_groups_match_the_published_ones(case: dict) -> None:
 
 
 @given(configs, st.integers(1, 7), st.integers(1, 12))
-def test_groups_are_strided_and_end_in_new_frames(config: TemporalConfig, load: int, n: int) -> None:
+def test_groups_are_strided_and_end_in_new_frames(
+    config: TemporalConfig, load: int, n: int
+) -> None:
     for number, plan in enumerate(plan_clip_groups(n * load, load, config)):
         for scale, groups in enumerate(plan.groups):
             for group in groups:
-                assert len(group) == config.n_frames_D and group[0] >= 0 and group[-1] < (number + 1) * load
+                assert (
+                    len(group) == config.n_frames_D
+                    and group[0] >= 0
+                    and group[-1] < (number + 1) * load
+                )
                 assert {b - a for a, b in pairwise(group)} == {config.n_frames_D**scale}
                 if not config.is_sparse:
                     assert group[-1] >= number * load
@@ -52,12 +65,22 @@ def test_groups_are_strided_and_end_in_new_frames(config: TemporalConfig, load: 
 
 @given(configs.filter(lambda c: c.n_scales > 0), st.integers(1, 6), st.integers(1, 30))
 def test_frame_buffer_stays_bounded(config: TemporalConfig, load: int, n: int) -> None:
-    most = config.n_frames_D ** (config.n_scales - 1) * (config.n_frames_D - 1) + load + config.n_frames_D
-    assert all(len(kept) <= most for plan in plan_clip_groups(n * load, load, config) for kept in plan.retained)
+    most = (
+        config.n_frames_D ** (config.n_scales - 1) * (config.n_frames_D - 1)
+        + load
+        + config.n_frames_D
+    )
+    assert all(
+        len(kept) <= most
+        for plan in plan_clip_groups(n * load, load, config)
+        for kept in plan.retained
+    )
 
 
 @given(configs, st.integers(1, 5), st.integers(2, 3), st.integers(1, 8))
-def test_flow_pairs_cover_all_pairs_of_training(config: TemporalConfig, load: int, tG: int, windows: int) -> None:
+def test_flow_pairs_cover_all_pairs_of_training(
+    config: TemporalConfig, load: int, tG: int, windows: int
+) -> None:
     """Walks through a clip window by window with labelled frames, as the trainer does, and notes what it needs."""
     first, needed, memory = tG - 1, set(), FrameBuffer.empty(config)
     for start in range(0, windows * load, load):
@@ -65,18 +88,27 @@ def test_flow_pairs_cover_all_pairs_of_training(config: TemporalConfig, load: in
         groups, memory = group_frames(memory, new, config)
         needed |= {(n + first, n + first - 1) for n in new}
         if not config.is_sparse:
-            needed |= {(b + first, a + first) for scale in groups[1:] if scale for g in scale.frame_numbers
-                       for a, b in pairwise(g)}
+            needed |= {
+                (b + first, a + first)
+                for scale in groups[1:]
+                if scale
+                for g in scale.frame_numbers
+                for a, b in pairwise(g)
+            }
     frames = first + windows * load
     assert set(list_flow_pairs(frames, load, tG, config)) == needed
     clip = Clip(torch.zeros(1, frames, 1, 2, 2), None, None, (("x",) * frames,), load)
     assert FlowPairSelector(tG, config)(clip) == list_flow_pairs(frames, load, tG, config)
 
 
-def windows_of(config: TemporalConfig, load: int, count: int) -> list[tuple[int, list[FrameGroups | None]]]:
+def windows_of(
+    config: TemporalConfig, load: int, count: int
+) -> list[tuple[int, list[FrameGroups | None]]]:
     memory, found = FrameBuffer.empty(config), []
     for start in range(0, count * load, load):
-        groups, memory = group_frames(memory, {n: seen(n, True) for n in range(start, start + load)}, config)
+        groups, memory = group_frames(
+            memory, {n: seen(n, True) for n in range(start, start + load)}, config
+        )
         found.append((start, groups))
     return found
 
@@ -96,7 +128,12 @@ def test_group_tensors_match_their_frame_numbers(sparse: bool) -> None:
 
 @pytest.mark.parametrize("sparse", [False, True])
 def test_gradients_reach_only_frames_of_the_window(sparse: bool) -> None:
-    config, load, memory, mixed = TemporalConfig(3, 2, sparse), 4, FrameBuffer.empty(TemporalConfig(3, 2, sparse)), 0
+    config, load, memory, mixed = (
+        TemporalConfig(3, 2, sparse),
+        4,
+        FrameBuffer.empty(TemporalConfig(3, 2, sparse)),
+        0,
+    )
     history: dict[int, BufferedFrame] = {}
     for start in range(0, 20, load):
         new = {n: seen(n, True) for n in range(start, start + load)}

@@ -5,45 +5,69 @@ from models.networks.collection import build_models, build_optimizers, set_learn
 from options import configs
 from tests.tiny import tiny_networks, tiny_options
 
-NETWORKS = tiny_networks(tiny_options(
-    "--dataset_mode pose --input_nc 6 --add_face_disc --n_scales_spatial 2 --n_scales_temporal 2"))
+NETWORKS = tiny_networks(
+    tiny_options(
+        "--dataset_mode pose --input_nc 6 --add_face_disc --n_scales_spatial 2 --n_scales_temporal 2"
+    )
+)
 
 
 def test_every_weight_has_exactly_one_optimizer() -> None:
     players = NETWORKS.parameters_by_optimizer()
     assert list(players) == ["G", "D", "D_T0", "D_T1"]
     moved = [id(p) for parameters in players.values() for p in parameters]
-    everything = [id(p) for network in NETWORKS.named_networks().values() for p in network.parameters()]
+    everything = [
+        id(p) for network in NETWORKS.named_networks().values() for p in network.parameters()
+    ]
     assert sorted(moved) == sorted(everything)
 
 
 def test_face_discriminator_is_in_D_and_all_scales_are_in_G() -> None:
     named, players = NETWORKS.named_networks(), NETWORKS.parameters_by_optimizer()
     assert {id(p) for p in named["D_f"].parameters()} < {id(p) for p in players["D"]}
-    assert {id(p) for name in ("G0", "G1") for p in named[name].parameters()} == {id(p) for p in players["G"]}
+    assert {id(p) for name in ("G0", "G1") for p in named[name].parameters()} == {
+        id(p) for p in players["G"]
+    }
 
 
-@pytest.mark.parametrize(("flags", "expected"), [
-    ("--lr 0.002 --beta1 0.4", dict.fromkeys(("G", "D", "D_T0"), (0.002, (0.4, 0.999)))),
-    ("--lr 0.002 --beta1 0.4 --TTUR", {"G": (0.001, (0.0, 0.9)), "D": (0.004, (0.0, 0.9)),
-                                       "D_T0": (0.002, (0.4, 0.999))}),
-])
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("--lr 0.002 --beta1 0.4", dict.fromkeys(("G", "D", "D_T0"), (0.002, (0.4, 0.999)))),
+        (
+            "--lr 0.002 --beta1 0.4 --TTUR",
+            {"G": (0.001, (0.0, 0.9)), "D": (0.004, (0.0, 0.9)), "D_T0": (0.002, (0.4, 0.999))},
+        ),
+    ],
+)
 def test_ttur_changes_only_G_and_D_learning_rates(flags: str, expected: dict) -> None:
     options = tiny_options(flags)
     optimizers = build_optimizers(tiny_networks(options), configs.optimizer_config(options))
-    found = {player: (o.param_groups[0]["lr"], o.param_groups[0]["betas"]) for player, o in optimizers.items()}
+    found = {
+        player: (o.param_groups[0]["lr"], o.param_groups[0]["betas"])
+        for player, o in optimizers.items()
+    }
     assert found == expected
     set_learning_rates(optimizers, 0.25)
     set_learning_rates(optimizers, 0.5)  # of the start, not of where it stood
     assert {player: o.param_groups[0]["lr"] for player, o in optimizers.items()} == {
-        player: lr / 2 for player, (lr, _) in expected.items()}
+        player: lr / 2 for player, (lr, _) in expected.items()
+    }
 
 
 def test_weights_are_initialized_as_published() -> None:
     torch.manual_seed(0)
     options = tiny_options("--ngf 32")
-    state = build_models(configs.generator_config(options), configs.discriminator_config(options), configs.temporal_config(options),
-                           has_face_discriminator=False).netG[0].state_dict()
+    state = (
+        build_models(
+            configs.generator_config(options),
+            configs.discriminator_config(options),
+            configs.temporal_config(options),
+            has_face_discriminator=False,
+        )
+        .netG[0]
+        .state_dict()
+    )
     kernel, scale = state["model_down_seg.1.weight"], state["model_down_seg.2.weight"]
     assert kernel.mean().abs() < 1e-3 and kernel.std() == pytest.approx(0.02, rel=0.05)
     assert scale.mean() == pytest.approx(1, abs=0.02) and not state["model_down_seg.2.bias"].any()

@@ -13,8 +13,13 @@ def ids(*shape: int, most: int, seed: int = 0) -> torch.Tensor:
 
 
 def street_clip(height: int, width: int) -> Clip:
-    return Clip(ids(2, 4, 1, height, width, most=5).byte(), torch.rand(2, 4, 3, height, width),
-                ids(2, 4, 1, height, width, most=3, seed=1).int(), names=(("a",) * 4,) * 2, window_size=2)
+    return Clip(
+        ids(2, 4, 1, height, width, most=5).byte(),
+        torch.rand(2, 4, 3, height, width),
+        ids(2, 4, 1, height, width, most=3, seed=1).int(),
+        names=(("a",) * 4,) * 2,
+        window_size=2,
+    )
 
 
 def test_one_hot_equals_torch_one_hot() -> None:
@@ -29,8 +34,11 @@ def test_edges_are_where_a_neighbour_differs(height: int, width: int, seed: int)
     slow = torch.zeros(1, 1, height, width)
     for y in range(height):
         for x in range(width):
-            near = [(y + dy, x + dx) for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0))
-                    if 0 <= y + dy < height and 0 <= x + dx < width]
+            near = [
+                (y + dy, x + dx)
+                for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0))
+                if 0 <= y + dy < height and 0 <= x + dx < width
+            ]
             slow[0, 0, y, x] = any(labels[0, 0, y, x] != labels[0, 0, a, b] for a, b in near)
     assert torch.equal(get_edges(labels), slow)
 
@@ -49,16 +57,18 @@ def test_label_channels_precede_the_edge_channel() -> None:
 
 
 def test_image_conditions_are_not_encoded() -> None:
-    picture = torch.rand(1, 3, 3, 4, 4)
-    clip = Clip(picture, None, None, names=(("a",) * 3,))
-    assert ConditionConfig(label_nc=0, instance_edges=False).encode_dense(clip) is picture
+    image = torch.rand(1, 3, 3, 4, 4)
+    clip = Clip(image, None, None, names=(("a",) * 3,))
+    assert ConditionConfig(label_nc=0, instance_edges=False).encode_dense(clip) is image
 
 
 @pytest.mark.parametrize(("height", "width"), [(5, 7), (8, 9), (13, 16)])
 def test_padding_repeats_the_border_of_every_map(height: int, width: int) -> None:
     clip, padded = street_clip(height, width), pad_clip(street_clip(height, width), 8)
     tall, wide = -(-height // 8) * 8, -(-width // 8) * 8
-    expected = F.pad(clip.condition.float().flatten(0, 1), (0, wide - width, 0, tall - height), mode="replicate")
+    expected = F.pad(
+        clip.condition.float().flatten(0, 1), (0, wide - width, 0, tall - height), mode="replicate"
+    )
     assert torch.equal(padded.condition.float().flatten(0, 1), expected)
     assert padded.condition.dtype == torch.uint8 and padded.instance.dtype == torch.int32
     assert {padded.image.shape[-2:], padded.instance.shape[-2:]} == {(tall, wide)}

@@ -1,4 +1,4 @@
-"""One path: training's windows and synthesis' single frames give the same pictures, and gradients stop where they
+"""One path: training's windows and synthesis' single frames give the same images, and gradients stop where they
 should."""
 
 from dataclasses import replace
@@ -23,47 +23,63 @@ STREET = "--label_nc 5 --use_instance"
 CPU = torch.device("cpu")
 
 
-def trained_pictures(options: Options, clip: Clip) -> Tensor:
+def trained_images(options: Options, clip: Clip) -> Tensor:
     """(B, T, 3, H, W): what training generates, window by window; each clip with its own statistics, as synthesis has
     it."""
     trainer = tiny_trainer(options, tiny_networks(options))
-    phase, history, pictures = compute_epoch_settings(1, trainer.config.schedule), None, []
+    phase, history, images = compute_epoch_settings(1, trainer.config.schedule), None, []
     for number, window in enumerate(clip.split_into_windows(options.n_frames_G)):
         team = trainer.parallel_models.groups[0]
         with per_sample_batch_stats(team.generators[0]):
-            view, history = trainer.generate(team, clip, window, number * clip.window_size, phase, history)
-        pictures.append(view.output.image.detach())
-    return torch.cat(pictures, dim=1)
+            view, history = trainer.generate(
+                team, clip, window, number * clip.window_size, phase, history
+            )
+        images.append(view.output.image.detach())
+    return torch.cat(images, dim=1)
 
 
 def synthesised(options: Options, clip: Clip) -> Tensor:
     """The same by `test.py`'s way, a frame at a time."""
     first = first_frame.make_zero_images if options.no_first_img else first_frame.get_real_images
-    frames = synthesize(tiny_networks(options).netG, [clip.slice_frames(t, t + 1) for t in range(len(clip))], first,
-                        configs.synthesis_config(options), CPU)
-    return torch.stack([picture for _, picture in frames], dim=1)
+    frames = synthesize(
+        tiny_networks(options).netG,
+        [clip.slice_frames(t, t + 1) for t in range(len(clip))],
+        first,
+        configs.synthesis_config(options),
+        CPU,
+    )
+    return torch.stack([image for _, image in frames], dim=1)
 
 
 @pytest.mark.parametrize("scales", [1, 2, 3])
-@pytest.mark.parametrize(("flags", "load"), [
-    (f"{STREET} --fg --fg_labels 1,3", 3), (f"{STREET} --no_first_img", 1),
-    (f"{STREET} --no_flow --fg --fg_labels 2", 2),
-    ("--label_nc 5 --n_frames_G 2 --norm instance", 2), (f"{STREET} --n_frames_G 4", 2),
-])
-def test_training_and_synthesis_generate_the_same_images(flags: str, load: int, scales: int) -> None:
+@pytest.mark.parametrize(
+    ("flags", "load"),
+    [
+        (f"{STREET} --fg --fg_labels 1,3", 3),
+        (f"{STREET} --no_first_img", 1),
+        (f"{STREET} --no_flow --fg --fg_labels 2", 2),
+        ("--label_nc 5 --n_frames_G 2 --norm instance", 2),
+        (f"{STREET} --n_frames_G 4", 2),
+    ],
+)
+def test_training_and_synthesis_generate_the_same_images(
+    flags: str, load: int, scales: int
+) -> None:
     options = tiny_options(f"{flags} --n_scales_spatial {scales}")
     clip = street_clip(options.n_frames_G - 1 + 6, 32, 48, load, batch=2)
-    trained = trained_pictures(options, clip)
+    trained = trained_images(options, clip)
     assert trained.shape == (2, 6, 3, 32, 48)
     torch.testing.assert_close(synthesised(options, clip), trained, atol=1e-5, rtol=0)
     assert trained.std() > 0.1 and (trained[:, 1:] - trained[:, :-1]).abs().mean() > 0.05
 
 
-def test_no_first_img_disables_warping_for_a_window_in_training_and_one_frame_in_synthesis() -> None:
+def test_no_first_img_disables_warping_for_a_window_in_training_and_one_frame_in_synthesis() -> (
+    None
+):
     """SPEC 6: raw alone for a clip's first training window, but for the first frame of a sequence in test."""
     options = tiny_options(f"{STREET} --no_first_img")
     clip = street_clip(6, 32, 48, load=2)
-    trained, made = trained_pictures(options, clip), synthesised(options, clip)
+    trained, made = trained_images(options, clip), synthesised(options, clip)
     torch.testing.assert_close(made[:, 0], trained[:, 0], atol=1e-5, rtol=0)
     assert (made[:, 1] - trained[:, 1]).abs().mean() > 0.01
 
@@ -76,11 +92,13 @@ def test_output_size_equals_input_size(height: int, width: int, scales: int) -> 
     made = synthesised(options, clip)
     assert made.shape[-2:] == (height, width)
     padded = pad_clip(clip, configs.generator_config(options).size_multiple)
-    torch.testing.assert_close(made, trained_pictures(options, padded)[..., :height, :width], atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        made, trained_images(options, padded)[..., :height, :width], atol=1e-5, rtol=0
+    )
 
 
 def test_every_frame_is_conditioned_on_previously_generated_images() -> None:
-    """Another first picture changes all that follow, not the first alone."""
+    """Another first image changes all that follow, not the first alone."""
     options = tiny_options(STREET)
     clip = street_clip(6, 32, 48)
     other = replace(clip, image=torch.cat([-clip.image[:, :2], clip.image[:, 2:]], dim=1))
@@ -100,7 +118,9 @@ def test_synthesis_keeps_only_the_needed_frames() -> None:
 
     config = configs.synthesis_config(options)
     assert isinstance(config, SynthesisConfig)
-    frames = synthesize(tiny_networks(options).netG, endless(), first_frame.get_real_images, config, CPU)
+    frames = synthesize(
+        tiny_networks(options).netG, endless(), first_frame.get_real_images, config, CPU
+    )
     for made in range(1, 5):
         next(frames)
         assert len(asked) == made + 2
@@ -113,36 +133,55 @@ class Trace(nn.Module):
         super().__init__()
         self.marks, self.calls = nn.Parameter(torch.zeros(count)), 0
 
-    def forward(self, condition: Tensor, past: Tensor, raw_only: bool, *coarse: FeatureMaps) -> tuple[GeneratorOutput, FeatureMaps]:
-        picture = past.mean(1) + self.marks[self.calls]
+    def forward(
+        self, condition: Tensor, past: Tensor, raw_only: bool, *coarse: FeatureMaps
+    ) -> tuple[GeneratorOutput, FeatureMaps]:
+        image = past.mean(1) + self.marks[self.calls]
         self.calls += 1
-        return GeneratorOutput(picture, picture, None, None), FeatureMaps(picture, None, None)
+        return GeneratorOutput(image, image, None, None), FeatureMaps(image, None, None)
 
 
 def reached(network: Trace, frames: GeneratorOutput) -> list[set[int]]:
     """For each frame the frames that its gradient reaches."""
-    slopes = [torch.autograd.grad(frames.image[:, t].sum(), network.marks, retain_graph=True)[0]
-              for t in range(frames.image.shape[1])]
+    slopes = [
+        torch.autograd.grad(frames.image[:, t].sum(), network.marks, retain_graph=True)[0]
+        for t in range(frames.image.shape[1])
+    ]
     return [set(slope.nonzero().flatten().tolist()) for slope in slopes]
 
 
-@pytest.mark.parametrize(("backpropagate", "expected"), [
-    (1, [{0}, {1}, {2}, {3}, {4}, {5}]),
-    (2, [{0}, {0, 1}, {2}, {0, 1, 2, 3}, {4}, {0, 1, 2, 3, 4, 5}]),  # 3 sees 2, and 1 too: around the cut
-    (4, [{0}, {0, 1}, {0, 1, 2}, {0, 1, 2, 3}, {4}, {0, 1, 2, 3, 4, 5}]),
-])
+@pytest.mark.parametrize(
+    ("backpropagate", "expected"),
+    [
+        (1, [{0}, {1}, {2}, {3}, {4}, {5}]),
+        (
+            2,
+            [{0}, {0, 1}, {2}, {0, 1, 2, 3}, {4}, {0, 1, 2, 3, 4, 5}],
+        ),  # 3 sees 2, and 1 too: around the cut
+        (4, [{0}, {0, 1}, {0, 1, 2}, {0, 1, 2, 3}, {4}, {0, 1, 2, 3, 4, 5}]),
+    ],
+)
 def test_gradients_reach_bptt_frames(backpropagate: int, expected: list[set[int]]) -> None:
     network = Trace(6)
-    frames, _ = rollout(nn.ModuleList([network]), torch.zeros(1, 8, 1, 4, 4),
-                        History.from_first_images(torch.zeros(1, 2, 3, 4, 4), 1), RolloutConfig(3, backpropagate))
+    frames, _ = rollout(
+        nn.ModuleList([network]),
+        torch.zeros(1, 8, 1, 4, 4),
+        History.from_first_images(torch.zeros(1, 2, 3, 4, 4), 1),
+        RolloutConfig(3, backpropagate),
+    )
     assert reached(network, frames) == expected
 
 
 def test_no_gradient_flows_between_windows() -> None:
     network, config = nn.ModuleList([Trace(8)]), RolloutConfig(3, bptt_frames=4)
-    _, history = rollout(network, torch.zeros(1, 6, 1, 4, 4), History.from_first_images(torch.zeros(1, 2, 3, 4, 4), 1), config)
+    _, history = rollout(
+        network,
+        torch.zeros(1, 6, 1, 4, 4),
+        History.from_first_images(torch.zeros(1, 2, 3, 4, 4), 1),
+        config,
+    )
     frames, _ = rollout(network, torch.zeros(1, 6, 1, 4, 4), history, config)
-    slope, = torch.autograd.grad(frames.image.sum(), network[0].marks)
+    (slope,) = torch.autograd.grad(frames.image.sum(), network[0].marks)
     assert set(slope.nonzero().flatten().tolist()) == {4, 5, 6, 7}
 
 
@@ -156,7 +195,9 @@ def test_history_contains_the_last_images_of_every_scale_oldest_first() -> None:
 
 
 @pytest.mark.parametrize("train_coarse", [True, False])
-def test_frozen_coarse_generator_gets_no_gradient_and_generates_the_same(train_coarse: bool) -> None:
+def test_frozen_coarse_generator_gets_no_gradient_and_generates_the_same(
+    train_coarse: bool,
+) -> None:
     options = tiny_options(f"{STREET} --n_scales_spatial 2 --fg --fg_labels 1")
     networks = tiny_networks(options).netG
     seen = configs.condition_config(options).encode_dense(street_clip(5, 32, 48))
@@ -165,28 +206,45 @@ def test_frozen_coarse_generator_gets_no_gradient_and_generates_the_same(train_c
     with torch.no_grad():
         expected, _ = rollout(networks, seen, begin, RolloutConfig(3, 3))
     assert torch.equal(frames.image, expected.image)
-    (frames.image.mean() + frames.raw_image.mean() + frames.flow.square().mean() + frames.blend_weight.mean()).backward()
+    (
+        frames.image.mean()
+        + frames.raw_image.mean()
+        + frames.flow.square().mean()
+        + frames.blend_weight.mean()
+    ).backward()
     coarse, finest = ([p.grad is not None for p in network.parameters()] for network in networks)
     assert all(finest) and not any(coarse) if not train_coarse else all(finest) and any(coarse)
 
 
 def test_frozen_coarse_generators_do_not_change_in_training() -> None:
-    options = tiny_options(f"{STREET} --n_scales_spatial 2 --niter_fix_global 1 --n_frames_total 2 --lr 0.01")
+    options = tiny_options(
+        f"{STREET} --n_scales_spatial 2 --niter_fix_global 1 --n_frames_total 2 --lr 0.01"
+    )
     networks = tiny_networks(options)
     trainer = tiny_trainer(options, networks)
     before = [[p.clone() for p in network.parameters()] for network in networks.netG]
     for epoch, coarse_moves in ((1, False), (2, True)):
-        trainer.train_clip(street_clip(4, 32, 48), compute_epoch_settings(epoch, trainer.config.schedule))
-        moved = [any(not torch.equal(p, q) for p, q in zip(network.parameters(), old, strict=True))
-                 for network, old in zip(networks.netG, before, strict=True)]
+        trainer.train_clip(
+            street_clip(4, 32, 48), compute_epoch_settings(epoch, trainer.config.schedule)
+        )
+        moved = [
+            any(not torch.equal(p, q) for p, q in zip(network.parameters(), old, strict=True))
+            for network, old in zip(networks.netG, before, strict=True)
+        ]
         assert moved == [coarse_moves, True]
 
 
 def test_no_warp_frames_do_not_depend_on_previous_frames() -> None:
-    """Their picture is their raw one; flow and weight are there all the same."""
+    """Their image is their raw one; flow and weight are there all the same."""
     options = tiny_options(STREET)
     networks = tiny_networks(options).netG
     seen = build_pyramid(configs.condition_config(options).encode_dense(street_clip(3, 32, 48)), 1)
-    frame, (picture,) = generate_frame(networks, seen, History.from_first_images(torch.rand(1, 2, 3, 32, 48), 1), no_warp=True)
-    assert torch.equal(frame.image, frame.raw_image) and frame.flow is not None and frame.blend_weight is not None
-    assert picture is frame.image
+    frame, (image,) = generate_frame(
+        networks, seen, History.from_first_images(torch.rand(1, 2, 3, 32, 48), 1), no_warp=True
+    )
+    assert (
+        torch.equal(frame.image, frame.raw_image)
+        and frame.flow is not None
+        and frame.blend_weight is not None
+    )
+    assert image is frame.image

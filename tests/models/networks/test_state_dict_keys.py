@@ -30,7 +30,7 @@ GENERATORS = {
 DISCRIMINATORS = {
     "discriminators_street": f"{STREET} --loadSize 512",
     "discriminators_pose_1024p": f"{POSE} --n_scales_spatial 3 --num_D 4 --add_face_disc --loadSize 1536 "
-                                 "--fineSize 1024 --resize_or_crop randomScaleHeight_and_scaledCrop",
+    "--fineSize 1024 --resize_or_crop randomScaleHeight_and_scaledCrop",
     "discriminators_no_ganFeat": f"{STREET} --no_ganFeat",
 }
 
@@ -47,14 +47,21 @@ def networks_of(flags: str) -> Vid2VidModels:
     """Of a training run, full size, without memory."""
     o = parse_train(flags.split())
     with torch.device("meta"):
-        return build_models(configs.generator_config(o), configs.discriminator_config(o), configs.temporal_config(o), o.add_face_disc)
+        return build_models(
+            configs.generator_config(o),
+            configs.discriminator_config(o),
+            configs.temporal_config(o),
+            o.add_face_disc,
+        )
 
 
 @pytest.mark.parametrize("name", GENERATORS)
 def test_generator_keys_and_shapes_are_the_published_ones(name: str) -> None:
     with torch.device("meta"):
         networks = build_generator(configs.generator_config(parse_test(GENERATORS[name].split())))
-    assert {f"latest_net_G{i}.pth": shapes(network) for i, network in enumerate(networks)} == published(name)
+    assert {
+        f"latest_net_G{i}.pth": shapes(network) for i, network in enumerate(networks)
+    } == published(name)
 
 
 @pytest.mark.parametrize("name", DISCRIMINATORS)
@@ -65,12 +72,15 @@ def test_discriminator_keys_and_shapes_are_the_published_ones(name: str) -> None
 
 def test_training_builds_the_generators_that_synthesis_loads() -> None:
     generator = networks_of(GENERATORS["label2city_2048"].replace("--use_real_img", "")).netG
-    assert {f"latest_net_G{i}.pth": shapes(network) for i, network in enumerate(generator)} == published(
-        "label2city_2048")
+    assert {
+        f"latest_net_G{i}.pth": shapes(network) for i, network in enumerate(generator)
+    } == published("label2city_2048")
 
 
 def test_every_temporal_scale_has_a_discriminator_and_the_face_one_of_two_scales_fewer() -> None:
-    named = networks_of(f"{POSE} --num_D 3 --add_face_disc --n_scales_temporal 2 --n_frames_D 2").named_networks()
+    named = networks_of(
+        f"{POSE} --num_D 3 --add_face_disc --n_scales_temporal 2 --n_frames_D 2"
+    ).named_networks()
     assert list(named) == ["G0", "D", "D_T0", "D_T1", "D_f"]
     assert named["D_T0"].state_dict()["scale0_layer0.0.weight"].shape[1] == 2 * 3 + 2
     assert named["D_f"].config.n_scales == 1
@@ -78,7 +88,10 @@ def test_every_temporal_scale_has_a_discriminator_and_the_face_one_of_two_scales
 
 def test_vgg19_keys_and_shapes_are_the_published_ones() -> None:
     with torch.device("meta"):
-        whole, used = import_torchvision().models.vgg19(weights=None).features, PerceptualLoss().features
+        whole, used = (
+            import_torchvision().models.vgg19(weights=None).features,
+            PerceptualLoss().features,
+        )
     expected = published("vgg19_features")["features"]
     assert shapes(whole) == expected
-    assert shapes(used) == expected[:len(shapes(used))] and shapes(used)[-1][0] == "28.bias"
+    assert shapes(used) == expected[: len(shapes(used))] and shapes(used)[-1][0] == "28.bias"

@@ -27,7 +27,7 @@ def _nothing_compiled_before():
 
 
 def both(flags, step, sizes=((16, 24),)):
-    """Pictures of 4 frames at each size: of the plain step and of this one."""
+    """Images of 4 frames at each size: of the plain step and of this one."""
     options = tiny_options(flags)
     networks, config = tiny_networks(options).netG, configs.synthesis_config(options)
     first = first_frame.make_zero_images if options.no_first_img else first_frame.get_real_images
@@ -35,21 +35,31 @@ def both(flags, step, sizes=((16, 24),)):
     for size in sizes:
         clip = street_clip(options.n_frames_G + 3, *size)
         frames = [clip.slice_frames(t, t + 1) for t in range(clip.condition.shape[1])]
-        for pictures, way in zip(made, (config, replace(config, generate_frame=step)), strict=True):
-            pictures += [picture for _, picture in synthesize(networks, frames, first, way, CPU)]
-    return [torch.stack(pictures) if len(sizes) == 1 else pictures for pictures in made]
+        for images, way in zip(made, (config, replace(config, generate_frame=step)), strict=True):
+            images += [image for _, image in synthesize(networks, frames, first, way, CPU)]
+    return [torch.stack(images) if len(sizes) == 1 else images for images in made]
 
 
-@pytest.mark.parametrize("flags", [FIRST, "--label_nc 5 --use_instance --fg --fg_labels 1,3",
-                                   "--label_nc 5 --no_flow --norm instance"])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        FIRST,
+        "--label_nc 5 --use_instance --fg --fg_labels 1,3",
+        "--label_nc 5 --no_flow --norm instance",
+    ],
+)
 def test_frames_match_optimized_ops(flags):
     step = CompiledFrameGenerator("eager")
     plain, compiled = both(flags, step)
     torch.testing.assert_close(compiled, plain, rtol=0, atol=1e-5)
-    assert not step.has_failed and counters["stats"]["unique_graphs"] == 1  # none for a first frame that is `raw`
+    assert (
+        not step.has_failed and counters["stats"]["unique_graphs"] == 1
+    )  # none for a first frame that is `raw`
 
 
-@pytest.mark.parametrize("flags", [FIRST, "--label_nc 5 --n_scales_spatial 2", "--label_nc 5 --amp bf16"])
+@pytest.mark.parametrize(
+    "flags", [FIRST, "--label_nc 5 --n_scales_spatial 2", "--label_nc 5 --amp bf16"]
+)
 def test_frames_are_bitwise_equal_to_reference_ops(flags):
     step = CompiledFrameGenerator("eager")
     with reference_ops():
@@ -68,16 +78,32 @@ def test_label_maps_stay_sparse_in_compiled_networks(monkeypatch):
         return graph
 
     both("--label_nc 5", CompiledFrameGenerator(noting))
-    assert sum("label_sum" in name for name in called) == 1 and not any("one_hot" in name for name in called)
+    assert sum("label_sum" in name for name in called) == 1 and not any(
+        "one_hot" in name for name in called
+    )
 
 
 def test_batched_sequences_compile_once_per_batch_size():
     options, step = tiny_options("--label_nc 5"), CompiledFrameGenerator("eager")
     networks, config = tiny_networks(options).netG, configs.synthesis_config(options)
     clip = street_clip(5, 16, 24, batch=3)
-    sequences = [[clip.slice_batch(b, b + 1).slice_frames(t, t + 1) for t in range(3 + b // 2 * 2)] for b in range(3)]  # 3, 3, 5
-    plain, compiled = ([picture for _, _, picture in synthesize_batched(
-        networks, sequences, first_frame.get_real_images, replace(config, generate_frame=way), CPU)] for way in (config.generate_frame, step))
+    sequences = [
+        [clip.slice_batch(b, b + 1).slice_frames(t, t + 1) for t in range(3 + b // 2 * 2)]
+        for b in range(3)
+    ]  # 3, 3, 5
+    plain, compiled = (
+        [
+            image
+            for _, _, image in synthesize_batched(
+                networks,
+                sequences,
+                first_frame.get_real_images,
+                replace(config, generate_frame=way),
+                CPU,
+            )
+        ]
+        for way in (config.generate_frame, step)
+    )
     for one, other in zip(plain, compiled, strict=True):
         torch.testing.assert_close(other, one, rtol=0, atol=1e-5)
     assert not step.has_failed and counters["stats"]["unique_graphs"] == 2
@@ -104,17 +130,24 @@ def test_sizes_beyond_the_recompile_limit_run_eagerly(capfd):
     assert step.has_failed and len(capfd.readouterr().err.splitlines()) == 1
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")  # inside torch._inductor
+@pytest.mark.filterwarnings(
+    "ignore:.torch.jit.script_method:DeprecationWarning"
+)  # inside torch._inductor
 @pytest.mark.skipif(shutil.which("g++") is None, reason="a compiler is needed")
 def test_frames_of_inductor_compiled_networks(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     step = CompiledFrameGenerator()
     with torch._inductor.config.patch(compile_threads=1):
-        plain, compiled = both(f"{FIRST} --ngf 4 --n_blocks 0 --n_downsample_G 1 --n_frames_G 2", step)
+        plain, compiled = both(
+            f"{FIRST} --ngf 4 --n_blocks 0 --n_downsample_G 1 --n_frames_G 2", step
+        )
     torch.testing.assert_close(compiled, plain, rtol=0, atol=1e-4)
     assert not step.has_failed and any(tmp_path.rglob("*.so"))
 
 
 def test_compile_flag_is_off_by_default():
-    off, on = (configs.synthesis_config(parse_test(["--no_first_img", *flags])).generate_frame for flags in ([], ["--compile"]))
+    off, on = (
+        configs.synthesis_config(parse_test(["--no_first_img", *flags])).generate_frame
+        for flags in ([], ["--compile"])
+    )
     assert not isinstance(off, CompiledFrameGenerator) and on == CompiledFrameGenerator()

@@ -25,37 +25,63 @@ from options import configs
 from tests.kernels import IS_TRITON_INTERPRETED, TRITON_DEVICE, needs_gpu, needs_triton
 from tests.tiny import street_clip, tiny_networks, tiny_options
 
-ROUNDING = {torch.float32: 1e-6, torch.float16: 2**-10, torch.bfloat16: 2**-7}  # the interpreter cuts off
+ROUNDING = {
+    torch.float32: 1e-6,
+    torch.float16: 2**-10,
+    torch.bfloat16: 2**-7,
+}  # the interpreter cuts off
 GPU = torch.device("cuda")
 
-pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning")  # inside the interpreter
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Conversion of an array:DeprecationWarning"
+)  # inside the interpreter
 
 
 def drawn(batch, frames, size, count, outputs, dtype=torch.float32):
     """A corner of mixed letters, and the rest uniform: other ones in every frame and clip."""
     torch.manual_seed(outputs)
-    letters = torch.arange(batch * frames).view(batch, frames, 1, 1) % count + torch.zeros(size, dtype=torch.long)
-    corner = letters[..., :max(3, size[0] // 3), :max(3, size[1] // 3)]
+    letters = torch.arange(batch * frames).view(batch, frames, 1, 1) % count + torch.zeros(
+        size, dtype=torch.long
+    )
+    corner = letters[..., : max(3, size[0] // 3), : max(3, size[1] // 3)]
     corner.copy_(torch.randint(count, corner.shape))
-    return letters, torch.randn(frames, 49, count, outputs).to(dtype), torch.randn(outputs).to(dtype)
+    return (
+        letters,
+        torch.randn(frames, 49, count, outputs).to(dtype),
+        torch.randn(outputs).to(dtype),
+    )
 
 
 def convolved(letters, table, bias):
     maps = F.one_hot(letters, table.shape[2]).permute(0, 1, 4, 2, 3).flatten(1, 2).double()
     weight = table.double().permute(3, 0, 2, 1).reshape(table.shape[3], -1, 7, 7)
-    return F.conv2d(F.pad(maps, (3,) * 4, mode="reflect"), weight, None if bias is None else bias.double())
+    return F.conv2d(
+        F.pad(maps, (3,) * 4, mode="reflect"), weight, None if bias is None else bias.double()
+    )
 
 
 @needs_triton
-@pytest.mark.parametrize(("batch", "frames", "size", "count", "outputs", "dtype", "kind"), [
-    (2, 3, (9, 13), 5, 32, torch.float32, torch.int32), (1, 2, (4, 33), 7, 48, torch.float32, torch.int64),
-    (1, 1, (24, 4), 72, 128, torch.float32, torch.int32), (1, 1, (5, 5), 3, 144, torch.float32, torch.int16),
-    (2, 1, (4, 4), 6, 16, torch.float16, torch.uint8), (1, 2, (16, 8), 2, 40, torch.bfloat16, torch.int32)])
-def test_kernel_equals_convolution_of_one_hot_maps(batch, frames, size, count, outputs, dtype, kind) -> None:
+@pytest.mark.parametrize(
+    ("batch", "frames", "size", "count", "outputs", "dtype", "kind"),
+    [
+        (2, 3, (9, 13), 5, 32, torch.float32, torch.int32),
+        (1, 2, (4, 33), 7, 48, torch.float32, torch.int64),
+        (1, 1, (24, 4), 72, 128, torch.float32, torch.int32),
+        (1, 1, (5, 5), 3, 144, torch.float32, torch.int16),
+        (2, 1, (4, 4), 6, 16, torch.float16, torch.uint8),
+        (1, 2, (16, 8), 2, 40, torch.bfloat16, torch.int32),
+    ],
+)
+def test_kernel_equals_convolution_of_one_hot_maps(
+    batch, frames, size, count, outputs, dtype, kind
+) -> None:
     letters, table, bias = drawn(batch, frames, size, count, outputs, dtype)
     for shift in (bias, None):
-        made = label_conv2d_triton(letters.to(kind).to(TRITON_DEVICE), table.to(TRITON_DEVICE), shift if shift is None else
-                                shift.to(TRITON_DEVICE))
+        made = label_conv2d_triton(
+            letters.to(kind).to(TRITON_DEVICE),
+            table.to(TRITON_DEVICE),
+            shift if shift is None else shift.to(TRITON_DEVICE),
+        )
         assert made.dtype == dtype and made.is_contiguous(memory_format=torch.channels_last)
         expected = convolved(letters, table, shift)
         torch.testing.assert_close(made.cpu().double(), expected, rtol=ROUNDING[dtype], atol=5e-5)
@@ -68,12 +94,24 @@ def test_kernel_compiles_for_other_gpu_architectures(capability, dtype) -> None:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    maps = {"letters": "*i32", "table": f"*{dtype}", "whole": "*fp32", "bias": "*fp32", "out": f"*{dtype}"}
+    maps = {
+        "letters": "*i32",
+        "table": f"*{dtype}",
+        "whole": "*fp32",
+        "bias": "*fp32",
+        "out": f"*{dtype}",
+    }
     constants = {"SIDE": 7, "TILE": 8, "AROUND": 16, "CHANNELS": 128}
     kernel = label_sum_triton_module._label_conv2d_kernel
-    kinds = {name: maps.get(name, "constexpr" if name in constants else "i32") for name in kernel.arg_names}
-    made = triton.compile(ASTSource(kernel, kinds, constants), target=GPUTarget("cuda", capability, 32),
-                          options={"num_warps": 8})
+    kinds = {
+        name: maps.get(name, "constexpr" if name in constants else "i32")
+        for name in kernel.arg_names
+    }
+    made = triton.compile(
+        ASTSource(kernel, kinds, constants),
+        target=GPUTarget("cuda", capability, 32),
+        options={"num_warps": 8},
+    )
     assert made.asm["cubin"] and made.metadata.shared < 2**14
 
 
@@ -82,10 +120,15 @@ def test_label_maps_with_edges_and_features_use_the_kernel(monkeypatch) -> None:
     monkeypatch.setattr(models.ops.label_conv, "is_label_conv_triton_supported", lambda table: True)
     torch.manual_seed(0)
     ids = torch.randint(7, (1, 3, 1, 6, 9)).byte()  # 5 labels: others are none
-    seen = SparseOneHot(ids, 5, torch.randint(2, ids.shape).float(), torch.randn(1, 3, 2, 6, 9)).to(TRITON_DEVICE)
+    seen = SparseOneHot(ids, 5, torch.randint(2, ids.shape).float(), torch.randn(1, 3, 2, 6, 9)).to(
+        TRITON_DEVICE
+    )
     stage = LabelConv2d(3 * 8, 32, 7).to(TRITON_DEVICE)
     with torch.no_grad():
-        made, plain = stage(seen), stage(F.pad(seen.to_dense().flatten(1, 2), (3,) * 4, mode="reflect"))
+        made, plain = (
+            stage(seen),
+            stage(F.pad(seen.to_dense().flatten(1, 2), (3,) * 4, mode="reflect")),
+        )
     torch.testing.assert_close(made, plain, rtol=0, atol=1e-5)
 
 
@@ -98,18 +141,30 @@ def broken(*_):
     raise RuntimeError("Failed to find C compiler.\nPlease specify one.")
 
 
-@pytest.mark.parametrize(("kernel", "reason"), [
-    (broken, "RuntimeError: Failed to find C compiler. Please specify one."),
-    (lambda letters, table: label_conv2d(letters, table) + 1, "wrong sums")])
-def test_kernel_that_fails_its_self_test_is_disabled_with_one_warning(kernel, reason, monkeypatch, capfd) -> None:
+@pytest.mark.parametrize(
+    ("kernel", "reason"),
+    [
+        (broken, "RuntimeError: Failed to find C compiler. Please specify one."),
+        (lambda letters, table: label_conv2d(letters, table) + 1, "wrong sums"),
+    ],
+)
+def test_kernel_that_fails_its_self_test_is_disabled_with_one_warning(
+    kernel, reason, monkeypatch, capfd
+) -> None:
     monkeypatch.setattr(models.ops.label_conv, "triton", "installed")
     monkeypatch.setattr(models.ops.label_conv, "TRITON_ERRORS", (RuntimeError,))
     monkeypatch.setattr(models.ops.label_conv, "label_conv2d_triton", kernel)
     is_label_conv_kernel_usable.cache_clear()
-    assert not is_label_conv_kernel_usable(torch.device("cpu")) and not is_label_conv_kernel_usable(torch.device("cpu"))
+    assert not is_label_conv_kernel_usable(torch.device("cpu")) and not is_label_conv_kernel_usable(
+        torch.device("cpu")
+    )
     is_label_conv_kernel_usable.cache_clear()
     said = capfd.readouterr().err.splitlines()
-    assert len(said) == 1 and said[0].startswith("warning: label maps become one-hot") and f"({reason})" in said[0]
+    assert (
+        len(said) == 1
+        and said[0].startswith("warning: label maps become one-hot")
+        and f"({reason})" in said[0]
+    )
 
 
 def test_kernel_is_used_on_a_gpu_only_without_gradients(monkeypatch) -> None:
@@ -119,7 +174,9 @@ def test_kernel_is_used_on_a_gpu_only_without_gradients(monkeypatch) -> None:
         assert should_use_sparse_labels(GPU) and not should_use_sparse_labels(torch.device("mps"))
         with reference_ops():
             assert not should_use_sparse_labels(GPU)
-        monkeypatch.setattr(models.ops.dispatch, "is_label_conv_kernel_usable", lambda device: False)
+        monkeypatch.setattr(
+            models.ops.dispatch, "is_label_conv_kernel_usable", lambda device: False
+        )
         assert not should_use_sparse_labels(GPU) and should_use_sparse_labels(torch.device("cpu"))
 
 
@@ -129,7 +186,11 @@ def test_half_precision_on_a_gpu_is_channels_last(monkeypatch) -> None:
     assert to_channels_last(x, 1) is x and cast_for_conv(x) is x
     monkeypatch.setattr(models.ops.dispatch, "is_cuda_autocast_enabled", lambda device: True)
     last = to_channels_last(x, 1)
-    assert last.is_contiguous(memory_format=torch.channels_last) and torch.equal(last, x) and not should_use_channels_last_norm(last)
+    assert (
+        last.is_contiguous(memory_format=torch.channels_last)
+        and torch.equal(last, x)
+        and not should_use_channels_last_norm(last)
+    )
     assert cast_for_conv(x).dtype == torch.get_autocast_dtype("cuda")
     with reference_ops():
         assert to_channels_last(x, 1) is x
@@ -153,7 +214,10 @@ def test_under_autocast_labels_are_convolved_in_half_precision(dtype, tolerance)
         seen = ConditionConfig(5, True).encode(clip)
         assert isinstance(seen, SparseOneHot)
         stage = LabelConv2d(3 * 6, 64, 7).cuda()
-        made, plain = stage(seen), stage(F.pad(seen.to_dense().flatten(1, 2), (3,) * 4, mode="reflect"))
+        made, plain = (
+            stage(seen),
+            stage(F.pad(seen.to_dense().flatten(1, 2), (3,) * 4, mode="reflect")),
+        )
     assert made.dtype == plain.dtype == dtype
     torch.testing.assert_close(made, plain, rtol=tolerance, atol=tolerance)
 
@@ -162,7 +226,10 @@ def test_under_autocast_labels_are_convolved_in_half_precision(dtype, tolerance)
 @pytest.mark.gpu
 def test_batch_with_more_elements_than_int32() -> None:
     """17 clips of 2^27 results: the last one's offsets exceed 2^31."""
-    letters, table = torch.zeros(17, 1, 1024, 1024, dtype=torch.uint8, device=GPU), torch.randn(1, 49, 2, 128).half()
+    letters, table = (
+        torch.zeros(17, 1, 1024, 1024, dtype=torch.uint8, device=GPU),
+        torch.randn(1, 49, 2, 128).half(),
+    )
     letters[-1, :, -9:, -9:] = 1
     made = label_conv2d_triton(letters, table.to(GPU))[-1:, :, -64:, -64:].float().cpu()
     corner = convolved(letters[-1:, :, -70:, -70:].long().cpu(), table, None)[..., 6:, 6:].float()
@@ -171,8 +238,15 @@ def test_batch_with_more_elements_than_int32() -> None:
 
 @needs_gpu
 @pytest.mark.gpu
-@pytest.mark.parametrize(("flags", "tolerance"), [("", 1e-3), ("--use_instance --fg --fg_labels 1,3", 1e-3),
-                                                  ("--n_scales_spatial 2", 1e-3), ("--amp bf16", 0.1)])
+@pytest.mark.parametrize(
+    ("flags", "tolerance"),
+    [
+        ("", 1e-3),
+        ("--use_instance --fg --fg_labels 1,3", 1e-3),
+        ("--n_scales_spatial 2", 1e-3),
+        ("--amp bf16", 0.1),
+    ],
+)
 def test_frames_match_reference_ops_on_gpu(flags, tolerance, monkeypatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     options = tiny_options(f"--label_nc 5 --no_first_img {flags}")
@@ -180,7 +254,7 @@ def test_frames_match_reference_ops_on_gpu(flags, tolerance, monkeypatch) -> Non
     clip = street_clip(options.n_frames_G + 2, 32, 48)
     frames = [clip.slice_frames(t, t + 1) for t in range(len(clip))]
     first = models.inference.first_frame.make_zero_images
-    fast = [picture for _, picture in synthesize(networks, frames, first, config, GPU)]
+    fast = [image for _, image in synthesize(networks, frames, first, config, GPU)]
     with reference_ops():
-        plain = [picture for _, picture in synthesize(networks, frames, first, config, GPU)]
+        plain = [image for _, image in synthesize(networks, frames, first, config, GPU)]
     torch.testing.assert_close(fast, plain, rtol=0, atol=tolerance)

@@ -22,10 +22,16 @@ from tests.tiny import street_clip, tiny_networks, tiny_options, tiny_trainer
 from util.clip import Clip
 from util.distributed import setup_devices
 
-STREET = ("--label_nc 5 --gpu_ids cpu --lr 0.001 --max_frames_per_gpu 2 --n_frames_total 4 --n_frames_G 2 --ngf 4 "
-          "--n_downsample_G 1 --n_blocks 1 --num_D 1 --n_layers_D 1 --n_frames_D 2")
-pytestmark = pytest.mark.filterwarnings(  # inside torch, which hides the second itself where it is no error
-    "ignore:.torch.jit.script_method:DeprecationWarning", "ignore:The .grad attribute of a Tensor:UserWarning")
+STREET = (
+    "--label_nc 5 --gpu_ids cpu --lr 0.001 --max_frames_per_gpu 2 --n_frames_total 4 --n_frames_G 2 --ngf 4 "
+    "--n_downsample_G 1 --n_blocks 1 --num_D 1 --n_layers_D 1 --n_frames_D 2"
+)
+pytestmark = (
+    pytest.mark.filterwarnings(  # inside torch, which hides the second itself where it is no error
+        "ignore:.torch.jit.script_method:DeprecationWarning",
+        "ignore:The .grad attribute of a Tensor:UserWarning",
+    )
+)
 Learned = tuple[list[dict[str, float]], Vid2VidModels]
 TWO_STEPS = street_clip(5, 16, 24, load=2)
 
@@ -39,14 +45,18 @@ def _in_float64_and_nothing_compiled_before() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
-def trained(flags: str, compiler: FallbackCompiler | None, clips: Iterable[Clip] = (TWO_STEPS,)) -> Learned:
+def trained(
+    flags: str, compiler: FallbackCompiler | None, clips: Iterable[Clip] = (TWO_STEPS,)
+) -> Learned:
     """Losses of each clip's last step, and the networks after all."""
     options = tiny_options(f"{STREET} {flags}")
     networks = tiny_networks(options)
     for network in networks.named_networks().values():
         network.double()
     trainer = tiny_trainer(options, networks)
-    teams = build_parallel_models(trainer.device_setup, networks, None, lambda _: ZeroFlowEstimator(), compiler=compiler)
+    teams = build_parallel_models(
+        trainer.device_setup, networks, None, lambda _: ZeroFlowEstimator(), compiler=compiler
+    )
     trainer = replace(trainer, parallel_models=teams)
     phase = compute_epoch_settings(1, trainer.config.schedule)
     wide = (clip.apply(lambda x: x.double() if x.is_floating_point() else x) for clip in clips)
@@ -56,15 +66,24 @@ def trained(flags: str, compiler: FallbackCompiler | None, clips: Iterable[Clip]
 def assert_same(one: Learned, other: Learned, limit: float = 1e-10) -> None:
     for losses, expected in zip(other[0], one[0], strict=True):
         assert losses == pytest.approx(expected, rel=limit, abs=limit)
-    states, expected_states = ({name: network.state_dict() for name, network in networks.named_networks().items()}
-                               for networks in (other[1], one[1]))
+    states, expected_states = (
+        {name: network.state_dict() for name, network in networks.named_networks().items()}
+        for networks in (other[1], one[1])
+    )
     assert {name: list(state) for name, state in states.items()} == {
-        name: list(state) for name, state in expected_states.items()}
+        name: list(state) for name, state in expected_states.items()
+    }
     torch.testing.assert_close(states, expected_states, rtol=0, atol=limit)
 
 
-@pytest.mark.parametrize("flags", ["--no_first_img --r1 1 --ema 9", "--gpu_ids cpu,cpu --norm instance --use_instance",
-                                   "--spectral_norm --n_scales_temporal 0"])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--no_first_img --r1 1 --ema 9",
+        "--gpu_ids cpu,cpu --norm instance --use_instance",
+        "--spectral_norm --n_scales_temporal 0",
+    ],
+)
 def test_losses_and_weights_match_reference_ops(flags: str) -> None:
     compiler = FallbackCompiler("aot_eager")
     with reference_ops():
@@ -74,15 +93,25 @@ def test_losses_and_weights_match_reference_ops(flags: str) -> None:
     assert not compiler.has_failed and counters["stats"]["unique_graphs"] > 3
 
 
-def test_compiled_training_matches_eager_with_label_conv_enabled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.ops.dispatch.MIN_FEATURE_MAP_SIZE", 0)  # as if they were large, and sums by label paid
+def test_compiled_training_matches_eager_with_label_conv_enabled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        "models.ops.dispatch.MIN_FEATURE_MAP_SIZE", 0
+    )  # as if they were large, and sums by label paid
     compiler = FallbackCompiler("aot_eager")
-    assert_same(trained("", None), trained("", compiler), limit=1e-8)  # Adam doubts the sign of gradients near 0
+    assert_same(
+        trained("", None), trained("", compiler), limit=1e-8
+    )  # Adam doubts the sign of gradients near 0
     assert not compiler.has_failed
 
 
 def test_no_recompilation_after_the_first_two_sizes() -> None:
-    compiler, flags, counts = FallbackCompiler("aot_eager"), "--n_scales_temporal 0 --n_blocks 0", []
+    compiler, flags, counts = (
+        FallbackCompiler("aot_eager"),
+        "--n_scales_temporal 0 --n_blocks 0",
+        [],
+    )
     clips = [street_clip(5, *size, load=2) for size in ((16, 24), (24, 16), (32, 24))]
 
     def counted() -> Iterator[Clip]:
@@ -104,8 +133,9 @@ def fails(graph: torch.fx.GraphModule, inputs: Any) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize(("there", "back"), [(fails, runs), (runs, fails)], ids=["there", "back"])
-def test_uncompilable_networks_warn_once_and_train_eagerly(there: Callable, back: Callable,
-                                                                   capfd: pytest.CaptureFixture) -> None:
+def test_uncompilable_networks_warn_once_and_train_eagerly(
+    there: Callable, back: Callable, capfd: pytest.CaptureFixture
+) -> None:
     compiler = FallbackCompiler(aot_autograd(fw_compiler=there, bw_compiler=back))
     made = trained("", compiler)
     said = capfd.readouterr().err.splitlines()
@@ -126,12 +156,15 @@ def test_compile_failure_within_a_step_keeps_the_step_correct() -> None:
     assert compiler.has_failed and len(seen) == 3
 
 
-@pytest.mark.parametrize(("flags", "compiled"), [
-    ("", False), ("--compile", True), ("--compile --debug_replay x", False)])
+@pytest.mark.parametrize(
+    ("flags", "compiled"), [("", False), ("--compile", True), ("--compile --debug_replay x", False)]
+)
 def test_compile_flag_selects_the_compiled_networks(flags: str, compiled: bool) -> None:
     options = tiny_options(f"{STREET} {flags} --label_feat --nef 4 --n_downsample_E 1")
     networks = tiny_networks(options)
-    team, = distribute_networks(options, networks, ZeroFlowEstimator(), setup_devices(configs.device_config(options))).groups
+    (team,) = distribute_networks(
+        options, networks, ZeroFlowEstimator(), setup_devices(configs.device_config(options))
+    ).groups
     judge = team.discriminators[0].networks
     at_work = [*team.generators[0], judge.netD, *judge.netD_T]
     assert [isinstance(network, CompiledNetwork) for network in at_work] == [compiled] * 3
@@ -139,7 +172,7 @@ def test_compile_flag_selects_the_compiled_networks(flags: str, compiled: bool) 
 
 
 def test_to_channels_last_compiles_as_a_full_graph(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a GPU, in half precision, the layout of pictures depends on it."""
+    """On a GPU, in half precision, the layout of images depends on it."""
     monkeypatch.setattr("models.ops.dispatch.is_cuda_autocast_enabled", lambda device: True)
     program = torch.compile(lambda x: to_channels_last(x, 8) + 1, fullgraph=True, backend="eager")
     assert program(torch.zeros(1, 3, 4, 4)).is_contiguous(memory_format=torch.channels_last)

@@ -11,42 +11,60 @@ import torch
 from models.checkpoint import RunState
 from models.losses.functional import gan_loss
 from models.losses.vid2vid import LossConfig
-from models.training.divergence import DivergenceMonitor, compute_health_indicators, compute_pixel_std
+from models.training.divergence import (
+    DivergenceMonitor,
+    compute_health_indicators,
+    compute_pixel_std,
+)
 from models.training.schedule import compute_epoch_settings
 from tests.tiny import street_clip, tiny_networks, tiny_options, tiny_trainer
 
-WELL = {"D": 0.7, "picture": 0.9}
+WELL = {"D": 0.7, "image": 0.9}
 
 
 @pytest.mark.parametrize("mode", ["ls", "original", "hinge"])
 def test_chance_discriminator_loss_is_one_and_perfect_is_near_zero(mode: str) -> None:
-    """Two scales, of the picture and of the raw one; a temporal discriminator sees one picture."""
+    """Two scales, of the image and of the raw one; a temporal discriminator sees one image."""
     config = LossConfig(gan_mode=mode, num_D=2)  # type: ignore[arg-type]
     undecided = {"ls": 0.5, "original": 0.0, "hinge": 0.0}[mode]
     sure = {"ls": (1.0, 0.0), "original": (20.0, -20.0), "hinge": (2.0, -2.0)}[mode]
 
     def losses(real: float, fake: float) -> dict[str, float]:
-        each = [float(gan_loss([[torch.full((1, 1, 3, 3), score)]] * 2, is_real, mode))  # type: ignore[arg-type]
-                for score, is_real in ((real, True), (fake, False))]
-        return {"D_real": 2 * each[0], "D_fake": 2 * each[1], "D_T_real0": each[0] + 1e-9, "D_T_fake0": each[1]}
+        each = [
+            float(gan_loss([[torch.full((1, 1, 3, 3), score)]] * 2, is_real, mode))  # type: ignore[arg-type]
+            for score, is_real in ((real, True), (fake, False))
+        ]
+        return {
+            "D_real": 2 * each[0],
+            "D_fake": 2 * each[1],
+            "D_T_real0": each[0] + 1e-9,
+            "D_T_fake0": each[1],
+        }
 
     stands = compute_health_indicators(losses(undecided, undecided), (0.5, 0.5), config)
-    assert stands == {name: pytest.approx(1) for name in ("D", "D_T0", "picture")}
+    assert stands == {name: pytest.approx(1) for name in ("D", "D_T0", "image")}
     won = compute_health_indicators(losses(*sure), (0.0, 0.5), config)
-    assert all(value < 1e-6 for value in won.values()) and won["picture"] == 0
-    assert compute_health_indicators(losses(sure[0], sure[0]), (0.5, 0.5), config)["D"] >= 1  # says `real` of all: has not won
+    assert all(value < 1e-6 for value in won.values()) and won["image"] == 0
+    assert (
+        compute_health_indicators(losses(sure[0], sure[0]), (0.5, 0.5), config)["D"] >= 1
+    )  # says `real` of all: has not won
 
 
 def test_absent_face_and_constant_images_cause_no_warning() -> None:
     """No face; real frames of one colour."""
-    assert compute_health_indicators({"D_f_real": 0.0, "D_f_fake": 0.0}, (0.0, 0.0), LossConfig()) == {}
+    assert (
+        compute_health_indicators({"D_f_real": 0.0, "D_f_fake": 0.0}, (0.0, 0.0), LossConfig())
+        == {}
+    )
 
 
 def test_pixel_std_is_computed_per_frame() -> None:
     """Frames of one colour each have none, however the colours differ."""
     options = tiny_options("--label_nc 5 --n_frames_total 4 --max_frames_per_gpu 2")
     trainer = tiny_trainer(options, tiny_networks(options))
-    window = trainer.train_clip(street_clip(6, 32, 48, load=2), compute_epoch_settings(1, trainer.config.schedule)).window
+    window = trainer.train_clip(
+        street_clip(6, 32, 48, load=2), compute_epoch_settings(1, trainer.config.schedule)
+    ).window
     colours = torch.rand(*window.real.shape[:3], 1, 1).expand_as(window.real)
     generated, real = compute_pixel_std(replace(window, real=colours)).tolist()
     assert real == pytest.approx(0, abs=1e-6) and generated > 0.1
@@ -59,8 +77,9 @@ def test_one_warning_per_divergence() -> None:
         "D wins": ([WELL | {"D": 0.01}] * 100, 1),
         "and hovers about the limit": ([WELL | {"D": value} for value in (0.04, 0.06) * 50], 0),
         "recovers": ([WELL] * 50, 0),
-        "D wins again and the picture dies": ([{"D": 0.01, "picture": 0.0}] * 100, 2),
-        "but for a clip without either": ([{}] * 3, 0)}
+        "D wins again and the image dies": ([{"D": 0.01, "image": 0.0}] * 100, 2),
+        "but for a clip without either": ([{}] * 3, 0),
+    }
     for story, (found, lines) in stories.items():
         told = [line for figures in found for line in watch.update(figures)]
         assert len(told) == lines, story
@@ -69,8 +88,10 @@ def test_one_warning_per_divergence() -> None:
 
 def test_warning_names_the_network_and_the_remedy() -> None:
     watch = DivergenceMonitor(n_batches=1)
-    winner, constant = watch.update({"D_T1": 0.0, "picture": 0.0})
-    assert winner.startswith("D_T1 has won") and constant.startswith("the generated picture has become constant")
+    winner, constant = watch.update({"D_T1": 0.0, "image": 0.0})
+    assert winner.startswith("D_T1 has won") and constant.startswith(
+        "the generated image has become constant"
+    )
     flags = {flag for line in (winner, constant) for flag in re.findall(r"--(\w+)", line)}
     assert flags >= {"lr", "r1", "spectral_norm", "grad_clip", "ema"}
     assert all(hasattr(tiny_options(), flag) for flag in flags)
@@ -79,35 +100,49 @@ def test_warning_names_the_network_and_the_remedy() -> None:
 def trained(tmp_path: Path, batches: int, spoil: str = "") -> Path:
     """The folder of a run of so many batches, the same clip each, with a generator that stands still.
     spoil: which part of it is 0."""
-    options = tiny_options(f"--label_nc 5 --n_frames_total 2 --max_frames_per_gpu 2 --lr 0.003 --norm instance "
-                           f"--n_scales_temporal 0 --no_flow --print_freq 1 --display_freq 10000 "
-                           f"--checkpoints_dir {tmp_path}")
+    options = tiny_options(
+        f"--label_nc 5 --n_frames_total 2 --max_frames_per_gpu 2 --lr 0.003 --norm instance "
+        f"--n_scales_temporal 0 --no_flow --print_freq 1 --display_freq 10000 "
+        f"--checkpoints_dir {tmp_path}"
+    )
     networks = tiny_networks(options)
     trainer = tiny_trainer(options, networks)
-    trainer = replace(trainer, divergence_monitor=DivergenceMonitor(n_batches=5), config=replace(trainer.config, steps_per_epoch=batches))
+    trainer = replace(
+        trainer,
+        divergence_monitor=DivergenceMonitor(n_batches=5),
+        config=replace(trainer.config, steps_per_epoch=batches),
+    )
     trainer.optimizers["G"].param_groups[0]["lr"] = 0.0
     if spoil:
         with torch.no_grad():
             for weight in networks.netG.get_submodule(spoil).parameters():
                 weight.zero_()
     clip = street_clip(4, 32, 48, load=2)
-    trainer.train_epoch(iter([clip] * batches), RunState(), compute_epoch_settings(1, trainer.config.schedule))
+    trainer.train_epoch(
+        iter([clip] * batches), RunState(), compute_epoch_settings(1, trainer.config.schedule)
+    )
     return tmp_path / "experiment_name"
 
 
-def test_discriminator_dominance_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_discriminator_dominance_is_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = trained(tmp_path, 150)
     told = (folder / "warnings.txt").read_text().splitlines()
     assert told and all(re.match(r"\(epoch: 1, iters: \d+\) D has won", line) for line in told)
-    assert capsys.readouterr().err.count("warning: D has won") == len(told) < 5  # it may recover in between
+    assert (
+        capsys.readouterr().err.count("warning: D has won") == len(told) < 5
+    )  # it may recover in between
     last = (folder / "loss_log.txt").read_text().splitlines()[-1]
     names = dict(part.split(": ") for part in re.findall(r"\w+: [\d.]+", last.split(") ")[1]))
-    assert float(names["D_real"]) + float(names["D_fake"]) < 0.05 and float(names["G_GAN"]) > 3  # 4 scores of about 1
+    assert (
+        float(names["D_real"]) + float(names["D_fake"]) < 0.05 and float(names["G_GAN"]) > 3
+    )  # 4 scores of about 1
 
 
 def test_constant_image_is_reported(tmp_path: Path) -> None:
     folder = trained(tmp_path, 30, "0.model_final_img")
-    assert "the generated picture has become constant" in (folder / "warnings.txt").read_text()
+    assert "the generated image has become constant" in (folder / "warnings.txt").read_text()
 
 
 def test_threshold_matches_the_warning_text() -> None:

@@ -34,14 +34,18 @@ from tests.tiny import tiny_networks
 from util.clip import Clip
 from util.distributed import setup_devices
 
-FLAGS = ("--label_nc 35 --norm instance --ngf 4 --ndf 4 --n_downsample_G 2 --n_blocks 2 --n_layers_D 2 --no_vgg "
-         "--loadSize 64 --n_scales_temporal 2 --flow_net dis --gpu_ids cpu")
+FLAGS = (
+    "--label_nc 35 --norm instance --ngf 4 --ndf 4 --n_downsample_G 2 --n_blocks 2 --n_layers_D 2 --no_vgg "
+    "--loadSize 64 --n_scales_temporal 2 --flow_net dis --gpu_ids cpu"
+)
 
 
 @pytest.fixture(scope="module")
 def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("street")
-    make_toy_data("street", folder, sequences=3, frames=14, size=(64, 32), seed=0, phases=("train",))
+    make_toy_data(
+        "street", folder, sequences=3, frames=14, size=(64, 32), seed=0, phases=("train",)
+    )
     return folder
 
 
@@ -55,7 +59,11 @@ def limit(request: pytest.FixtureRequest) -> Iterator[float]:
 
 
 def fresh_networks(options: Options) -> Vid2VidModels:
-    parts = configs.generator_config(options), configs.discriminator_config(options), configs.temporal_config(options)
+    parts = (
+        configs.generator_config(options),
+        configs.discriminator_config(options),
+        configs.temporal_config(options),
+    )
     return build_models(*parts, has_face_discriminator=False, has_ema=options.ema is not None)
 
 
@@ -76,11 +84,18 @@ class Proportional(Optimizer):
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None and weight.grad.any():
-                    weight -= group["lr"] * weight.abs().max() * weight.grad / weight.grad.abs().max()
+                    weight -= (
+                        group["lr"] * weight.abs().max() * weight.grad / weight.grad.abs().max()
+                    )
 
 
-def trained(street: Path, flags: str, clips: int = 1, adam: bool | None = None,
-            draw: Callable[[Options], Vid2VidModels] = tiny_networks) -> tuple[list[dict], Vid2VidModels]:
+def trained(
+    street: Path,
+    flags: str,
+    clips: int = 1,
+    adam: bool | None = None,
+    draw: Callable[[Options], Vid2VidModels] = tiny_networks,
+) -> tuple[list[dict], Vid2VidModels]:
     """Losses of the last window of so many batches, and the networks after them. adam: else `Proportional`; by default
     Adam in float64."""
     options = parse_train([*FLAGS.split(), "--dataroot", str(street), *flags.split()])
@@ -96,23 +111,51 @@ def trained(street: Path, flags: str, clips: int = 1, adam: bool | None = None,
     teams = build_parallel_models(placement, networks, None, lambda _: DISFlowEstimator())
     optimizers = build_optimizers(networks, configs.optimizer_config(options))
     if not (torch.get_default_dtype() == torch.float64 if adam is None else adam):
-        optimizers = {player: Proportional(weights) for player, weights in networks.parameters_by_optimizer().items()}
+        optimizers = {
+            player: Proportional(weights)
+            for player, weights in networks.parameters_by_optimizer().items()
+        }
     steppers = placement.wrap_optimizers(optimizers, options.grad_clip)
-    trainer = Trainer(networks, steppers, teams, placement, configs.trainer_config(options, schedule, 1), None, domain.condition_to_image)
-    sampling = configs.sampling_config(options, placement.n_gpus_gen, placement.process_group.world_size)
-    plans = [placement.process_group.shard(plan_epoch(lengths, sampling, options.n_frames_total, epoch)[0])
-             for epoch in range(1, 1 + clips)]
-    batches = build_dataloader(ClipDataset(domain, sequences, configs.transform_config(options)), plans, num_workers=0)
-    return [trainer.train_clip(widest(clip), compute_epoch_settings(2, schedule)).losses for clip in batches], networks
+    trainer = Trainer(
+        networks,
+        steppers,
+        teams,
+        placement,
+        configs.trainer_config(options, schedule, 1),
+        None,
+        domain.condition_to_image,
+    )
+    sampling = configs.sampling_config(
+        options, placement.n_gpus_gen, placement.process_group.world_size
+    )
+    plans = [
+        placement.process_group.shard(
+            plan_epoch(lengths, sampling, options.n_frames_total, epoch)[0]
+        )
+        for epoch in range(1, 1 + clips)
+    ]
+    batches = build_dataloader(
+        ClipDataset(domain, sequences, configs.transform_config(options)), plans, num_workers=0
+    )
+    return [
+        trainer.train_clip(widest(clip), compute_epoch_settings(2, schedule)).losses
+        for clip in batches
+    ], networks
 
 
 def idle_biases(network: nn.Module) -> dict[str, nn.Parameter]:
     """Those of convolutions before an instance norm, by name."""
-    pairs = [(f"{name}.{key}.bias", layer, following) for name, part in network.named_modules()
-             if isinstance(part, nn.Sequential)
-             for (key, layer), (_, following) in pairwise(part.named_children())]
-    return {name: layer.bias for name, layer, following in pairs
-            if isinstance(following, nn.InstanceNorm2d) and isinstance(layer.bias, nn.Parameter)}
+    pairs = [
+        (f"{name}.{key}.bias", layer, following)
+        for name, part in network.named_modules()
+        if isinstance(part, nn.Sequential)
+        for (key, layer), (_, following) in pairwise(part.named_children())
+    ]
+    return {
+        name: layer.bias
+        for name, layer, following in pairs
+        if isinstance(following, nn.InstanceNorm2d) and isinstance(layer.bias, nn.Parameter)
+    }
 
 
 def assert_same_losses(one: list[dict], other: list[dict], limit: float) -> None:
@@ -122,14 +165,20 @@ def assert_same_losses(one: list[dict], other: list[dict], limit: float) -> None
             assert math.isclose(losses[name], value, rel_tol=limit, abs_tol=limit / 100), name
 
 
-def assert_same(one: tuple[list[dict], Vid2VidModels], other: tuple[list[dict], Vid2VidModels], limit: float) -> None:
+def assert_same(
+    one: tuple[list[dict], Vid2VidModels], other: tuple[list[dict], Vid2VidModels], limit: float
+) -> None:
     assert_same_losses(one[0], other[0], limit)
     named = one[1].named_networks()
     for name, network in other[1].named_networks().items():
         idle = idle_biases(network)
-        for (key, weight), expected in zip(network.named_parameters(), named[name].parameters(), strict=True):
+        for (key, weight), expected in zip(
+            network.named_parameters(), named[name].parameters(), strict=True
+        ):
             if key not in idle:
-                assert (weight - expected).abs().max() < limit * expected.abs().max(), f"{name}.{key}"
+                assert (weight - expected).abs().max() < limit * expected.abs().max(), (
+                    f"{name}.{key}"
+                )
 
 
 def shared(frames: int) -> str:
@@ -141,16 +190,31 @@ def shared(frames: int) -> str:
 def test_device_groups_match_one_device(street: Path, frames: int, limit: float) -> None:
     """One holds the weights, two generate `frames` each in turn, one discriminates."""
     one = trained(street, f"{shared(2 * frames)} --max_frames_per_gpu {2 * frames}")
-    groups = trained(street, f"{shared(2 * frames)} --gpu_ids cpu,cpu,cpu,cpu --n_gpus_gen 2 "
-                             f"--max_frames_per_gpu {frames}")
+    groups = trained(
+        street,
+        f"{shared(2 * frames)} --gpu_ids cpu,cpu,cpu,cpu --n_gpus_gen 2 "
+        f"--max_frames_per_gpu {frames}",
+    )
     assert_same(one, groups, limit)
 
 
-@pytest.mark.parametrize(("frames", "alone", "together"), [
-    (4, "--max_frames_per_gpu 4", "--max_frames_per_gpu 2 --gpu_ids cpu,cpu,cpu,cpu --n_gpus_gen 2"),
-    (1, "--batchSize 3", "--batchSize 3 --gpu_ids cpu,cpu")])
-def test_float32_losses_with_adam_match_one_device(street: Path, frames: int, alone: str, together: str) -> None:
-    one, other = (trained(street, f"{shared(frames)} {flags}", adam=True)[0] for flags in (alone, together))
+@pytest.mark.parametrize(
+    ("frames", "alone", "together"),
+    [
+        (
+            4,
+            "--max_frames_per_gpu 4",
+            "--max_frames_per_gpu 2 --gpu_ids cpu,cpu,cpu,cpu --n_gpus_gen 2",
+        ),
+        (1, "--batchSize 3", "--batchSize 3 --gpu_ids cpu,cpu"),
+    ],
+)
+def test_float32_losses_with_adam_match_one_device(
+    street: Path, frames: int, alone: str, together: str
+) -> None:
+    one, other = (
+        trained(street, f"{shared(frames)} {flags}", adam=True)[0] for flags in (alone, together)
+    )
     assert_same_losses(one, other, 1e-4)
 
 
@@ -159,21 +223,27 @@ def test_every_weight_changes_by_more_than_the_tolerance(street: Path) -> None:
     _, networks = trained(street, shared(1))
     before = tiny_networks(parse_train(FLAGS.split())).named_networks()
     for name, network in networks.named_networks().items():
-        for (key, weight), start in zip(network.named_parameters(), before[name].parameters(), strict=True):
-            if key not in idle_biases(network) and name != "D_T1":  # three frames have no group of that scale
+        for (key, weight), start in zip(
+            network.named_parameters(), before[name].parameters(), strict=True
+        ):
+            if (
+                key not in idle_biases(network) and name != "D_T1"
+            ):  # three frames have no group of that scale
                 assert (weight - start).abs().max() > 5e-5 * start.abs().max(), f"{name}.{key}"
 
 
 def test_biases_before_a_norm_have_no_effect() -> None:
-    """Whatever they are, pictures and scores stay."""
+    """Whatever they are, images and scores stay."""
     networks = tiny_networks(parse_train([*FLAGS.split(), "--fg"]))
     painter, judge = networks.netG[0], networks.netD
 
     def seen() -> list[torch.Tensor]:
         dice = torch.Generator().manual_seed(0)
-        condition, previous = (torch.randn(1, n, channels, 32, 64, generator=dice) for n, channels in ((3, 35), (2, 3)))
+        condition, previous = (
+            torch.randn(1, n, channels, 32, 64, generator=dice) for n, channels in ((3, 35), (2, 3))
+        )
         scores = judge(torch.randn(1, 38, 32, 64, generator=dice))
-        return [painter(condition, previous, False)[0].picture, *(scale[-1] for scale in scores)]
+        return [painter(condition, previous, False)[0].image, *(scale[-1] for scale in scores)]
 
     before = seen()
     for network in (painter, judge):
@@ -183,12 +253,16 @@ def test_biases_before_a_norm_have_no_effect() -> None:
     torch.testing.assert_close(seen(), before, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("gpus", ["cpu,cpu --n_gpus_gen 1", "cpu,cpu,cpu --n_gpus_gen 1", "cpu,cpu"])
+@pytest.mark.parametrize(
+    "gpus", ["cpu,cpu --n_gpus_gen 1", "cpu,cpu,cpu --n_gpus_gen 1", "cpu,cpu"]
+)
 def test_sharing_few_devices_matches_one_device(street: Path, gpus: str) -> None:
     """None left for the discriminators, two of them, all do both by frames."""
     frames = 1 if gpus == "cpu,cpu" else 2
     one = trained(street, f"{shared(2)} --max_frames_per_gpu 2")
-    assert_same(one, trained(street, f"{shared(2)} --gpu_ids {gpus} --max_frames_per_gpu {frames}"), 1e-5)
+    assert_same(
+        one, trained(street, f"{shared(2)} --gpu_ids {gpus} --max_frames_per_gpu {frames}"), 1e-5
+    )
 
 
 def test_uneven_batches_match_one_device(street: Path, limit: float) -> None:
@@ -199,15 +273,19 @@ def test_uneven_batches_match_one_device(street: Path, limit: float) -> None:
 
 def test_all_network_variants_match_one_device(street: Path) -> None:
     """A refining generator, foreground, instances; penalty and clipped gradients; an average of the generator."""
-    flags = (f"{shared(2)} --n_scales_spatial 2 --n_blocks_local 1 --fg --use_instance --r1 0.1 --grad_clip 0.5 "
-             "--ema 2 --spectral_norm")
+    flags = (
+        f"{shared(2)} --n_scales_spatial 2 --n_blocks_local 1 --fg --use_instance --r1 0.1 --grad_clip 0.5 "
+        "--ema 2 --spectral_norm"
+    )
     one = trained(street, f"{flags} --max_frames_per_gpu 2")
     assert_same(one, trained(street, f"{flags} --gpu_ids cpu,cpu,cpu --n_gpus_gen 2"), 1e-5)
 
 
 def test_ema_weight_of_a_step_halves_after_its_half_life() -> None:
     networks = fresh_networks(parse_train([*FLAGS.split(), "--ema", "2"]))
-    weights, averaged = ([*network.parameters()] for network in (networks.netG, networks.netG_ema or ()))
+    weights, averaged = (
+        [*network.parameters()] for network in (networks.netG, networks.netG_ema or ())
+    )
     before = [weight.clone() for weight in weights]
     with torch.no_grad():
         for weight in weights:
@@ -224,12 +302,32 @@ def test_activation_checkpointing_does_not_change_results(street: Path) -> None:
     assert one[0] == again[0]
     for name, network in one[1].named_networks().items():
         for key, value in network.state_dict().items():
-            assert torch.equal(value, again[1].named_networks()[name].state_dict()[key]), f"{name}.{key}"
+            assert torch.equal(value, again[1].named_networks()[name].state_dict()[key]), (
+                f"{name}.{key}"
+            )
 
 
 def test_bfloat16_losses_are_near_float32(street: Path) -> None:
-    exact, half = (trained(street, f"--n_frames_total 3 --max_frames_per_gpu 3 --amp {amp}", 20, adam=True,
-                           draw=fresh_networks)[0] for amp in ("off", "bf16"))
-    for name in ("G_GAN", "G_GAN_Feat", "D_real", "D_fake", "F_Flow", "F_Warp", "G_Warp", "G_T_GAN0", "D_T_real0"):
+    exact, half = (
+        trained(
+            street,
+            f"--n_frames_total 3 --max_frames_per_gpu 3 --amp {amp}",
+            20,
+            adam=True,
+            draw=fresh_networks,
+        )[0]
+        for amp in ("off", "bf16")
+    )
+    for name in (
+        "G_GAN",
+        "G_GAN_Feat",
+        "D_real",
+        "D_fake",
+        "F_Flow",
+        "F_Warp",
+        "G_Warp",
+        "G_T_GAN0",
+        "D_T_real0",
+    ):
         a, b = (sum(losses[name] for losses in run) / len(run) for run in (exact, half))
         assert a != b and abs(a - b) < 0.02 * abs(a), name

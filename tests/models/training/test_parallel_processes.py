@@ -14,21 +14,43 @@ import torch
 from data.synthetic import make_toy_data
 
 ROOT = Path(__file__).parents[3]
-FLAGS = ("--label_nc 35 --norm instance --ngf 4 --ndf 4 --n_downsample_G 2 --n_blocks 2 --n_layers_D 2 --no_vgg "
-         "--loadSize 64 --n_scales_temporal 1 --flow_net dis --gpu_ids cpu --nThreads 0 --no_html --niter_decay 0 "
-         "--serial_batches --no_flip --n_frames_total 3 --print_freq 1")
+FLAGS = (
+    "--label_nc 35 --norm instance --ngf 4 --ndf 4 --n_downsample_G 2 --n_blocks 2 --n_layers_D 2 --no_vgg "
+    "--loadSize 64 --n_scales_temporal 1 --flow_net dis --gpu_ids cpu --nThreads 0 --no_html --niter_decay 0 "
+    "--serial_batches --no_flip --n_frames_total 3 --print_freq 1"
+)
 
 
-def launch(program: str, flags: str, rank: int = 0, count: int = 1, port: int = 0) -> subprocess.Popen:
+def launch(
+    program: str, flags: str, rank: int = 0, count: int = 1, port: int = 0
+) -> subprocess.Popen:
     """A process as torchrun would start it."""
-    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count,
-             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port} if count > 1 else {}
+    place = (
+        {
+            "RANK": rank,
+            "LOCAL_RANK": rank,
+            "WORLD_SIZE": count,
+            "LOCAL_WORLD_SIZE": count,
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+        }
+        if count > 1
+        else {}
+    )
     environment = os.environ | {key: str(value) for key, value in place.items()}
-    return subprocess.Popen([sys.executable, program, *flags.split()], cwd=ROOT, env=environment,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, program, *flags.split()],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
-def start(folder: Path, name: str, flags: str, rank: int = 0, count: int = 1, port: int = 0) -> subprocess.Popen:
+def start(
+    folder: Path, name: str, flags: str, rank: int = 0, count: int = 1, port: int = 0
+) -> subprocess.Popen:
     """train.py on the toy street in `folder`."""
     run = f"--dataroot {folder / 'data'} --checkpoints_dir {folder} --name {name}"
     return launch("train.py", f"{FLAGS} {flags} {run}", rank, count, port)
@@ -50,8 +72,12 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("street")
-    make_toy_data("street", place / "data", sequences=2, frames=5, size=(64, 32), seed=0, phases=("train",))
-    make_toy_data("street", place / "data", sequences=3, frames=6, size=(64, 32), seed=1, phases=("test",))
+    make_toy_data(
+        "street", place / "data", sequences=2, frames=5, size=(64, 32), seed=0, phases=("train",)
+    )
+    make_toy_data(
+        "street", place / "data", sequences=3, frames=6, size=(64, 32), seed=1, phases=("test",)
+    )
     return place
 
 
@@ -69,10 +95,15 @@ def test_two_ranks_train_as_one_with_twice_the_batch(folder: Path) -> None:
     assert losses_of(folder, "two") == losses_of(folder, "one") != []
     assert "[process 0 of 2]" in said[0][0] and said[1][0] == ""  # one tells for all
     for name in ("G0", "D", "D_T0"):
-        a, b = (torch.load(folder / run / f"latest_net_{name}.pth", weights_only=True) for run in ("one", "two"))
+        a, b = (
+            torch.load(folder / run / f"latest_net_{name}.pth", weights_only=True)
+            for run in ("one", "two")
+        )
         for key, weight in a.items():
             if "running" not in key:
-                assert (weight - b[key]).abs().max() < 1e-5 * weight.abs().max().clamp(min=1), f"{name}.{key}"
+                assert (weight - b[key]).abs().max() < 1e-5 * weight.abs().max().clamp(min=1), (
+                    f"{name}.{key}"
+                )
 
 
 def test_killed_rank_ends_the_other_ranks(folder: Path) -> None:
@@ -82,7 +113,9 @@ def test_killed_rank_ends_the_other_ranks(folder: Path) -> None:
         log = folder / "killed" / "loss_log.txt"
         deadline = time.monotonic() + 200
         while not (log.is_file() and "(epoch: 2," in log.read_text()):
-            assert time.monotonic() < deadline and two[0].poll() is None, "training never got anywhere"
+            assert time.monotonic() < deadline and two[0].poll() is None, (
+                "training never got anywhere"
+            )
             time.sleep(0.2)
         two[1].send_signal(signal.SIGKILL)
         began = time.monotonic()
@@ -102,20 +135,29 @@ def test_two_ranks_synthesize_the_same_files_and_page_as_one(folder: Path) -> No
     """Ten frames of three sequences with four each: the last is cut short, whoever makes it."""
     run = f"--checkpoints_dir {folder} --name painter"
     finished(launch("train.py", f"{FLAGS} --niter 1 --dataroot {folder / 'data'} {run}"))
-    port, flags = free_port(), f"--dataroot {folder / 'data'} {run} --use_real_img --how_many 10 --results_dir {folder}"
+    port, flags = (
+        free_port(),
+        f"--dataroot {folder / 'data'} {run} --use_real_img --how_many 10 --results_dir {folder}",
+    )
     said = finished(*(launch("test.py", f"{flags}/shared", rank, 2, port) for rank in (0, 1)))
     finished(launch("test.py", f"{flags}/alone"))
-    shared, alone = ({path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-                     for root in (folder / "shared", folder / "alone"))
+    shared, alone = (
+        {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        for root in (folder / "shared", folder / "alone")
+    )
     assert shared == alone and sum("fake_B_frame" in path.name for path in alone) == 10
     assert "10 frames of 3 sequences" in said[0][0] and said[1][0] == ""
 
 
 def test_output_video_with_several_ranks_is_refused(folder: Path) -> None:
     port = free_port()
-    two = [launch("test.py", f"--no_first_img --output {folder}/all.mp4 --gpu_ids cpu", rank, 2, port)
-           for rank in (0, 1)]
+    two = [
+        launch("test.py", f"--no_first_img --output {folder}/all.mp4 --gpu_ids cpu", rank, 2, port)
+        for rank in (0, 1)
+    ]
     for process in two:
         _, said = process.communicate(timeout=100)
-        assert process.returncode == 1 and said.startswith("error: --input and --output are of one video"), said
+        assert process.returncode == 1 and said.startswith(
+            "error: --input and --output are of one video"
+        ), said
         assert len(said.splitlines()) == 1

@@ -34,15 +34,19 @@ def equal(a: object, b: object) -> bool:
     if isinstance(a, torch.Tensor):
         return isinstance(b, torch.Tensor) and torch.equal(a, b)
     if isinstance(a, dict):
-        return isinstance(b, dict) and list(a) == list(b) and all(equal(a[key], b[key]) for key in a)
+        return (
+            isinstance(b, dict) and list(a) == list(b) and all(equal(a[key], b[key]) for key in a)
+        )
     if isinstance(a, list | tuple):
         return isinstance(b, list | tuple) and len(a) == len(b) and all(map(equal, a, b))
     return a == b
 
 
 def weights(networks: Vid2VidModels) -> dict[str, dict]:
-    return {name: {key: value.clone() for key, value in network.state_dict().items()}
-            for name, network in networks.named_networks().items()}
+    return {
+        name: {key: value.clone() for key, value in network.state_dict().items()}
+        for name, network in networks.named_networks().items()
+    }
 
 
 def save_run(folder: Path, flags: str, seed: int = 1) -> Vid2VidModels:
@@ -63,9 +67,13 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Vid2VidMode
     """A run saved after one clip: its folder, its networks, the states of its optimisers."""
     folder, networks = tmp_path_factory.mktemp("run"), tiny_networks(OPTIONS)
     trainer = tiny_trainer(OPTIONS, networks)
-    trainer.train_clip(street_clip(6, 32, 48, load=2), compute_epoch_settings(1, trainer.config.schedule))
+    trainer.train_clip(
+        street_clip(6, 32, 48, load=2), compute_epoch_settings(1, trainer.config.schedule)
+    )
     torch.manual_seed(5)
-    save_latest(folder, networks, trainer.optimizers, RunState(2, 7, 3), configs.stringify_options(OPTIONS))
+    save_latest(
+        folder, networks, trainer.optimizers, RunState(2, 7, 3), configs.stringify_options(OPTIONS)
+    )
     return folder, networks, {name: o.state_dict() for name, o in trainer.optimizers.items()}
 
 
@@ -97,14 +105,20 @@ def test_next_step_after_resume_is_bitwise_equal(stopped: tuple[Path, Vid2VidMod
         go_on(stopped[0], networks, optimizers)
         trainer = tiny_trainer(OPTIONS, networks)
         trainer.optimizers.update(trainer.device_setup.wrap_optimizers(optimizers, None))
-        trained = trainer.train_clip(street_clip(6, 32, 48, load=2), compute_epoch_settings(1, trainer.config.schedule))
+        trained = trainer.train_clip(
+            street_clip(6, 32, 48, load=2), compute_epoch_settings(1, trainer.config.schedule)
+        )
         results.append((trained.losses, weights(networks)))
     assert equal(*results)
 
 
 def test_saved_run_has_the_published_files(stopped: tuple[Path, Vid2VidModels, dict]) -> None:
     folder, networks, _ = stopped
-    names = {"latest_state.pth", "iter.txt", *(f"latest_net_{n}.pth" for n in ("G0", "D", "D_T0", "D_T1"))}
+    names = {
+        "latest_state.pth",
+        "iter.txt",
+        *(f"latest_net_{n}.pth" for n in ("G0", "D", "D_T0", "D_T1")),
+    }
     assert {file.name for file in folder.iterdir()} == names
     assert (folder / "iter.txt").read_text().split() == ["2", "21"]
     exchanged = torch.load(get_weights_path(folder, "latest", "G0"), weights_only=True)
@@ -112,8 +126,10 @@ def test_saved_run_has_the_published_files(stopped: tuple[Path, Vid2VidModels, d
 
 
 def test_resume_with_other_networks_is_refused(stopped: tuple[Path, Vid2VidModels, dict]) -> None:
-    for flags, message in (("--n_scales_temporal 1", "holds the networks G0, D, D_T0, D_T1, these options make G0"),
-                           ("--ngf 4", "another shape.*give the flags")):
+    for flags, message in (
+        ("--n_scales_temporal 1", "holds the networks G0, D, D_T0, D_T1, these options make G0"),
+        ("--ngf 4", "another shape.*give the flags"),
+    ):
         with pytest.raises(UserError, match=message) as error:
             go_on(stopped[0], *fresh(tiny_options(f"{FLAGS} {flags}")))
         assert one_line(error)
@@ -136,13 +152,23 @@ def test_resume_without_a_state_is_refused(tmp_path: Path) -> None:
 
 def test_second_scale_initializes_from_the_first(tmp_path: Path) -> None:
     coarse = save_weights(tmp_path, FLAGS)
-    networks = tiny_networks(tiny_options(f"{FLAGS} --n_scales_spatial 2 --num_D 3 --n_scales_temporal 3"))
+    networks = tiny_networks(
+        tiny_options(f"{FLAGS} --n_scales_spatial 2 --num_D 3 --n_scales_temporal 3")
+    )
     own = weights(networks)
     said = load_pretrained(networks, tmp_path, "latest")
     now, old = weights(networks), weights(coarse)
     assert equal(now["G0"], old["G0"]) and equal(now["G1"], own["G1"])
-    assert all(equal(now["D"][key], (old["D"] if key in old["D"] else own["D"])[key]) for key in now["D"])
-    assert [line.split(" starts fresh")[0] for line in said] == ["G1", "D scale2", "D_T0 scale2", "D_T1 scale2", "D_T2"]
+    assert all(
+        equal(now["D"][key], (old["D"] if key in old["D"] else own["D"])[key]) for key in now["D"]
+    )
+    assert [line.split(" starts fresh")[0] for line in said] == [
+        "G1",
+        "D scale2",
+        "D_T0 scale2",
+        "D_T1 scale2",
+        "D_T2",
+    ]
     assert "latest_net_G1.pth" in said[0]
 
 
@@ -151,8 +177,12 @@ def test_temporal_discriminator_of_other_n_frames_D_is_reinitialized(tmp_path: P
     networks = tiny_networks(tiny_options(f"{FLAGS} --n_frames_D 2"))
     own = weights(networks)
     said = load_pretrained(networks, tmp_path, "latest")
-    assert [line.split(" starts")[0] for line in said] == [f"D_T{s} scale{i}" for s in (0, 1) for i in (0, 1)]
-    assert equal(weights(networks)["D_T0"], own["D_T0"]) and not equal(weights(networks)["D"], own["D"])
+    assert [line.split(" starts")[0] for line in said] == [
+        f"D_T{s} scale{i}" for s in (0, 1) for i in (0, 1)
+    ]
+    assert equal(weights(networks)["D_T0"], own["D_T0"]) and not equal(
+        weights(networks)["D"], own["D"]
+    )
 
 
 def test_same_stage_loads_completely_without_a_message(tmp_path: Path) -> None:
@@ -162,12 +192,16 @@ def test_same_stage_loads_completely_without_a_message(tmp_path: Path) -> None:
     assert equal(weights(networks), weights(saved))
 
 
-@pytest.mark.parametrize("flags", ["--ngf 4", "--n_blocks 4", "--no_flow", "--use_instance", "--fg --fg_labels 1"])
+@pytest.mark.parametrize(
+    "flags", ["--ngf 4", "--n_blocks 4", "--no_flow", "--use_instance", "--fg --fg_labels 1"]
+)
 def test_a_generator_of_another_shape_is_refused(flags: str, tmp_path: Path) -> None:
     save_weights(tmp_path, FLAGS)
     networks = tiny_networks(tiny_options(f"{FLAGS} {flags}"))
-    with pytest.raises(UserError, match=r"latest_net_G0\.pth are another network's: \d+ (missing|unexpected|of anoth)"
-                       ) as error:
+    with pytest.raises(
+        UserError,
+        match=r"latest_net_G0\.pth are another network's: \d+ (missing|unexpected|of anoth)",
+    ) as error:
         load_pretrained(networks, tmp_path, "latest")
     assert one_line(error)
 
@@ -190,14 +224,18 @@ class Code:
         return (Path.write_text, (Path("ran"), "code"))
 
 
-@pytest.mark.parametrize(("content", "message"), [
-    (b"", "not a file of weights"),
-    (b"not a checkpoint at all", "not a file of weights"),
-    (pickle.dumps({"model_down_seg.1.weight": Code()}, protocol=2), "not a file of weights"),
-    (pickle.dumps([1], protocol=2), "not a file of weights|holds a list"),
-])
-def test_broken_files_are_refused(content: bytes, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-                                  ) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not a file of weights"),
+        (b"not a checkpoint at all", "not a file of weights"),
+        (pickle.dumps({"model_down_seg.1.weight": Code()}, protocol=2), "not a file of weights"),
+        (pickle.dumps([1], protocol=2), "not a file of weights|holds a list"),
+    ],
+)
+def test_broken_files_are_refused(
+    content: bytes, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     get_weights_path(tmp_path, "latest", "G0").write_bytes(content)
     with pytest.raises(UserError, match=rf"net_G0\.pth.*({message})") as error:
@@ -209,7 +247,7 @@ def test_broken_files_are_refused(content: bytes, message: str, tmp_path: Path, 
 def test_a_truncated_file_is_refused(kept: float, tmp_path: Path) -> None:
     save_weights(tmp_path, FLAGS)
     file = get_weights_path(tmp_path, "latest", "G0")
-    file.write_bytes(file.read_bytes()[:int(file.stat().st_size * kept)])
+    file.write_bytes(file.read_bytes()[: int(file.stat().st_size * kept)])
     with pytest.raises(UserError, match=r"latest_net_G0\.pth is not a file of weights") as error:
         load_generators(tiny_networks(OPTIONS).netG, tmp_path, "latest")
     assert one_line(error)
@@ -230,8 +268,9 @@ def test_checkpoints_of_other_models_are_refused(content: dict, tmp_path: Path) 
         load_generators(tiny_networks(OPTIONS).netG, tmp_path, "latest")
 
 
-def test_failed_save_keeps_the_old_files(stopped: tuple[Path, Vid2VidModels, dict], tmp_path: Path,
-                                            monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_save_keeps_the_old_files(
+    stopped: tuple[Path, Vid2VidModels, dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save_weights(tmp_path, FLAGS)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     whole, calls = torch.save, []
@@ -249,7 +288,9 @@ def test_failed_save_keeps_the_old_files(stopped: tuple[Path, Vid2VidModels, dic
 
 
 def test_folder_without_a_generator_is_refused_for_every_model(tmp_path: Path) -> None:
-    options = parse_train(["--model", "single", "--netG", "global", "--label_nc", "5", "--ngf", "4", "--ndf", "4"])
+    options = parse_train(
+        ["--model", "single", "--netG", "global", "--label_nc", "5", "--ngf", "4", "--ndf", "4"]
+    )
     networks = MODEL_REGISTRY["single"].build_networks(options)
     with pytest.raises(UserError, match=r"latest_net_G\.pth is not there.*--load_pretrain"):
         load_pretrained(networks, tmp_path, "latest")

@@ -26,12 +26,17 @@ def trained(flags: str, clip: Clip, epoch: int = 1) -> tuple[TrainStepResult, di
     trainer = tiny_trainer(options, networks)
     last = trainer.train_clip(clip, compute_epoch_settings(epoch, trainer.config.schedule))
     after = parameters(networks)
-    return last, {name: any(not torch.equal(p, q) for p, q in zip(before[name], after[name], strict=True))
-                  for name in before}
+    return last, {
+        name: any(not torch.equal(p, q) for p, q in zip(before[name], after[name], strict=True))
+        for name in before
+    }
 
 
 def parameters(networks: Vid2VidModels) -> dict[str, list[torch.Tensor]]:
-    return {name: [p.detach().clone() for p in network.parameters()] for name, network in networks.named_networks().items()}
+    return {
+        name: [p.detach().clone() for p in network.parameters()]
+        for name, network in networks.named_networks().items()
+    }
 
 
 def pose_clip(face: bool) -> Clip:
@@ -45,7 +50,12 @@ def pose_clip(face: bool) -> Clip:
 
 def test_every_network_with_a_loss_is_updated() -> None:
     last, moved = trained(f"{STREET} --n_scales_temporal 2", street_clip(6, 32, 48, load=2))
-    assert moved == {"G0": True, "D": True, "D_T0": True, "D_T1": False}  # no group of scale 1 in 4 frames
+    assert moved == {
+        "G0": True,
+        "D": True,
+        "D_T0": True,
+        "D_T1": False,
+    }  # no group of scale 1 in 4 frames
     assert {"G_T_GAN0", "D_T_real0"} <= set(last.losses) and "G_T_GAN1" not in last.losses
 
 
@@ -61,9 +71,23 @@ def test_face_discriminator_is_updated_only_with_a_face(face: bool) -> None:
     assert (last.losses["D_f_real"] > 0) == face
 
 
-@pytest.mark.parametrize("flags", ["--no_flow", "--sparse_D", "--TTUR", "--gan_mode hinge", "--gan_mode original",
-                                   "--norm instance", "--no_ganFeat", "--n_frames_D 2", "--n_frames_G 2",
-                                   "--n_scales_spatial 3", "--no_first_img", "--max_frames_backpropagate 2"])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--no_flow",
+        "--sparse_D",
+        "--TTUR",
+        "--gan_mode hinge",
+        "--gan_mode original",
+        "--norm instance",
+        "--no_ganFeat",
+        "--n_frames_D 2",
+        "--n_frames_G 2",
+        "--n_scales_spatial 3",
+        "--no_first_img",
+        "--max_frames_backpropagate 2",
+    ],
+)
 def test_every_setting_trains(flags: str) -> None:
     last, moved = trained(f"{STREET} {flags}", street_clip(8, 32, 48, load=2, batch=2), epoch=6)
     assert moved["G0"] and moved["D"] and moved["D_T0"]
@@ -97,7 +121,9 @@ def test_non_finite_loss_stops_before_the_step(tmp_path: Path) -> None:
         trainer.train_clip(clip, compute_epoch_settings(1, trainer.config.schedule))
     assert (tmp_path / "experiment_name/not_finite.pth").is_file()
     after = parameters(networks)
-    assert all(torch.equal(p, q) for name in before for p, q in zip(before[name], after[name], strict=True))
+    assert all(
+        torch.equal(p, q) for name in before for p, q in zip(before[name], after[name], strict=True)
+    )
 
 
 def test_odd_sizes_are_padded_in_training() -> None:

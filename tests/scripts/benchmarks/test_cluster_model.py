@@ -28,9 +28,13 @@ def test_flops_grow_with_image_size_and_weights_do_not() -> None:
     flags = "--label_nc 5 --ngf 8 --ndf 8 --n_downsample_G 2 --n_blocks 2 --no_vgg --n_scales_temporal 1"
     small, large = (count_frame_flops(parse_train(flags.split()), 32 * k, 64 * k) for k in (1, 2))
     assert small.n_weights == large.n_weights
-    assert large.generator == pytest.approx(4 * small.generator)  # every convolution is of one stride's size
+    assert large.generator == pytest.approx(
+        4 * small.generator
+    )  # every convolution is of one stride's size
     wider = count_frame_flops(parse_train([*flags.split(), "--ngf", "16"]), 32, 64)
-    assert 2 < wider.generator / small.generator < 4  # squares of the width, but for what comes in and goes out
+    assert (
+        2 < wider.generator / small.generator < 4
+    )  # squares of the width, but for what comes in and goes out
     assert wider.discriminators == small.discriminators
     assert small.backward == 2 * (small.generator + small.discriminators)
 
@@ -43,22 +47,32 @@ def test_convolution_flops_match_hand_computed_value() -> None:
 
 def test_ring_all_reduce_sends_nearly_twice_the_gradients() -> None:
     assert all_reduce_seconds(10**9, 1, 1e9) == 0 and scaling_efficiency(0.5, 10**9, 1, 1e9) == 1
-    assert all_reduce_seconds(10**9, 2, 1e9) == 4 and all_reduce_seconds(10**9, 10**6, 1e9) == pytest.approx(8, rel=1e-5)
+    assert all_reduce_seconds(10**9, 2, 1e9) == 4 and all_reduce_seconds(
+        10**9, 10**6, 1e9
+    ) == pytest.approx(8, rel=1e-5)
 
 
 def test_efficiency_falls_with_world_size_to_half_at_min_step_seconds() -> None:
     kept = [scaling_efficiency(0.5, 10**9, n, 100e9) for n in (1, 2, 8, 64, 512)]
     assert kept == sorted(kept, reverse=True)
-    assert scaling_efficiency(min_step_seconds(10**9, 100e9), 10**9, 10**9, 100e9) == pytest.approx(0.5)
+    assert scaling_efficiency(min_step_seconds(10**9, 100e9), 10**9, 10**9, 100e9) == pytest.approx(
+        0.5
+    )
 
 
 def test_chain_speedup_is_bounded_by_the_forward_pass() -> None:
-    assert chain_speedup(WORK, 1, 1) == 1 and chain_speedup(WORK, 10**9, 10**9) == pytest.approx(100 / 30)
+    assert chain_speedup(WORK, 1, 1) == 1 and chain_speedup(WORK, 10**9, 10**9) == pytest.approx(
+        100 / 30
+    )
     assert chain_speedup(WORK, 2, 1) == pytest.approx(100 / (30 + 30 + 10))
 
 
 def test_scaling_page_is_up_to_date() -> None:
     flags = "--label_nc 35 --use_instance --fg --loadSize 512"
     options = parse_train(flags.split())
-    assert format_cluster_report(count_frame_flops(options, 256, 512)) in PAGE.read_text(encoding="utf-8")
-    assert f"scaling_model {flags}" in PAGE.read_text(encoding="utf-8") and set(ASSUMED_LINK_BANDWIDTHS) == {8, 64, 512}
+    assert format_cluster_report(count_frame_flops(options, 256, 512)) in PAGE.read_text(
+        encoding="utf-8"
+    )
+    assert f"scaling_model {flags}" in PAGE.read_text(encoding="utf-8") and set(
+        ASSUMED_LINK_BANDWIDTHS
+    ) == {8, 64, 512}

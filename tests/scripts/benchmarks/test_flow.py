@@ -17,10 +17,12 @@ CPU = torch.device("cpu")
 
 @pytest.mark.parametrize("move", CAMERA_MOTIONS.values(), ids=CAMERA_MOTIONS)
 def test_ground_truth_flow_is_backward_flow(move: tuple[float, float, tuple[float, float]]) -> None:
-    """scikit-image moved the picture, our warp brings it back."""
+    """scikit-image moved the image, our warp brings it back."""
     pair = warp_photograph(data.astronaut(), (192, 96), move)
     carried = warp(pair.previous[None], pair.flow[None])[0]
-    there, not_there = ((other - pair.current).abs()[:, pair.visible].mean() for other in (carried, pair.previous))
+    there, not_there = (
+        (other - pair.current).abs()[:, pair.visible].mean() for other in (carried, pair.previous)
+    )
     assert there < 0.025 and there < not_there / 3
     assert 0.8 < pair.visible.float().mean() < 1
 
@@ -36,10 +38,13 @@ class Oracle(FlowEstimator):
 
 
 def test_end_point_error_ignores_occluded_pixels() -> None:
-    picture, flow = torch.zeros(3, 4, 4), torch.tensor([3.0, 4.0])[:, None, None].expand(2, 4, 4).clone()
+    image, flow = (
+        torch.zeros(3, 4, 4),
+        torch.tensor([3.0, 4.0])[:, None, None].expand(2, 4, 4).clone(),
+    )
     visible = torch.ones(4, 4, dtype=torch.bool)
     visible[0] = False
-    pair = GroundTruthPair(picture, picture, flow, visible)
+    pair = GroundTruthPair(image, image, flow, visible)
     assert compute_end_point_error(ZeroFlowEstimator(), [pair], CPU) == 5
     wrong_where_hidden = flow.clone()
     wrong_where_hidden[:, 0] = 99

@@ -10,11 +10,15 @@ from scripts.live.mjpeg import MjpegServer
 from util.errors import UserError
 
 
-def next_picture(answer):
-    length = next(int(line.split(b":")[1]) for line in iter(answer.readline, b"") if line.startswith(b"Content-Length"))
+def next_image(answer):
+    length = next(
+        int(line.split(b":")[1])
+        for line in iter(answer.readline, b"")
+        if line.startswith(b"Content-Length")
+    )
     answer.readline()
-    with Image.open(io.BytesIO(answer.read(length))) as picture:
-        return int(np.asarray(picture)[0, 0, 0])
+    with Image.open(io.BytesIO(answer.read(length))) as image:
+        return int(np.asarray(image)[0, 0, 0])
 
 
 def test_browser_receives_images_as_they_are_generated():
@@ -22,9 +26,9 @@ def test_browser_receives_images_as_they_are_generated():
         page.show(np.full((16, 16, 3), 40, np.uint8))
         with urlopen(page.url, timeout=10) as answer:
             assert "multipart/x-mixed-replace" in answer.headers["Content-Type"]
-            assert abs(next_picture(answer) - 40) < 4
+            assert abs(next_image(answer) - 40) < 4
             threading.Timer(0.05, page.show, [np.full((16, 16, 3), 200, np.uint8)]).start()
-            assert abs(next_picture(answer) - 200) < 4
+            assert abs(next_image(answer) - 200) < 4
 
 
 def test_a_port_that_is_taken_is_refused():

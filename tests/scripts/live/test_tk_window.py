@@ -23,7 +23,11 @@ def test_images_are_displayed_until_the_window_is_closed() -> None:
     with TkWindow("live") as window:
         for level in (40, 200):
             window.show(np.full((20, 30, 3), level, np.uint8))
-            assert (window._current_photo.width(), window._current_photo.height(), window.is_closed) == (30, 20, False)
+            assert (
+                window._current_photo.width(),
+                window._current_photo.height(),
+                window.is_closed,
+            ) == (30, 20, False)
         root = window._root
         root.tk.call(*root.tk.splitlist(root.protocol("WM_DELETE_WINDOW")))
         assert window.is_closed

@@ -11,7 +11,10 @@ def one_vector(x: float, y: float, max_radius: float | None = 1.0) -> list[int]:
 
 def test_known_vectors() -> None:
     assert one_vector(0, 0) == [255, 255, 255]
-    assert one_vector(1, 0) in ([255, 0, 0], [255, 0, 42])  # right: either end of the wheel, red and the hue before it
+    assert one_vector(1, 0) in (
+        [255, 0, 0],
+        [255, 0, 42],
+    )  # right: either end of the wheel, red and the hue before it
     assert one_vector(0, 1) == [255, 229, 0]  # down: 13.5 of the 15 hues from red to yellow
     red, green, blue = one_vector(-1, 0)
     assert red == 0 and green > blue / 2 and blue == 255  # left: from cyan towards blue
@@ -30,5 +33,8 @@ def test_matches_torchvision() -> None:
     flow = torch.randn(2, 32, 48, generator=torch.Generator().manual_seed(0))
     import_torchvision()
     from torchvision.utils import flow_to_image
+
     expected = flow_to_image(flow).permute(1, 2, 0).numpy().astype(int)
-    assert np.abs(flow_to_image(flow).astype(int) - expected).max() <= 2  # its wheel is rounded to 8 bits
+    assert (
+        np.abs(flow_to_image(flow).astype(int) - expected).max() <= 2
+    )  # its wheel is rounded to 8 bits

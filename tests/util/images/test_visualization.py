@@ -16,8 +16,8 @@ from util.images.visualization import (
 
 def test_to_uint8_clips_and_truncates():
     values = torch.tensor([-2.0, -1.0, -0.5, 0.0, 0.999, 1.0, 3.0])
-    picture = torch.stack([values, -values, torch.zeros(7)])[:, None]  # (3, 1, 7)
-    array = tensor_to_image(picture)
+    image = torch.stack([values, -values, torch.zeros(7)])[:, None]  # (3, 1, 7)
+    array = tensor_to_image(image)
     assert array.shape == (1, 7, 3) and array.dtype == np.uint8
     assert array[0, :, 0].tolist() == [0, 0, 63, 127, 254, 255, 255]  # 63.75, 127.5, 254.87
     assert array[0, :, 1].tolist() == [255, 255, 191, 127, 0, 0, 0]
@@ -25,9 +25,9 @@ def test_to_uint8_clips_and_truncates():
 
 
 def test_to_uint8_accepts_half_precision_and_requires_grad():
-    picture = torch.full((3, 2, 2), 0.5, requires_grad=True)
-    assert (tensor_to_image(picture) == 191).all()
-    assert (tensor_to_image(picture.bfloat16()) == 191).all()
+    image = torch.full((3, 2, 2), 0.5, requires_grad=True)
+    assert (tensor_to_image(image) == 191).all()
+    assert (tensor_to_image(image.bfloat16()) == 191).all()
 
 
 def test_to_uint8_round_trips_within_one_gray_level():
@@ -40,20 +40,34 @@ def test_to_uint8_of_uint8_equals_that_of_its_normalization():
     levels = np.arange(256, dtype=np.uint8)
     numbers = torch.from_numpy((levels.astype(np.float32) / 255 - 0.5) / 0.5).expand(3, 1, 256)
     shown = tensor_to_image(torch.from_numpy(levels).expand(3, 1, 256))
-    assert np.array_equal(shown, tensor_to_image(numbers)) and not np.array_equal(shown[0, :, 0], levels)
+    assert np.array_equal(shown, tensor_to_image(numbers)) and not np.array_equal(
+        shown[0, :, 0], levels
+    )
 
 
-@pytest.mark.parametrize(("label_nc", "label", "colour"), [
-    (35, 0, (0, 0, 0)), (35, 7, (128, 64, 128)), (35, 18, (153, 153, 153)), (35, 26, (0, 0, 142)),
-    (35, 34, (0, 0, 142)), (20, 0, (128, 64, 128)), (20, 2, (70, 70, 70)), (20, 13, (0, 0, 142)),
-    (20, 18, (119, 11, 32)), (20, 19, (0, 0, 0)),
-    (21, 1, (128, 0, 0)), (21, 15, (192, 128, 128)), (21, 20, (0, 64, 128)),  # person, tv of PASCAL VOC
-])
+@pytest.mark.parametrize(
+    ("label_nc", "label", "colour"),
+    [
+        (35, 0, (0, 0, 0)),
+        (35, 7, (128, 64, 128)),
+        (35, 18, (153, 153, 153)),
+        (35, 26, (0, 0, 142)),
+        (35, 34, (0, 0, 142)),
+        (20, 0, (128, 64, 128)),
+        (20, 2, (70, 70, 70)),
+        (20, 13, (0, 0, 142)),
+        (20, 18, (119, 11, 32)),
+        (20, 19, (0, 0, 0)),
+        (21, 1, (128, 0, 0)),
+        (21, 15, (192, 128, 128)),
+        (21, 20, (0, 64, 128)),  # person, tv of PASCAL VOC
+    ],
+)
 def test_label_map_to_color(label_nc, label, colour):
     ids = torch.full((2, 3), label, dtype=torch.uint8)
-    picture = label_map_to_image(ids, label_nc)
-    assert picture.shape == (2, 3, 3) and picture.dtype == np.uint8
-    assert (picture == colour).all()
+    image = label_map_to_image(ids, label_nc)
+    assert image.shape == (2, 3, 3) and image.dtype == np.uint8
+    assert (image == colour).all()
     assert len(get_label_colormap(label_nc)) == label_nc
 
 
@@ -66,6 +80,7 @@ def test_voc_colors_match_the_published_loop():
             blue |= (i >> 2 & 1) << 7 - j
             i >>= 3
         return red, green, blue
+
     assert make_voc_colormap(256).tolist() == [list(published(i)) for i in range(256)]
 
 
@@ -77,21 +92,21 @@ def test_unlabeled_is_black_and_out_of_range_label_fails():
 
 @pytest.mark.parametrize("draw", [gray_to_rgb, weight_map_to_image])
 def test_gray_to_rgb(draw):
-    picture = draw(torch.tensor([[0.0, 0.5, 0.999, 1.0, 1.5]]))
-    assert picture.shape == (1, 5, 3)
-    assert picture[0].tolist() == [[v] * 3 for v in (0, 127, 254, 255, 255)]
+    image = draw(torch.tensor([[0.0, 0.5, 0.999, 1.0, 1.5]]))
+    assert image.shape == (1, 5, 3)
+    assert image[0].tolist() == [[v] * 3 for v in (0, 127, 254, 255, 255)]
 
 
 def test_png_round_trips(tmp_path):
-    picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
-    save_image(tmp_path / "new/folder/a.png", picture)
-    assert (np.asarray(Image.open(tmp_path / "new/folder/a.png")) == picture).all()
+    image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    save_image(tmp_path / "new/folder/a.png", image)
+    assert (np.asarray(Image.open(tmp_path / "new/folder/a.png")) == image).all()
 
 
 def test_jpeg_has_the_pillow_default_quality(tmp_path):
-    picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
-    save_image(tmp_path / "a.jpg", picture)
-    Image.fromarray(picture).save(tmp_path / "b.jpg", quality=75)
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    save_image(tmp_path / "a.jpg", image)
+    Image.fromarray(image).save(tmp_path / "b.jpg", quality=75)
     assert (tmp_path / "a.jpg").read_bytes() == (tmp_path / "b.jpg").read_bytes()
 
 

@@ -47,7 +47,9 @@ def test_paths_outside_the_folder_are_refused(tmp_path, make, name, stray):
 
 def test_links_are_refused(tmp_path):
     with pytest.raises(UserError, match="link"):
-        unpack_archive(make_tar(tmp_path / "a.tar.gz", {"sneaky": b""}, tarfile.SYMTYPE), tmp_path / "out")
+        unpack_archive(
+            make_tar(tmp_path / "a.tar.gz", {"sneaky": b""}, tarfile.SYMTYPE), tmp_path / "out"
+        )
     info = zipfile.ZipInfo("sneaky")
     info.external_attr = 0o120777 << 16
     with pytest.raises(UserError, match="link"):

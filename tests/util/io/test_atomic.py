@@ -16,7 +16,9 @@ class Killed(BaseException):
 
 
 def save(folder: Path, content: bytes) -> None:
-    write_files_atomically(folder, {name: lambda file: file.write(content) and None for name in ("a", "b", "c")})
+    write_files_atomically(
+        folder, {name: lambda file: file.write(content) and None for name in ("a", "b", "c")}
+    )
 
 
 def killed_at(folder: Path, call: int, patch: pytest.MonkeyPatch) -> bool:
@@ -25,11 +27,14 @@ def killed_at(folder: Path, call: int, patch: pytest.MonkeyPatch) -> bool:
     for name in ("replace", "unlink"):
         original = getattr(Path, name)
 
-        def counted(path: Path, *args: object, original: object = original, **kwargs: object) -> object:
+        def counted(
+            path: Path, *args: object, original: object = original, **kwargs: object
+        ) -> object:
             left[0] -= 1
             if left[0] <= 0:
                 raise Killed
             return original(path, *args, **kwargs)  # type: ignore[operator]
+
         patch.setattr(Path, name, counted)
     try:
         save(folder, NEW)
@@ -40,7 +45,9 @@ def killed_at(folder: Path, call: int, patch: pytest.MonkeyPatch) -> bool:
     return False
 
 
-def test_kill_between_any_two_files_leaves_a_consistent_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kill_between_any_two_files_leaves_a_consistent_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     call, seen = 1, []
     while True:
         folder = tmp_path / str(call)
@@ -54,7 +61,10 @@ def test_kill_between_any_two_files_leaves_a_consistent_set(tmp_path: Path, monk
         save(folder, NEW)
         assert sorted(path.name for path in folder.iterdir()) == ["a", "b", "c"]
         call += 1
-    assert seen == sorted(seen, reverse=True) and set(seen) == {OLD, NEW}  # old up to the journal, new from there on
+    assert seen == sorted(seen, reverse=True) and set(seen) == {
+        OLD,
+        NEW,
+    }  # old up to the journal, new from there on
 
 
 def test_failed_write_keeps_exactly_the_old_files(tmp_path: Path) -> None:
@@ -66,10 +76,16 @@ def test_failed_write_keeps_exactly_the_old_files(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="full"):
         write_files_atomically(tmp_path, {"a": lambda file: file.write(NEW) and None, "b": full})
     recover_interrupted_write(tmp_path)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": OLD, "b": OLD, "c": OLD}
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        "a": OLD,
+        "b": OLD,
+        "c": OLD,
+    }
 
 
-@pytest.mark.parametrize("journal", ["not json", "{}", json.dumps(["../a"]), json.dumps(["/etc/x"]), json.dumps([3])])
+@pytest.mark.parametrize(
+    "journal", ["not json", "{}", json.dumps(["../a"]), json.dumps(["/etc/x"]), json.dumps([3])]
+)
 def test_manifest_naming_other_folders_is_refused(tmp_path: Path, journal: str) -> None:
     (tmp_path / MANIFEST_NAME).write_text(journal)
     with pytest.raises(UserError, match="no journal"):

@@ -9,11 +9,19 @@ import numpy as np
 import pytest
 
 from util.errors import UserError
-from util.io.download import DownloadForm, RemoteFile, download_and_unpack, download_file, drive_file
+from util.io.download import (
+    DownloadForm,
+    RemoteFile,
+    download_and_unpack,
+    download_file,
+    drive_file,
+)
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-QUOTA_PAGE = b"<html><head><title>Google Drive - Quota exceeded</title></head><body>Sorry</body></html>"
+QUOTA_PAGE = (
+    b"<html><head><title>Google Drive - Quota exceeded</title></head><body>Sorry</body></html>"
+)
 CONFIRM_PAGE = b"""<!DOCTYPE html><html><body><input name="q" value="search">
 <form id="download-form" action="/confirmed" method="get"><input type="submit" value="Download anyway"/>
 <input type="hidden" name="confirm" value="t">
@@ -71,7 +79,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if start > len(CONTENT):
             self.send_error(416)
             return
-        self.answer(CONTENT[start:], status=206 if start else 200, sent=len(CONTENT) if name == "/file" else 1 << 20)
+        self.answer(
+            CONTENT[start:],
+            status=206 if start else 200,
+            sent=len(CONTENT) if name == "/file" else 1 << 20,
+        )
 
     def answer(self, content, status=200, kind="application/octet-stream", sent=None):
         self.send_response(status)
@@ -133,17 +145,24 @@ def test_longer_partial_file_is_restarted(host, tmp_path):
 
 def test_complete_partial_file_needs_no_request(tmp_path):
     (tmp_path / "file.part").write_bytes(CONTENT)
-    download_file(RemoteFile("http://127.0.0.1:9/", "page", len(CONTENT), SHA256), tmp_path / "file")
+    download_file(
+        RemoteFile("http://127.0.0.1:9/", "page", len(CONTENT), SHA256), tmp_path / "file"
+    )
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize(("address", "found"), [
-    ("/refused", "answered 403 Forbidden"),
-    ("/quota", r"web page \(Google Drive - Quota exceeded\)"),
-    ("/page-in-disguise", "holds a web page"),
-])
+@pytest.mark.parametrize(
+    ("address", "found"),
+    [
+        ("/refused", "answered 403 Forbidden"),
+        ("/quota", r"web page \(Google Drive - Quota exceeded\)"),
+        ("/page-in-disguise", "holds a web page"),
+    ],
+)
 def test_http_error_names_the_manual_download(host, tmp_path, address, found):
-    with pytest.raises(UserError, match=f"{found}.*open https://example.org/by-hand .* save it as {tmp_path}/file"):
+    with pytest.raises(
+        UserError, match=f"{found}.*open https://example.org/by-hand .* save it as {tmp_path}/file"
+    ):
         download_file(host.remote(address), tmp_path / "file")
     assert not list(tmp_path.iterdir())
 
@@ -157,7 +176,9 @@ def test_http_error_during_download_keeps_the_partial_file(host, tmp_path):
 
 @pytest.mark.parametrize("known", [{"size": 7}, {"sha256": "0" * 64}])
 def test_file_with_a_wrong_hash_is_deleted(host, tmp_path, known):
-    with pytest.raises(UserError, match=r"holds 3,000,000 bytes, expected 7|has not the published sha256"):
+    with pytest.raises(
+        UserError, match=r"holds 3,000,000 bytes, expected 7|has not the published sha256"
+    ):
         download_file(host.remote("/file", **known), tmp_path / "file")
     assert not list(tmp_path.iterdir())
 
@@ -171,7 +192,10 @@ def test_other_existing_file_is_refused_but_not_removed(host, tmp_path):
 
 def test_drive_confirmation_is_sent(host, tmp_path):
     download_file(host.remote("/confirm", sha256=SHA256), tmp_path / "file")
-    assert [address for address, _ in host.asked] == ["/confirm", "/confirmed?confirm=t&uuid=a-b%26c"]
+    assert [address for address, _ in host.asked] == [
+        "/confirm",
+        "/confirmed?confirm=t&uuid=a-b%26c",
+    ]
 
 
 def test_unreachable_host_is_reported(tmp_path):
@@ -187,13 +211,19 @@ def test_install_unpacks_and_drops_the_archive(host, tmp_path, capsys):
 
 def test_install_error_is_one_line(host, tmp_path):
     with pytest.raises(SystemExit, match=r"'\.\./evil' .* outside") as end:
-        download_and_unpack(host.remote("/evil.zip"), tmp_path / "evil.zip", unpack_to=tmp_path / "out")
+        download_and_unpack(
+            host.remote("/evil.zip"), tmp_path / "evil.zip", unpack_to=tmp_path / "out"
+        )
     assert "\n" not in str(end.value)
     assert not (tmp_path / "evil").exists() and not list((tmp_path / "out").glob("*"))
 
 
 def test_drive_urls():
     remote = drive_file("ID", size=1)
-    assert remote == RemoteFile("https://drive.usercontent.google.com/download?id=ID&export=download",
-                            "https://drive.google.com/file/d/ID/view", 1, None)
+    assert remote == RemoteFile(
+        "https://drive.usercontent.google.com/download?id=ID&export=download",
+        "https://drive.google.com/file/d/ID/view",
+        1,
+        None,
+    )
     assert DownloadForm(QUOTA_PAGE.decode()).action is None

@@ -13,12 +13,12 @@ GREY, WHITE = np.full((16, 24, 3), 90, np.uint8), np.full((16, 24, 3), 250, np.u
 def beeps(path, seconds):
     """A video of `seconds` with a tone that gets louder every second."""
     with av.open(str(path), "w") as container:
-        picture = container.add_stream("libx264", rate=25)
+        image = container.add_stream("libx264", rate=25)
         sound = container.add_stream("aac", rate=16000, layout="mono")
-        picture.width, picture.height, picture.pix_fmt = 24, 16, "yuv420p"
+        image.width, image.height, image.pix_fmt = 24, 16, "yuv420p"
         for _ in range(25 * seconds):
-            container.mux(picture.encode(av.VideoFrame.from_ndarray(GREY, format="rgb24")))
-        container.mux(picture.encode())
+            container.mux(image.encode(av.VideoFrame.from_ndarray(GREY, format="rgb24")))
+        container.mux(image.encode())
         time = np.arange(16000 * seconds) / 16000
         tone = (np.sin(2 * np.pi * 440 * time) * (1 + time.astype(int)) * 5000).astype(np.int16)
         frame = av.AudioFrame.from_ndarray(tone[None], format="s16", layout="mono")
@@ -36,20 +36,30 @@ def loudness(path):
 
 def test_output_has_the_source_rate_size_and_audio_offset(tmp_path):
     source = beeps(tmp_path / "in.mp4", 3)
-    with OutputVideo(str(tmp_path / "out.mp4"), Fraction(25), (48, 32), AudioTrack(source, 1.0)) as output:
+    with OutputVideo(
+        str(tmp_path / "out.mp4"), Fraction(25), (48, 32), AudioTrack(source, 1.0)
+    ) as output:
         for _ in range(25):
             output.write({"real_A": GREY, "fake_B": WHITE})
     about = probe_video(tmp_path / "out.mp4")
     assert (about.size, about.fps, about.n_frames, about.has_audio) == ((48, 32), 25, 25, True)
     (first, whole), (second, copied) = loudness(source), loudness(tmp_path / "out.mp4")
-    assert second / first == pytest.approx(2, rel=0.1) and whole > 2.9 and copied == pytest.approx(1, abs=0.15)
+    assert (
+        second / first == pytest.approx(2, rel=0.1)
+        and whole > 2.9
+        and copied == pytest.approx(1, abs=0.15)
+    )
 
 
 def test_side_by_side_contains_all_streams(tmp_path):
     with OutputVideo(str(tmp_path / "out.mp4"), Fraction(25), is_side_by_side=True) as output:
         output.write({"real_A": GREY, "fake_B": WHITE})
     (frame,) = read_frames(tmp_path / "out.mp4")
-    assert frame.shape == (16, 48, 3) and abs(frame[:, :20].mean() - 90) < 4 and abs(frame[:, 28:].mean() - 250) < 4
+    assert (
+        frame.shape == (16, 48, 3)
+        and abs(frame[:, :20].mean() - 90) < 4
+        and abs(frame[:, 28:].mean() - 250) < 4
+    )
 
 
 def test_raw_frames_are_written_to_stdout(capfdbinary):

@@ -13,7 +13,9 @@ from util.io.video import VideoWriter, read_frames
 def moving_gradient(width, height, count):
     """Smooth and saturated: a wrong colour matrix costs far more than the compression."""
     x, y = np.meshgrid(np.linspace(0, 179, width), np.linspace(100, 255, height))
-    hsv = np.stack([np.dstack([(x + 4 * t) % 180, y, np.full_like(x, 220)]) for t in range(count)]).astype(np.uint8)
+    hsv = np.stack(
+        [np.dstack([(x + 4 * t) % 180, y, np.full_like(x, 220)]) for t in range(count)]
+    ).astype(np.uint8)
     return [cv2.cvtColor(frame, cv2.COLOR_HSV2RGB) for frame in hsv]
 
 
@@ -24,7 +26,9 @@ def write(path, frames, fps):
             video.write(frame)
 
 
-@pytest.mark.parametrize(("fps", "exact"), [(25, 25), (12.5, Fraction(25, 2)), (30000 / 1001, Fraction(30000, 1001))])
+@pytest.mark.parametrize(
+    ("fps", "exact"), [(25, 25), (12.5, Fraction(25, 2)), (30000 / 1001, Fraction(30000, 1001))]
+)
 def test_frame_count_and_rate_round_trip(tmp_path, fps, exact):
     frames = moving_gradient(96, 64, 9)
     write(tmp_path / "v.mp4", frames, fps)

@@ -43,9 +43,13 @@ def test_training_page_lists_newest_first_in_visuals_order(tmp_path):
     page.add_entry(1, 100, {"real": GREY, "generated": GREY, "condition": GREY})
     page.add_entry(2, 90, {"zebra": GREY, "generated": GREY})
     shown = [image["src"] for image in Elements(tmp_path / "index.html").of("img")]
-    assert shown == ["images/epoch002_step000090_generated.jpg", "images/epoch002_step000090_zebra.jpg",
-                     "images/epoch001_step000100_condition.jpg", "images/epoch001_step000100_generated.jpg",
-                     "images/epoch001_step000100_real.jpg"]
+    assert shown == [
+        "images/epoch002_step000090_generated.jpg",
+        "images/epoch002_step000090_zebra.jpg",
+        "images/epoch001_step000100_condition.jpg",
+        "images/epoch001_step000100_generated.jpg",
+        "images/epoch001_step000100_real.jpg",
+    ]
     assert all((tmp_path / name).is_file() for name in shown)
 
 
@@ -58,7 +62,9 @@ def test_training_page_of_a_resumed_run_keeps_the_old_entries(tmp_path):
     TrainingPage(resumed, "run", 512).add_entry(1000, 2, {"real": GREY})
     assert (whole / "index.html").read_text() == (resumed / "index.html").read_text()
     assert [image["src"][:16] for image in Elements(whole / "index.html").of("img")] == [
-        "images/epoch1000", "images/epoch999_"]
+        "images/epoch1000",
+        "images/epoch999_",
+    ]
 
 
 def test_training_page_is_bounded_and_reports_omitted_entries(tmp_path):
@@ -76,17 +82,21 @@ def test_training_page_is_bounded_and_reports_omitted_entries(tmp_path):
 
 @pytest.fixture
 def results(tmp_path):
-    """A written results page: two sequences with names that an address has to quote, the real pictures elsewhere."""
+    """A written results page: two sequences with names that an address has to quote, the real images elsewhere."""
     sequences = []
     for name in ("a b#1", "50%<b>"):
         streams = []
-        for title, home in (("condition", "results"), ("generated", "results"), ("real", "datasets")):
-            pictures = [tmp_path / home / name / f"{title}_{t}.png" for t in range(2)]
-            for path in pictures:
+        for title, home in (
+            ("condition", "results"),
+            ("generated", "results"),
+            ("real", "datasets"),
+        ):
+            images = [tmp_path / home / name / f"{title}_{t}.png" for t in range(2)]
+            for path in images:
                 save_image(path, GREY)
             video = tmp_path / home / name / f"{title}.mp4"
             video.touch()
-            streams.append(ResultStream(title, pictures, video))
+            streams.append(ResultStream(title, images, video))
         sequences.append(ResultSequence(name, streams, note="31 dB"))
     write_results_page(tmp_path / "results", sequences, "run", 256)
     return tmp_path / "results" / "index.html"
@@ -94,7 +104,9 @@ def results(tmp_path):
 
 def frames_of(page):
     """Every sequence's streams, as the viewer reads them."""
-    blocks = re.findall(r'<script type="application/json">(.*?)</script>', page.read_text(encoding="utf-8"))
+    blocks = re.findall(
+        r'<script type="application/json">(.*?)</script>', page.read_text(encoding="utf-8")
+    )
     return [json.loads(block) for block in blocks]
 
 
@@ -112,8 +124,8 @@ def test_results_page_links_existing_files_by_relative_path(results):
 
 
 def test_results_page_embeds_one_frame_per_stream_for_any_length(tmp_path):
-    pictures = [tmp_path / f"s/fake_B_{number:05}.jpg" for number in range(10_000)]
-    streams = [ResultStream("condition", pictures), ResultStream("generated", pictures)]
+    images = [tmp_path / f"s/fake_B_{number:05}.jpg" for number in range(10_000)]
+    streams = [ResultStream("condition", images), ResultStream("generated", images)]
     write_results_page(tmp_path, [ResultSequence("s", streams)], "run", 256)
     page = Elements(tmp_path / "index.html")
     assert len(page.of("img")) == 2 and not any("src" in image for image in page.of("img"))
@@ -122,7 +134,7 @@ def test_results_page_embeds_one_frame_per_stream_for_any_length(tmp_path):
 
 def test_results_page_works_offline_and_labels_its_content(results):
     page, text = Elements(results), results.read_text()
-    assert not page.of("link") and "http" not in text and "src=\"//" not in text
+    assert not page.of("link") and "http" not in text and 'src="//' not in text
     assert "50%&lt;b&gt;" in text and "<b>" not in text
     assert "31 dB" in text and "2 sequences, 4 frames" in text
     assert all({"controls", "loop", "muted"} <= set(video) for video in page.of("video"))
@@ -135,7 +147,9 @@ def test_results_page_without_real_images_and_videos(tmp_path):
     streams = [ResultStream("condition", []), ResultStream("generated", [tmp_path / "s/fake.jpg"])]
     write_results_page(tmp_path, [ResultSequence("s", streams)], "run", 256)
     page = Elements(tmp_path / "index.html")
-    assert frames_of(tmp_path / "index.html") == [[{"title": "generated", "frames": ["s/fake.jpg"]}]]
+    assert frames_of(tmp_path / "index.html") == [
+        [{"title": "generated", "frames": ["s/fake.jpg"]}]
+    ]
     assert len(page.of("img")) == 1 and not page.of("video")
 
 

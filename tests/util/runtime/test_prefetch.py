@@ -62,7 +62,9 @@ def test_background_work_is_ordered_and_awaited():
 def test_background_queue_is_bounded():
     gate, begun = threading.Event(), []
     with background_queue(depth=2) as later:
-        feeder = threading.Thread(target=lambda: [later(lambda n: (begun.append(n), gate.wait()), n) for n in range(4)])
+        feeder = threading.Thread(
+            target=lambda: [later(lambda n: (begun.append(n), gate.wait()), n) for n in range(4)]
+        )
         feeder.start()
         feeder.join(0.05)
         assert feeder.is_alive() and begun == [0]  # the third call waits for the first piece

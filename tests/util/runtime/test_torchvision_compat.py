@@ -14,7 +14,9 @@ def test_networks_run() -> None:
 
 def test_ordinary_import_works_afterwards() -> None:
     """Other packages (lpips, torchmetrics) import torchvision themselves."""
-    script = ("from util.runtime.torchvision_compat import import_torchvision; first = import_torchvision(); "
-              "import torchvision; from torchvision.models.optical_flow import raft_small; "
-              "assert torchvision is first")
+    script = (
+        "from util.runtime.torchvision_compat import import_torchvision; first = import_torchvision(); "
+        "import torchvision; from torchvision.models.optical_flow import raft_small; "
+        "assert torchvision is first"
+    )
     subprocess.run([sys.executable, "-c", script], check=True)

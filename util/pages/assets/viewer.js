@@ -1,4 +1,4 @@
-// Every <section data-frames> is a viewer of one sequence: it holds one picture of each stream, whatever its length.
+// Every <section data-frames> is a viewer of one sequence: it holds one image of each stream, whatever its length.
 // Keys, for the section in use: arrows or , . step; Home and End jump; space plays; [ ] move the slider.
 "use strict";
 const FRAMES_A_SECOND = 12;
@@ -14,9 +14,9 @@ function viewer(section) {
   function show(number) {
     number = Math.min(Math.max(number, 0), count - 1);
     scrubber.value = number;
-    for (const picture of section.querySelectorAll("img[data-stream]")) {
-      const frames = streams[picture.dataset.stream].frames;
-      if (number < frames.length) picture.src = frames[number];
+    for (const image of section.querySelectorAll("img[data-stream]")) {
+      const frames = streams[image.dataset.stream].frames;
+      if (number < frames.length) image.src = frames[number];
     }
     place.textContent = `${number + 1} / ${count}`;
   }
