@@ -49,7 +49,7 @@ def correlation_triton(a: Tensor, b: Tensor, radius: int, stride: int) -> Tensor
 if triton is not None:
 
     @triton.jit
-    def _correlation_kernel(
+    def _correlation_kernel(  # type: ignore[no-untyped-def]
         a,
         b,
         out,
@@ -57,7 +57,7 @@ if triton is not None:
         height,
         width,
         radius,
-        stride,  # type: ignore[no-untyped-def]
+        stride,
         DISPLACEMENTS: tl.constexpr,
         BLOCK: tl.constexpr,
     ):

@@ -21,7 +21,7 @@ class DISFlowEstimator(FlowEstimator):
 
     name = "dis"
     version = f"medium, OpenCV {cv2.__version__}"
-    runs_in_workers = True
+    is_worker_safe = True
 
     def estimate(self, current: Tensor, previous: Tensor) -> Tensor:
         pairs = zip(to_gray_array(current), to_gray_array(previous), strict=True)

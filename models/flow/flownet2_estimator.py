@@ -24,7 +24,7 @@ _PUBLISHED_FILE_BYTES = 650_102_505
 _SAFE_GLOBALS: list[
     Any
 ] = [  # a training run's best error, which lies beside published weights; nothing here runs code
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
+    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),  # type: ignore[attr-defined]
     np._core.multiarray.scalar,  # type: ignore[attr-defined]
     np.dtype,
     np.dtypes.Float64DType,

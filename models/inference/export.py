@@ -23,19 +23,19 @@ class ExportableFrameGenerator(nn.Module):
     (1, tG-1, 3, h, w) in [-1, 1] -> image (1, 3, H, W), then the histories for the next frame.
 
     A sequence begins with real images in the history, or with zeros; at the coarser scales average-pooled.
-    raw_only: the step for the first frame of networks that begin with zeros: there is nothing yet to warp.
+    no_warp: the step for the first frame of networks that begin with zeros: there is nothing yet to warp.
     """
 
     def __init__(self, networks: nn.ModuleList, no_warp: bool) -> None:
         super().__init__()
-        self.networks, self.raw_only = networks, no_warp
+        self.networks, self.no_warp = networks, no_warp
 
     def forward(self, condition: Tensor, *histories: Tensor) -> TensorTuple:
         frame, images = generate_frame(
             self.networks,
             build_pyramid(condition, len(self.networks)),
             History(histories),
-            no_warp=self.raw_only,
+            no_warp=self.no_warp,
         )
         return frame.image, *History(histories).push(images).images
 
@@ -53,8 +53,8 @@ def build_exportable_generators(synthesizer: Synthesizer) -> dict[str, Exportabl
     kinds = {"": False} | ({"_first": True} if synthesizer.config.no_first_img else {})
     networks = synthesizer.netG.requires_grad_(False)
     return {
-        suffix: ExportableFrameGenerator(networks, raw_only).eval()
-        for suffix, raw_only in kinds.items()
+        suffix: ExportableFrameGenerator(networks, no_warp).eval()
+        for suffix, no_warp in kinds.items()
     }
 
 

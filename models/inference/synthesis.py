@@ -98,7 +98,7 @@ def synthesize_frame(
     """The image (B, 3, H, W), and the images that the next frame sees. Videos of a batch do not see each other."""
     with Precision(config.amp, device.type).autocast(), per_sample_batch_stats(netG):
         made, images = config.generate_frame(
-            netG, conditions, history, raw_only=is_first and config.no_first_img
+            netG, conditions, history, no_warp=is_first and config.no_first_img
         )
     return made.image, history.push(images)
 

@@ -27,14 +27,14 @@ class Synthesizer:
 
     Norms use the statistics of the current input (SPEC 6), of each stream by itself: it is as it would be alone.
 
-    >>> painter = Synthesizer.from_checkpoint(checkpoint)  # Path("checkpoints/NAME"), of a run of train.py
+    >>> synthesizer = Synthesizer.from_checkpoint(checkpoint)  # Path("checkpoints/NAME"), of a run of train.py
     >>> edges = torch.zeros(2, 1, 30, 50)  # two streams
-    >>> [painter.step(edges) is None for _ in range(4)]  # the network sees tG = 3 frames: two are needed first
+    >>> [synthesizer.generate_frame(edges) is None for _ in range(4)]  # the network sees tG = 3 frames: two are needed first
     [True, True, False, False]
-    >>> tuple(painter.step(edges).shape)
+    >>> tuple(synthesizer.generate_frame(edges).shape)
     (2, 3, 30, 50)
-    >>> painter.reset()
-    >>> painter.step(edges) is None
+    >>> synthesizer.reset()
+    >>> synthesizer.generate_frame(edges) is None
     True
 
     networks: the coarsest first. first: where the first images come from; with real ones `step` must be given them.

@@ -106,8 +106,8 @@ class GeneratorOutput:
             return None if parts[0] is None else join_fn(parts, dim=1)
 
         return GeneratorOutput(
-            *(joined(name) for name in ("image", "raw_image", "flow", "blend_weight"))
-        )  # type: ignore[arg-type]
+            *(joined(name) for name in ("image", "raw_image", "flow", "blend_weight"))  # type: ignore[arg-type]
+        )
 
 
 class CompositeGeneratorBase(nn.Module):
@@ -127,7 +127,7 @@ class CompositeGeneratorBase(nn.Module):
         return checkpoint_stage(stage, x) if self.config.checkpoint_activations else stage(x)
 
     def encode_previous_images(self, previous: Tensor, no_warp: bool) -> Tensor:
-        """The images before, encoded. Before a `raw_only` frame they may be black, and every map constant. (Compiled
+        """The images before, encoded. Before a `no_warp` frame they may be black, and every map constant. (Compiled
         programs are plain anyway, and cannot be told.)"""
         with reference_ops() if no_warp and not torch.compiler.is_compiling() else nullcontext():
             return self.run_stage(self.model_down_img, self.merge_time_into_channels(previous))

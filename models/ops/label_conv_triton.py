@@ -85,7 +85,7 @@ if triton is not None:
         return tl.minimum(index, 2 * (side - 1) - index)
 
     @triton.jit
-    def _label_conv2d_kernel(
+    def _label_conv2d_kernel(  # type: ignore[no-untyped-def]
         label_codes,
         table,
         tap_sums,
@@ -95,7 +95,7 @@ if triton is not None:
         height,
         width,
         n_codes,
-        outputs,  # type: ignore
+        outputs,
         SIDE: tl.constexpr,
         TILE: tl.constexpr,
         AROUND: tl.constexpr,

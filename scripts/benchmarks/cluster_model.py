@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -59,11 +60,10 @@ def count_frame_flops(options: Options, height: int, width: int) -> FrameFlops:
         images = torch.empty(1, seen + 3, height, width)
         group = torch.empty(1, options.n_frames_D * 3 + (options.n_frames_D - 1) * 2, height, width)
         generator = count_flops(lambda: networks.netG[0](condition, past, False))
-        judging = 3 * count_flops(
-            lambda: image(images)
-        ) + sum(  # the real one, the image, the raw one
-            2 * count_flops(lambda judge=judge: judge(group)) for judge in networks.netD_T
-        )  # type: ignore[misc]
+        # the image discriminator runs on the real, the generated and the raw image
+        judging = 3 * count_flops(lambda: image(images))
+        for netD_T in networks.netD_T:
+            judging += 2 * count_flops(partial(netD_T, group))
         looked_at = (
             0.0
             if options.no_vgg

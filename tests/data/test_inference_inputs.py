@@ -41,7 +41,7 @@ def opened(root, **config):
 
 
 def test_a_video_and_a_folder_of_its_frames_become_sequences_with_rate_and_size(dataset):
-    video = opened(dataset, video=str(dataset / "ride.mp4"), image=True)
+    video = opened(dataset, input_source=str(dataset / "ride.mp4"), uses_real_images=True)
     ((name, reader, length),) = video.sequences
     assert (name, length, float(video.fps), video.size, video.audio_track) == (
         "ride",
@@ -52,7 +52,11 @@ def test_a_video_and_a_folder_of_its_frames_become_sequences_with_rate_and_size(
     )
     assert next(iter(reader)).condition.shape == (1, 1, 1, 24, 32)
     ((_, reader, length),) = opened(
-        dataset, video=str(dataset / "ride"), image=True, start=1, count=2
+        dataset,
+        input_source=str(dataset / "ride"),
+        uses_real_images=True,
+        start_frame=1,
+        max_frames=2,
     ).sequences
     clips = list(reader)
     assert length == len(clips) == 4 and clips[0].names == (("ride/000002",),)
@@ -62,11 +66,13 @@ def test_a_video_and_a_folder_of_its_frames_become_sequences_with_rate_and_size(
 
 
 def test_pipe_and_files_give_the_same_conditions(dataset, monkeypatch):
-    files = list(opened(dataset, video=str(dataset / "ride"), image=True).sequences[0][1])
+    files = list(
+        opened(dataset, input_source=str(dataset / "ride"), uses_real_images=True).sequences[0][1]
+    )
     monkeypatch.setattr(
         sys, "stdin", io.TextIOWrapper(io.BytesIO(b"".join(f.tobytes() for f in FRAMES)))
     )
-    ((name, reader, length),) = opened(dataset, video="-", size=(32, 24)).sequences
+    ((name, reader, length),) = opened(dataset, input_source="-", pipe_size=(32, 24)).sequences
     piped = list(reader)
     assert (name, length, len(piped)) == ("stdin", None, 6)
     for one, other in zip(files, piped, strict=True):
@@ -79,7 +85,9 @@ def test_pipe_and_files_give_the_same_conditions(dataset, monkeypatch):
 
 
 def test_looped_input_restarts_at_its_end(dataset):
-    ((_, reader, length),) = opened(dataset, video=str(dataset / "ride"), loop=True).sequences
+    ((_, reader, length),) = opened(
+        dataset, input_source=str(dataset / "ride"), should_loop=True
+    ).sequences
     names = [clip.names[0][0] for clip in islice(reader, 8)]
     assert length is None and names[6:] == names[:2]
 

@@ -23,7 +23,7 @@ PLANS = [[ClipPlan(0, (0,), 1, (0,))]]
 class Deadly:
     """As a worker that the system kills for its memory."""
 
-    def files(self, plan: ClipPlan) -> str:
+    def describe_files(self, plan: ClipPlan) -> str:
         return "seq7/frame3.png"
 
     def __getitem__(self, plan: ClipPlan) -> Clip:

@@ -42,7 +42,7 @@ def test_files_of_old_torch_versions_load(tmp_path: Path, zipped: bool) -> None:
     [
         ({"width": 16}, "--ngf (of this scale) 16 in the file, 8 here"),
         ({"condition_channels": 6}, "--use_instance) 6 in the file, 5 here"),
-        ({"n_frames": 4}, "--n_frames_G 4 in the file, 3 here"),
+        ({"n_frames_G": 4}, "--n_frames_G 4 in the file, 3 here"),
         ({"norm": "instance"}, "--norm instance in the file, batch here"),
         ({"n_downsample": 3}, "--n_downsample_G 3 in the file, 2 here"),
         ({"n_blocks": 6}, "--n_blocks 6 in the file, 4 here"),

@@ -73,8 +73,8 @@ def _list_zip_members(file: zipfile.ZipFile) -> list[ArchiveMember]:
             info.filename,
             info.file_size,
             not stat.S_ISLNK(info.external_attr >> 16),
-            lambda info=info: file.open(info),
-        )  # type: ignore[misc]
+            lambda info=info: file.open(info),  # type: ignore[misc]
+        )
         for info in file.infolist()
         if not info.filename.endswith("/")
     ]

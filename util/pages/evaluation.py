@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -95,10 +95,11 @@ def _create_page(report: EvaluationReport) -> layout.dominate.document:
     return page
 
 
-def _create_table(header: Sequence[str], rows: object) -> tags.table:
+def _create_table(header: Sequence[str], rows: Iterable[Iterable[object]]) -> tags.table:
     return tags.table(
-        tags.tr(*map(tags.th, header)), *(tags.tr(*map(tags.td, row)) for row in rows)
-    )  # type: ignore
+        tags.tr(*map(tags.th, header)),
+        *(tags.tr(*map(tags.td, row)) for row in rows),
+    )
 
 
 def _describe_metric(name: str) -> str:

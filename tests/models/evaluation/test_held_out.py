@@ -23,7 +23,7 @@ def options(tmp_path):
 
 
 def frames_of(clip):
-    return [clip.frames(t, t + 1) for t in range(len(clip))]
+    return [clip.slice_frames(t, t + 1) for t in range(len(clip))]
 
 
 def test_validation_metrics_equal_those_of_synthesis(options):

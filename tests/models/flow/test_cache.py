@@ -27,7 +27,7 @@ class Counting(FlowEstimator):
         self.version = version
         self.asked = 0
 
-    def vectors(self, current: torch.Tensor, previous: torch.Tensor) -> torch.Tensor:
+    def estimate(self, current: torch.Tensor, previous: torch.Tensor) -> torch.Tensor:
         self.asked += 1
         return (current - previous)[:, :2] * 100
 
@@ -191,7 +191,7 @@ def all_neighbours(clip: Clip) -> tuple[tuple[int, int], ...]:
 def test_workers_estimate_flow_on_the_transformed_clip(files: tuple[Path, ...]) -> None:
     clip = clip_of(files, FrameTransform((48, 32), is_flipped=True))
     annotated = pickle.loads(pickle.dumps(FlowAnnotator(DISFlowEstimator(), all_neighbours)))(clip)
-    assert annotated.pairs == ((1, 0), (2, 1), (3, 2)) and annotated.pair_flow is not None
+    assert annotated.flow_pairs == ((1, 0), (2, 1), (3, 2)) and annotated.pair_flow is not None
     assert clip.image is not None
     expected = DISFlowEstimator().estimate(clip.image[0, 1:], clip.image[0, :-1])
     torch.testing.assert_close(annotated.pair_flow[0], expected, rtol=0, atol=0)

@@ -31,7 +31,7 @@ class Steady(FlowEstimator):
     def __init__(self, pixels):
         self.pixels = pixels
 
-    def vectors(self, current, previous):
+    def estimate(self, current, previous):
         sign = torch.sign(previous.mean() - current.mean())
         flow = torch.zeros(current.shape[0], 2, *current.shape[2:])
         flow[:, 0] = sign * self.pixels
@@ -39,7 +39,7 @@ class Steady(FlowEstimator):
 
 
 def frames_of(clip):
-    return [clip.frames(t, t + 1) for t in range(len(clip))]
+    return [clip.slice_frames(t, t + 1) for t in range(len(clip))]
 
 
 @pytest.fixture(scope="module")

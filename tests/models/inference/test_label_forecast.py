@@ -37,7 +37,7 @@ def shaken(predictor):
 
 
 def frames_of(clip):
-    return [clip.frames(t, t + 1) for t in range(len(clip))]
+    return [clip.slice_frames(t, t + 1) for t in range(len(clip))]
 
 
 def trainer_of(flags=""):
@@ -62,8 +62,10 @@ def test_prediction_blends_generated_probabilities_with_warped_labels():
     assert frame.image.shape == (2, 5, 16, 24) and frame.flow.shape == (2, 2, 16, 24)
     torch.testing.assert_close(frame.image.sum(1), torch.ones(2, 16, 24))
     carried = warp(past[:, 1], frame.flow)
-    torch.testing.assert_close(frame.image, carried + frame.weight * (frame.raw_image - carried))
-    assert frame.flow.abs().max() > 0.1 and frame.weight.std() > 0.001
+    torch.testing.assert_close(
+        frame.image, carried + frame.blend_weight * (frame.raw_image - carried)
+    )
+    assert frame.flow.abs().max() > 0.1 and frame.blend_weight.std() > 0.001
 
 
 def test_loss_matches_hand_computed_value():

@@ -54,7 +54,7 @@ def losses_by_window(trainer, clip):
     shares = trainer.parallel_models.split_batch(clip)
     pasts = [ClipState(None, FrameBuffer.empty(trainer.config.temporal)) for _ in shares]
     for number, parts in enumerate(
-        zip(*(share.clip.windows(past + 1) for share in shares), strict=True)
+        zip(*(share.clip.split_into_windows(past + 1) for share in shares), strict=True)
     ):
         trained, pasts = trainer.train_window(
             shares, parts, number * clip.window_size, phase, pasts

@@ -22,7 +22,10 @@ from util.clip import Clip
 CASES = json.loads((Path(__file__).parents[2] / "parity/temporal_groups.json").read_text())["cases"]
 
 configs = st.builds(
-    TemporalConfig, n_frames=st.integers(2, 3), n_scales=st.integers(0, 3), sparse=st.booleans()
+    TemporalConfig,
+    n_frames_D=st.integers(2, 3),
+    n_scales=st.integers(0, 3),
+    is_sparse=st.booleans(),
 )
 
 

@@ -134,7 +134,7 @@ class Trace(nn.Module):
         self.marks, self.calls = nn.Parameter(torch.zeros(count)), 0
 
     def forward(
-        self, condition: Tensor, past: Tensor, raw_only: bool, *coarse: FeatureMaps
+        self, condition: Tensor, past: Tensor, no_warp: bool, *coarse: FeatureMaps
     ) -> tuple[GeneratorOutput, FeatureMaps]:
         image = past.mean(1) + self.marks[self.calls]
         self.calls += 1

@@ -37,7 +37,7 @@ def test_scores_and_gradients_match_the_reference_implementation(
         sides.append(arguments[1].shape[-1])
         return winograd_conv2d(*arguments, padding=padding)
 
-    monkeypatch.setattr("models.networks.discriminators.winograd", counted)
+    monkeypatch.setattr("models.networks.discriminators.winograd_conv2d", counted)
     ours, plain = network(x), ReferenceDiscriminator(get_contiguous_state_dict(network), CONFIG)(x)
     assert sides == [4] * 2  # one layer of each scale
     wanted = [x, *network.parameters()]

@@ -151,7 +151,7 @@ def test_resume_without_a_state_is_refused(tmp_path: Path) -> None:
 
 
 def test_second_scale_initializes_from_the_first(tmp_path: Path) -> None:
-    coarse = save_weights(tmp_path, FLAGS)
+    coarse = save_run(tmp_path, FLAGS)
     networks = tiny_networks(
         tiny_options(f"{FLAGS} --n_scales_spatial 2 --num_D 3 --n_scales_temporal 3")
     )
@@ -173,7 +173,7 @@ def test_second_scale_initializes_from_the_first(tmp_path: Path) -> None:
 
 
 def test_temporal_discriminator_of_other_n_frames_D_is_reinitialized(tmp_path: Path) -> None:
-    save_weights(tmp_path, FLAGS)
+    save_run(tmp_path, FLAGS)
     networks = tiny_networks(tiny_options(f"{FLAGS} --n_frames_D 2"))
     own = weights(networks)
     said = load_pretrained(networks, tmp_path, "latest")
@@ -186,7 +186,7 @@ def test_temporal_discriminator_of_other_n_frames_D_is_reinitialized(tmp_path: P
 
 
 def test_same_stage_loads_completely_without_a_message(tmp_path: Path) -> None:
-    saved = save_weights(tmp_path, FLAGS)
+    saved = save_run(tmp_path, FLAGS)
     networks = tiny_networks(OPTIONS)
     assert load_pretrained(networks, tmp_path, "latest") == []
     assert equal(weights(networks), weights(saved))
@@ -196,7 +196,7 @@ def test_same_stage_loads_completely_without_a_message(tmp_path: Path) -> None:
     "flags", ["--ngf 4", "--n_blocks 4", "--no_flow", "--use_instance", "--fg --fg_labels 1"]
 )
 def test_a_generator_of_another_shape_is_refused(flags: str, tmp_path: Path) -> None:
-    save_weights(tmp_path, FLAGS)
+    save_run(tmp_path, FLAGS)
     networks = tiny_networks(tiny_options(f"{FLAGS} {flags}"))
     with pytest.raises(
         UserError,
@@ -208,7 +208,7 @@ def test_a_generator_of_another_shape_is_refused(flags: str, tmp_path: Path) -> 
 
 def test_weights_of_an_epoch_are_saved_and_loaded(tmp_path: Path) -> None:
     saved = tiny_networks(OPTIONS, seed=3)
-    save_run(tmp_path, "12", saved)
+    save_weights(tmp_path, "12", saved)
     networks = tiny_networks(OPTIONS)
     load_generators(networks.netG, tmp_path, "12")
     assert equal(dict(networks.netG.state_dict()), dict(saved.netG.state_dict()))
@@ -245,7 +245,7 @@ def test_broken_files_are_refused(
 
 @pytest.mark.parametrize("kept", [0.2, 0.9, 0.999])
 def test_a_truncated_file_is_refused(kept: float, tmp_path: Path) -> None:
-    save_weights(tmp_path, FLAGS)
+    save_run(tmp_path, FLAGS)
     file = get_weights_path(tmp_path, "latest", "G0")
     file.write_bytes(file.read_bytes()[: int(file.stat().st_size * kept)])
     with pytest.raises(UserError, match=r"latest_net_G0\.pth is not a file of weights") as error:
@@ -271,7 +271,7 @@ def test_checkpoints_of_other_models_are_refused(content: dict, tmp_path: Path) 
 def test_failed_save_keeps_the_old_files(
     stopped: tuple[Path, Vid2VidModels, dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save_weights(tmp_path, FLAGS)
+    save_run(tmp_path, FLAGS)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     whole, calls = torch.save, []
 
@@ -283,7 +283,7 @@ def test_failed_save_keeps_the_old_files(
 
     monkeypatch.setattr(torch, "save", full_disk)
     with pytest.raises(OSError, match="no space"):
-        save_run(tmp_path, "latest", stopped[1])
+        save_weights(tmp_path, "latest", stopped[1])
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 

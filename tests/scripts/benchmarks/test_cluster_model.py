@@ -73,6 +73,6 @@ def test_scaling_page_is_up_to_date() -> None:
     assert format_cluster_report(count_frame_flops(options, 256, 512)) in PAGE.read_text(
         encoding="utf-8"
     )
-    assert f"scaling_model {flags}" in PAGE.read_text(encoding="utf-8") and set(
+    assert f"cluster_model {flags}" in PAGE.read_text(encoding="utf-8") and set(
         ASSUMED_LINK_BANDWIDTHS
     ) == {8, 64, 512}

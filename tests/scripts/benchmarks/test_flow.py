@@ -33,7 +33,7 @@ class Oracle(FlowEstimator):
     def __init__(self, flow: torch.Tensor) -> None:
         self.flow = flow
 
-    def vectors(self, current: torch.Tensor, previous: torch.Tensor) -> torch.Tensor:
+    def estimate(self, current: torch.Tensor, previous: torch.Tensor) -> torch.Tensor:
         return self.flow[None]
 
 

@@ -11,8 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 BUSY = """
-from util.runtime.signals import stop_when_asked
-stop = stop_when_asked()
+from util.runtime.signals import make_graceful_stop_event
+stop = make_graceful_stop_event()
 print("ready", flush=True)
 while True:
     sum(range(10 ** 6))  # never looks at `stop`: a step that takes long
