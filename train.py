@@ -1,17 +1,18 @@
-"""Learn to turn label maps, face edges or poses into video: `python train.py --help`."""
+"""Train vid2vid on label maps, face edges or poses: `python train.py --help`."""
 
 from __future__ import annotations
 
 from models.checkpoint import describe_last_checkpoint, read_training_state, write_errors_explained
 from models.flow import build_flow_estimator
 from models.networks.collection import build_optimizers
+from models.training.dry_run import dry_run
 from models.training.replay import replay_step
 from options import configs
 from options.build import (
     build_evaluator,
-    build_logger,
+    build_forward,
+    build_trainer,
     build_training_data,
-    distribute_networks,
     initialize_run,
     save_instance_features,
     training_loader,
@@ -25,67 +26,70 @@ from util.distributed import setup_devices
 from util.distributed.memory import explain_out_of_memory
 from util.errors import exit_on_user_error
 from util.runtime.random_state import seed_everything
-from util.runtime.signals import make_graceful_stop_event
 
 
 def main() -> None:
-    options = parse_train()
-    method, folder, placement = (
-        MODEL_REGISTRY[options.model],
-        configs.run_folder(options),
-        setup_devices(configs.device_config(options)),
+    """Train as the command line says."""
+    opt = parse_train()
+    folder = configs.run_folder(opt)
+    device_setup = setup_devices(configs.device_config(opt))
+    is_main_process = device_setup.process_group.is_main_process
+    seed_everything(opt.seed)
+    state = read_training_state(folder) if opt.continue_train else None
+    changed_options = describe_changed_options(state["options"], opt) if state else []
+
+    data = build_training_data(opt, device_setup)
+    flow_estimator, flow_summary = build_flow_estimator(
+        configs.flow_config(opt), device_setup.device
     )
-    seed_everything(options.seed)
-    state = read_training_state(folder) if options.continue_train else None
-    changes = describe_changed_options(state["options"], options) if state else []
-    footage = build_training_data(options, placement)
-    reference, why = build_flow_estimator(configs.flow_config(options), placement.device)
-    networks = method.build_networks(options).to(
-        placement.device, placement.precision.memory_format
+    networks = MODEL_REGISTRY[opt.model].build_networks(opt)
+    networks.to(device_setup.device, device_setup.precision.memory_format)
+    condition_to_image = data.frame_reader.condition_to_image
+    forward = build_forward(opt, networks, flow_estimator, condition_to_image, device_setup)
+    optimizers = device_setup.wrap_optimizers(
+        build_optimizers(networks, configs.optimizer_config(opt)), opt.grad_clip
     )
-    teams = distribute_networks(options, networks, reference, placement)
-    optimizers = placement.wrap_optimizers(
-        build_optimizers(networks, configs.optimizer_config(options)), options.grad_clip
-    )
+
     with write_errors_explained(folder):
-        run, notes = initialize_run(options, state, networks, optimizers, footage, placement)
+        run, notes = initialize_run(opt, state, networks, optimizers, data, device_setup)
         print_and_save_options(
-            options,
+            opt,
             build_train_parser(),
-            [placement.summary, footage.check_summary, why, *changes, *notes],
-            folder=None if options.dry_run else folder,
-            is_main_process=placement.process_group.is_main_process,
+            [
+                device_setup.summary,
+                data.check_summary,
+                flow_summary,
+                *changed_options,
+                *notes,
+            ],
+            folder=None if opt.dry_run else folder,
+            is_main_process=is_main_process,
         )
-    trainer = method.trainer_class(
-        networks,
-        optimizers,
-        teams,
-        placement,
-        config=configs.trainer_config(
-            options, footage.schedule, steps_per_epoch=len(footage.epoch_batches(1))
-        ),
-        logger=build_logger(options, placement),
-        condition_to_image=footage.frame_reader.condition_to_image,
-        evaluate=build_evaluator(options, footage.frame_reader, networks, reference, placement),
-        stop_event=make_graceful_stop_event(),
-    )
-    if options.debug_replay:
-        print(*replay_step(trainer, options.debug_replay), sep="\n")
+
+    evaluate = build_evaluator(opt, data.frame_reader, networks, flow_estimator, device_setup)
+    trainer = build_trainer(opt, networks, optimizers, forward, data, evaluate, device_setup)
+    if opt.debug_replay:
+        print(*replay_step(trainer, opt.debug_replay), sep="\n")
         return
+
     with (
         write_errors_explained(folder),
-        explain_out_of_memory(list_oom_hints(options)),
-        training_loader(options, footage, reference, run, placement) as clips,
+        explain_out_of_memory(list_oom_hints(opt)),
+        training_loader(opt, data, flow_estimator, run, device_setup) as clips,
     ):
-        if options.dry_run:
-            print(trainer.dry_run(next(clips)))
+        if opt.dry_run:
+            print(dry_run(trainer, next(clips)))
             return
         run = trainer.fit(clips, run)
-    if placement.process_group.is_main_process and run.epoch > footage.schedule.last_epoch:
-        save_instance_features(options, footage, networks, placement)
-    elif placement.process_group.is_main_process:
+
+    if not is_main_process:
+        return
+    if run.epoch > data.schedule.last_epoch:
+        save_instance_features(opt, data, networks, device_setup)
+    else:
         print(
-            f"stopped as asked; {describe_last_checkpoint(folder)}; go on with the same flags and --continue_train"
+            f"stopped as requested; {describe_last_checkpoint(folder)}; resume with the same flags "
+            "and --continue_train"
         )
 
 

@@ -20,7 +20,13 @@ from data.loader import WorkerStatus, build_dataloader
 from data.quick_check import run_quick_check
 from data.sampler import ClipPlan, SamplerConfig, check_sequence_lengths, plan_epoch
 from data.sequences import FrameSequence, find_sequences
-from models.checkpoint import RunState, archive_previous_run, load_pretrained, restore_checkpoint
+from models.checkpoint import (
+    RunState,
+    archive_previous_run,
+    load_pretrained,
+    restore_checkpoint,
+    save_latest,
+)
 from models.evaluation.label_prediction import evaluate_forecast
 from models.evaluation.video_metrics import MetricValues, build_standard_metrics, evaluate_synthesis
 from models.flow import FlowEstimator, build_flow_estimator
@@ -35,16 +41,29 @@ from models.losses.perceptual import load_perceptual_loss
 from models.losses.temporal_groups import FlowPairSelector, compute_flow_strides
 from models.networks.collection import Vid2VidModels
 from models.ops.compile import FallbackCompiler
-from models.training.device_groups import ParallelModels, build_parallel_models
+from models.training.callbacks import (
+    ClipCounter,
+    Evaluate,
+    LogImages,
+    LogLosses,
+    SaveEpoch,
+    SaveLatest,
+    WarnOfDivergence,
+)
+from models.training.device_groups import GroupReplicas, ParallelForward, build_parallel_forward
+from models.training.forward import WindowForward
 from models.training.schedule import ScheduleConfig, compute_epoch_settings
+from models.training.trainer import EpochCallback, StepCallback, Trainer
 from options import configs
 from options.from_checkpoint import load_label_predictor
 from options.parsing import Options
+from options.registry import MODEL_REGISTRY, ConditionToImage
 from options.validation import is_label_prediction_training
 from util.clip import Clip
 from util.distributed import DeviceSetup
 from util.distributed.optimizer import AmpOptimizer
 from util.run_logger import RunLogger, open_run_logger
+from util.runtime.signals import make_graceful_stop_event
 
 MAX_FEATURE_FRAMES = 2000  # frames at most whose appearances are kept
 
@@ -100,29 +119,105 @@ def build_training_data(opt: Options, device_setup: DeviceSetup) -> TrainingData
     )
 
 
-def distribute_networks(
-    opt: Options, networks: Vid2VidModels, flow_estimator: FlowEstimator, device_setup: DeviceSetup
-) -> ParallelModels:
-    """The networks and their teachers on all devices of the run."""
-    alone = opt.no_vgg or is_label_prediction_training(opt)
-    perceptual = None if alone else load_perceptual_loss(opt.vgg_weights).to(device_setup.device)
+def build_forward(
+    opt: Options,
+    networks: Vid2VidModels,
+    flow_estimator: FlowEstimator,
+    condition_to_image: ConditionToImage,
+    device_setup: DeviceSetup,
+) -> ParallelForward:
+    """Build the forward pass of the run's method on all devices of this process.
+
+    Args:
+        opt: The flags.
+        networks: The networks, on the first device.
+        flow_estimator: The reference flow, on the first device.
+        condition_to_image: Draws a condition (C, H, W), as it was read, as an image.
+        device_setup: The devices.
+    """
+    perceptual_loss = None
+    if not (opt.no_vgg or is_label_prediction_training(opt)):
+        perceptual_loss = load_perceptual_loss(opt.vgg_weights).to(device_setup.device)
     if opt.sync_bn:
         networks.convert_sync_batchnorm()
+    teacher, teacher_config = None, configs.teacher_config(opt)
+    if teacher_config is not None:
+        teacher = load_teacher(teacher_config, opt.distill_from).to(device_setup.device)
 
-    def reference_on(device: torch.device) -> FlowEstimator:
-        return (
-            flow_estimator
-            if device == device_setup.device
-            else build_flow_estimator(configs.flow_config(opt), device)[0]
-        )
+    def build_flow_estimator_on(device: torch.device) -> FlowEstimator:
+        if device == device_setup.device:
+            return flow_estimator
+        return build_flow_estimator(configs.flow_config(opt), device)[0]
 
-    config = configs.teacher_config(opt)
-    teacher = (
-        None if config is None else load_teacher(config, opt.distill_from).to(device_setup.device)
+    def build_group_forward(group: GroupReplicas) -> WindowForward:
+        return MODEL_REGISTRY[opt.model].build_forward(opt, group, condition_to_image)
+
+    return build_parallel_forward(
+        device_setup,
+        networks,
+        perceptual_loss,
+        build_flow_estimator_on,
+        build_group_forward,
+        teacher=teacher,
+        compiler=FallbackCompiler() if opt.compile and not opt.debug_replay else None,
     )
-    compiler = FallbackCompiler() if opt.compile and not opt.debug_replay else None
-    return build_parallel_models(
-        device_setup, networks, perceptual, reference_on, teacher, compiler
+
+
+def build_trainer(
+    opt: Options,
+    networks: Vid2VidModels,
+    optimizers: dict[str, AmpOptimizer],
+    forward: ParallelForward,
+    training_data: TrainingData,
+    evaluate: Callable[[], MetricValues] | None,
+    device_setup: DeviceSetup,
+) -> Trainer:
+    """Build the trainer, with the logging, saving and evaluation that the flags ask for."""
+    steps_per_epoch = len(training_data.epoch_batches(1))
+    config = configs.trainer_config(opt, training_data.schedule, steps_per_epoch)
+    counter = ClipCounter(steps_per_epoch)
+    is_main_process = device_setup.process_group.is_main_process
+
+    def save(run: RunState) -> None:
+        if is_main_process:
+            save_latest(config.folder, networks, optimizers, run, config.options)
+
+    step_callbacks: list[StepCallback] = []
+    logger = build_logger(opt, device_setup)
+    if logger is not None:
+        step_callbacks += [
+            WarnOfDivergence(logger, configs.loss_config(opt)),
+            LogLosses(logger, counter, 1 if opt.debug else opt.print_freq),
+            LogImages(logger, counter, 1 if opt.debug else opt.display_freq, forward),
+            SaveLatest(save, counter, opt.save_latest_freq),
+        ]
+    epoch_callbacks: list[EpochCallback] = []
+    if evaluate is not None:
+        epoch_callbacks.append(
+            Evaluate(
+                evaluate,
+                MODEL_REGISTRY[opt.model].monitored_metric,
+                opt.eval_freq,
+                config.folder if is_main_process else None,
+                networks,
+                logger,
+                counter,
+            )
+        )
+    if is_main_process:
+        epoch_callbacks.append(
+            SaveEpoch(save, config.folder, networks, opt.save_epoch_freq, opt.keep)
+        )
+    return Trainer(
+        networks,
+        optimizers,
+        forward,
+        device_setup,
+        config,
+        save,
+        step_callbacks,
+        epoch_callbacks,
+        make_graceful_stop_event(),
     )
 
 

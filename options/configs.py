@@ -27,6 +27,7 @@ from models.networks.generators import GeneratorConfig
 from models.networks.input_encoding import ConditionConfig
 from models.networks.pix2pixhd import EncoderConfig, SingleImageConfig
 from models.ops.compile import CompiledFrameGenerator
+from models.training.forward import ForwardConfig
 from models.training.schedule import ScheduleConfig
 from models.training.trainer import TrainerConfig
 from options.opt_file import load_teacher_options, make_resize_deterministic
@@ -320,24 +321,23 @@ def flow_config(opt: Options) -> FlowConfig:
 
 
 def trainer_config(opt: Options, schedule: ScheduleConfig, steps_per_epoch: int) -> TrainerConfig:
-    every = 1 if opt.debug else None
     return TrainerConfig(
-        conditions=condition_config(opt),
-        losses=loss_config(opt),
-        temporal=temporal_config(opt),
         schedule=schedule,
         steps_per_epoch=steps_per_epoch,
-        no_first_img=opt.no_first_img,
         size_multiple=size_multiple(opt),
         folder=run_folder(opt),
         options=stringify_options(opt),
-        print_freq=every or opt.print_freq,
-        display_freq=every or opt.display_freq,
-        save_latest_freq=opt.save_latest_freq,
-        save_epoch_freq=opt.save_epoch_freq,
-        eval_freq=opt.eval_freq,
-        max_kept_epochs=opt.keep,
         ema_half_life=None if is_auxiliary_training(opt) else opt.ema,
+    )
+
+
+def forward_config(opt: Options) -> ForwardConfig:
+    return ForwardConfig(
+        conditions=condition_config(opt),
+        temporal=temporal_config(opt),
+        n_frames_G=opt.n_frames_G,
+        n_scales=opt.n_scales_spatial,
+        no_first_img=opt.no_first_img,
     )
 
 

@@ -9,17 +9,16 @@ from torch import nn
 
 from models.flow.estimator import ZeroFlowEstimator
 from models.networks.collection import Vid2VidModels, build_models, build_optimizers
-from models.training.device_groups import build_parallel_models
+from models.training.device_groups import build_parallel_forward
 from models.training.trainer import Trainer
 from options import configs
 from options.parsing import Options, format_opt_file
+from options.registry import MODEL_REGISTRY
 from options.train import parse_train
 from tests.parity_weights import make_random_weights
 from util.clip import Clip
 from util.distributed import setup_devices
 from util.io.state_dict import save_files_atomically
-from util.log import LossLog, NullLogger
-from util.run_logger import RunLogger
 
 TINY_FLAGS = (
     "--ngf 8 --ndf 4 --n_downsample_G 2 --n_blocks 2 --n_blocks_local 1 --n_layers_D 2 --no_vgg "
@@ -69,23 +68,26 @@ def save_tiny_run(folder: Path, flags: str) -> tuple[Options, nn.ModuleList]:
 
 
 def tiny_trainer(options: Options, networks: Vid2VidModels) -> Trainer:
-    """Without a reference flow, and with nobody to tell."""
-    placement = setup_devices(configs.device_config(options))
-    optimizers = placement.wrap_optimizers(
+    """Return a trainer without reference flow and without callbacks."""
+    device_setup = setup_devices(configs.device_config(options))
+    condition_to_image = configs.build_frame_reader(options).condition_to_image
+    forward = build_parallel_forward(
+        device_setup,
+        networks,
+        perceptual_loss=None,
+        build_flow_estimator_on=lambda _: ZeroFlowEstimator(),
+        build_forward=lambda group: MODEL_REGISTRY[options.model].build_forward(
+            options, group, condition_to_image
+        ),
+    )
+    optimizers = device_setup.wrap_optimizers(
         build_optimizers(networks, configs.optimizer_config(options)), options.grad_clip
     )
     schedule = configs.schedule_config(
-        options, max_sequence_length=100, n_gpus_gen=placement.n_gpus_gen
+        options, max_sequence_length=100, n_gpus_gen=device_setup.n_gpus_gen
     )
-    return Trainer(
-        networks,
-        optimizers,
-        build_parallel_models(placement, networks, None, lambda _: ZeroFlowEstimator()),
-        placement,
-        config=configs.trainer_config(options, schedule, steps_per_epoch=1),
-        logger=RunLogger(LossLog(configs.run_folder(options) / "loss_log.txt"), NullLogger(), None),
-        condition_to_image=configs.build_frame_reader(options).condition_to_image,
-    )
+    config = configs.trainer_config(options, schedule, steps_per_epoch=1)
+    return Trainer(networks, optimizers, forward, device_setup, config, save=lambda run: None)
 
 
 def street_clip(

@@ -97,7 +97,9 @@ class Clip:
         """Pieces of load + tG - 1 frames that advance by load (SPEC 2)."""
         history = n_frames_G - 1
         for start in range(0, len(self) - history - self.window_size + 1, self.window_size):
-            yield self.slice_frames(start, start + self.window_size + history)
+            window = self.slice_frames(start, start + self.window_size + history)
+            # The flow keeps the numbers of the clip: a window also needs that of earlier frames.
+            yield replace(window, flow_pairs=self.flow_pairs, pair_flow=self.pair_flow)
 
     def apply(self, fn: Callable[[Tensor], Tensor]) -> Clip:
         """With every tensor changed."""
@@ -108,15 +110,20 @@ class Clip:
 
     def to(self, device: torch.device) -> Clip:
         """Moved as it is, and there made float32 of, but for ids. Returns at once where a GPU fetches from page-locked
-        memory. To the host it waits: what had not arrived yet would be read."""
-        there = self.apply(lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
+        memory. To the host it waits: what had not arrived yet would be read. pair_flow stays where it is: only what
+        `get_pair_flow` selects is needed elsewhere."""
+        moved = replace(self, pair_flow=None).apply(
+            lambda tensor: tensor.to(device, non_blocking=device.type == "cuda")
+        )
+        condition = moved.condition
+        if self.normalization is not None:
+            condition = self.normalization(condition)
         return replace(
-            there,
+            moved,
             normalization=None,
-            image=None if there.image is None else normalize_if_uint8(there.image),
-            condition=there.condition
-            if self.normalization is None
-            else self.normalization(there.condition),
+            image=None if moved.image is None else normalize_if_uint8(moved.image),
+            condition=condition,
+            pair_flow=self.pair_flow,
         )
 
     def pin_memory(self) -> Clip:

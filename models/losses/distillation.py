@@ -1,6 +1,7 @@
-"""A smaller generator taught by a trained one (knowledge distillation): both paint every window, each from its past.
+"""Knowledge distillation: a smaller generator learns from the images of a trained one.
 
-The student is held to the teacher's images beside the real ones: what a network has painted, a network can paint.
+Teacher and student both generate every window, each from its own previous frames. The student's
+images are compared with the teacher's, besides the losses against the real images.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from models.losses.vid2vid import (
     Losses,
     PerceptualDistance,
     flatten_time,
+    select_scored_images,
     sum_losses,
 )
 from models.networks.generators import GeneratorConfig, build_generator
@@ -27,7 +29,11 @@ from util.distributed.amp import promote_to_float32
 
 
 def load_teacher(config: GeneratorConfig, folder: Path) -> nn.ModuleList:
-    """The generators of the run in `folder`, which learn nothing any more. UserError: they are not there, or others."""
+    """Load the generators of the run in `folder`, frozen.
+
+    Raises:
+        UserError: The weights are missing or belong to other networks.
+    """
     teacher = build_generator(config)
     load_generators(teacher, folder, "latest")
     return teacher.eval().requires_grad_(False)
@@ -37,22 +43,29 @@ def load_teacher(config: GeneratorConfig, folder: Path) -> nn.ModuleList:
 def generate_teacher_images(
     teacher: nn.ModuleList, condition: Condition, history: History, config: RolloutConfig
 ) -> tuple[Tensor, History]:
-    """What the teacher makes of a window: (B, T + tG - 1, C, H, W) -> images (B, T, 3, H, W), and its own history
-    after them."""
-    frames, history = rollout(teacher, condition, history, config)
-    return frames.image, history
+    """Generate a window with the teacher.
+
+    Args:
+        teacher: The teacher's generators.
+        condition: (B, T + n_history, C, H, W).
+        history: The teacher's own previous frames.
+        config: Settings.
+
+    Returns:
+        The images (B, T, 3, H, W) and the teacher's history after them.
+    """
+    output, history = rollout(teacher, condition, history, config)
+    return output.image, history
 
 
 def compute_distillation_losses(
     perceptual_loss: PerceptualDistance | None, window: GeneratedWindow, config: LossConfig
 ) -> Losses:
-    """G_Distill: how far the window is from the teacher's, in levels and, where there is VGG, in features."""
+    """Compute the distance to the teacher's images: L1 of pixels, and perceptual if available."""
     assert window.teacher_images is not None
-    taught, painted = (
-        flatten_time(window.teacher_images),
-        [flatten_time(x) for x in config.select_scored_images(window.output)],
-    )
-    missed = [F.l1_loss(promote_to_float32(x), taught) for x in painted]
+    target = flatten_time(window.teacher_images)
+    scored = select_scored_images(window.output, config)
+    distances = [F.l1_loss(promote_to_float32(fake), target) * count for fake, count in scored]
     if perceptual_loss is not None:
-        missed += [perceptual_loss(x, taught) for x in painted]
-    return Losses({"G_Distill": sum_losses(missed) * config.lambda_distill})
+        distances += [perceptual_loss(fake, target) * count for fake, count in scored]
+    return Losses({"G_Distill": sum_losses(distances) * config.lambda_distill})

@@ -1,9 +1,15 @@
-"""The objectives of a window as named terms (SPEC 8): of images, of motion, of temporal groups, of faces."""
+"""The losses of vid2vid: single images, flow, temporal groups, faces (paper, section 3.3).
+
+Each function returns named losses for the generator and for one discriminator. One forward pass of
+a discriminator serves both: the trainer asks each backward pass for the gradients of one optimizer's
+parameters only.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from einops import rearrange
@@ -16,6 +22,7 @@ from models.losses.functional import (
     feature_matching_loss,
     gan_loss,
     masked_l1_loss,
+    r1_penalty,
 )
 from models.losses.temporal_groups import FrameGroups
 from models.networks.discriminators import ConditionInput, MultiScaleDiscriminator
@@ -24,18 +31,41 @@ from models.ops.dispatch import reference_ops
 from util.clip import FlowEstimate
 from util.distributed.amp import run_in_float32
 
-PerceptualDistance = Callable[
-    [Tensor, Tensor], Tensor
-]  # K versions of N images, and these: their mean distance
+# (fakes (K N, 3, H, W), real (N, 3, H, W)) -> mean distance of K versions of N images.
+PerceptualDistance = Callable[[Tensor, Tensor], Tensor]
+
+# Images (N, 3, H, W), and how often the losses of single images count them.
+ScoredImages = Sequence[tuple[Tensor, int]]
+
+# DensePose labels the face with the part ids 23 and 24 of 24. Its third channel holds the id scaled
+# to [-1, 1], so a face pixel is above 0.9.
+_MIN_DENSEPOSE_FACE = 0.9
+
+# The color in which OpenPose's limb from nose to neck is drawn, in [-1, 1].
+_OPENPOSE_FACE_COLOR = (153 / 127.5 - 1, -1.0, 51 / 127.5 - 1)
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """n_layers, num_D: of the image discriminator, which weigh feature matching everywhere. n_scales: spatial scales of
-    the generator. composed: whether images are composed with warped ones (not `no_flow`). penalise_weight: `W`, where
-    the first images come from the network itself. face_side: pixels of the face discriminator's square. count_raw:
-    whether what single images are judged by counts for the raw one too, as published. r1: weight of the penalty on a
-    discriminator's slope at real images. lambda_distill: of what a teacher's images ask."""
+    """Settings of the losses.
+
+    Attributes:
+        gan_mode: Adversarial loss: `ls`, `original` or `hinge`.
+        n_layers: Layers of the image discriminator; scales feature matching everywhere.
+        num_D: Scales of the image discriminator; scales feature matching everywhere.
+        n_scales: Spatial scales of the generator.
+        has_flow: Whether images are blended with the warped previous image (not `--no_flow`).
+        uses_weight_penalty: Whether the loss `W` keeps the blending weight small. It is used where
+            the generator creates its own first images (`--no_first_img`).
+        lambda_feat: Weight of feature matching and of the perceptual loss.
+        lambda_flow: Weight of the flow loss (`--lambda_F`).
+        lambda_warp: Weight of the warping losses (`--lambda_T`).
+        face_crop_size: Side in pixels of the square that the face discriminator scores.
+        uses_openpose_face: Whether the face is found in OpenPose's drawing, not in DensePose.
+        lambda_r1: Weight of the R1 gradient penalty; 0 turns it off.
+        should_score_raw: Whether single-image losses also score the raw image.
+        lambda_distill: Weight of the distillation loss.
+    """
 
     gan_mode: GANMode = "ls"
     n_layers: int = 3
@@ -52,69 +82,94 @@ class LossConfig:
     should_score_raw: bool = True
     lambda_distill: float = 10.0
 
-    def select_scored_images(self, output: GeneratorOutput) -> list[Tensor]:
-        """The images (B, T, 3, H, W) that the terms of single images are summed over; one may stand twice."""
-        return [output.image, output.raw_image if self.has_flow else output.image][
-            : 1 + self.should_score_raw
-        ]
-
     @property
     def feature_matching_weight(self) -> float:
+        """Return the weight of feature matching: as published, 4 / (layers + 1) / scales."""
         return self.lambda_feat * 4 / (self.n_layers + 1) / self.num_D
 
 
 @dataclass(frozen=True)
 class Losses:
-    """Named scalars: what the generator minimises, and what the discriminator does (the mean of real and fake)."""
+    """Named scalar losses.
+
+    Attributes:
+        generator: What the generator minimizes (the sum).
+        discriminator: What one discriminator minimizes (half the sum of real and fake).
+    """
 
     generator: dict[str, Tensor] = field(default_factory=dict)
     discriminator: dict[str, Tensor] = field(default_factory=dict)
 
     def __or__(self, other: Losses) -> Losses:
-        return Losses(self.generator | other.generator, self.discriminator | other.discriminator)
+        return Losses(
+            self.generator | other.generator,
+            self.discriminator | other.discriminator,
+        )
+
+    def named(self) -> dict[str, Tensor]:
+        """Return all losses by name."""
+        return self.generator | self.discriminator
 
     def to(self, device: torch.device) -> Losses:
+        """Return the losses on a device."""
         return Losses(
-            *(
-                {name: value.to(device) for name, value in side.items()}
-                for side in (self.generator, self.discriminator)
-            )
+            {name: loss.to(device) for name, loss in self.generator.items()},
+            {name: loss.to(device) for name, loss in self.discriminator.items()},
         )
 
-    def with_suffix(self, suffix: object = "") -> Losses:
-        """With a suffix to every name."""
+    def with_suffix(self, suffix: object) -> Losses:
+        """Return the losses with a suffix appended to every name."""
         return Losses(
-            *(
-                {f"{name}{suffix}": value for name, value in side.items()}
-                for side in (self.generator, self.discriminator)
-            )
+            {f"{name}{suffix}": loss for name, loss in self.generator.items()},
+            {f"{name}{suffix}": loss for name, loss in self.discriminator.items()},
         )
 
 
-def average_losses(weighted_losses: Sequence[tuple[Losses, float]], device: torch.device) -> Losses:
-    """Of the terms of parts of a batch, each with its share of it, on the device: every term is a mean over frames, so
-    the mean of the parts is the whole's."""
-    if len(weighted_losses) == 1:
-        return weighted_losses[0][0].to(device)
+def sum_losses(losses: Iterable[Tensor]) -> Tensor:
+    """Return the sum of scalar losses."""
+    return torch.stack(list(losses)).sum()
 
-    def mean(side: str) -> dict[str, Tensor]:
-        weighted = [
-            {name: value.to(device) * share for name, value in getattr(terms, side).items()}
-            for terms, share in weighted_losses
-        ]
-        return {name: sum_losses(terms[name] for terms in weighted) for name in weighted[0]}
 
-    return Losses(mean("generator"), mean("discriminator"))
+def average_losses(parts: Sequence[tuple[Losses, float]], device: torch.device) -> Losses:
+    """Return the weighted mean of the losses of parts of a batch, on one device.
+
+    Every loss is a mean over images, so the mean over the parts, weighted by their share of the
+    images, is the loss of the whole.
+
+    Args:
+        parts: Losses of each part, with the part's share of the batch. The shares sum to 1.
+        device: Device of the result.
+    """
+    if len(parts) == 1:
+        return parts[0][0].to(device)
+    weighted = [
+        (
+            {name: loss.to(device) * weight for name, loss in losses.generator.items()},
+            {name: loss.to(device) * weight for name, loss in losses.discriminator.items()},
+        )
+        for losses, weight in parts
+    ]
+    generator, discriminator = weighted[0]
+    return Losses(
+        {name: sum_losses(part[0][name] for part in weighted) for name in generator},
+        {name: sum_losses(part[1][name] for part in weighted) for name in discriminator},
+    )
 
 
 @dataclass(frozen=True)
 class GeneratedWindow:
-    """A generated window, T frames of B clips, full size.
+    """A window of T frames of B clips, as generated and as they are, at full size.
 
-    condition (B, T, C, H, W); real and real_before, the image before each (B, T, 3, H, W); frames as generated;
-    fake_before: the generated image before each, without gradient, at a clip's start the real one; reference: flow
-    (B, T, 2, H, W) and confidence (B, T, 1, H, W) from real to real_before; taught: (B, T, 3, H, W), as a teacher
-    paints it, where there is one.
+    Attributes:
+        condition: (B, T, C, H, W), dense.
+        real: (B, T, 3, H, W) in [-1, 1].
+        real_prev: The real frame before each frame, (B, T, 3, H, W).
+        output: What the generator made, (B, T, ...).
+        fake_prev: The generated frame before each frame, (B, T, 3, H, W), without gradient. Before
+            a clip's first generated frame it is the real one.
+        reference_flow: Estimated flow from real to real_prev: (B, T, 2, H, W) with its confidence
+            (B, T, 1, H, W).
+        teacher_images: The same frames by the distillation teacher, (B, T, 3, H, W).
     """
 
     condition: Tensor
@@ -125,34 +180,61 @@ class GeneratedWindow:
     reference_flow: FlowEstimate
     teacher_images: Tensor | None = None
 
+    def apply(self, fn: Callable[[Tensor], Tensor]) -> GeneratedWindow:
+        """Return the window with every tensor replaced by fn(tensor)."""
+        return GeneratedWindow(
+            condition=fn(self.condition),
+            real=fn(self.real),
+            real_prev=fn(self.real_prev),
+            output=self.output.apply(fn),
+            fake_prev=fn(self.fake_prev),
+            reference_flow=FlowEstimate(
+                fn(self.reference_flow.flow), fn(self.reference_flow.confidence)
+            ),
+            teacher_images=None if self.teacher_images is None else fn(self.teacher_images),
+        )
+
     def to(self, device: torch.device) -> GeneratedWindow:
+        """Return the window on a device."""
         return self.apply(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def apply(self, fn: Callable[[Tensor], Tensor]) -> GeneratedWindow:
-        """With every tensor changed."""
-        reference = FlowEstimate(fn(self.reference_flow.flow), fn(self.reference_flow.confidence))
-        return GeneratedWindow(
-            fn(self.condition),
-            fn(self.real),
-            fn(self.real_prev),
-            self.output.apply(fn),
-            fn(self.fake_prev),
-            reference,
-            None if self.teacher_images is None else fn(self.teacher_images),
-        )
+    def slice_frames(self, start: int, stop: int) -> GeneratedWindow:
+        """Return the frames start to stop - 1."""
+        return self.apply(lambda tensor: tensor[:, start:stop])
 
     def __len__(self) -> int:
         return self.real.shape[1]
 
 
 def flatten_time(x: Tensor) -> Tensor:
-    """(B, T, C, H, W) -> (B T, C, H, W): all frames of a window are one batch."""
+    """Merge time into the batch: (B, T, C, H, W) -> (B T, C, H, W)."""
     return rearrange(x, "b t c h w -> (b t) c h w")
+
+
+def select_scored_images(output: GeneratorOutput, config: LossConfig) -> ScoredImages:
+    """Return the images (B T, 3, H, W) that single-image losses score, each with its count.
+
+    As published, the image and the raw image are both scored. Without flow they are one image,
+    which then counts twice.
+    """
+    image = flatten_time(output.image)
+    if not config.should_score_raw:
+        return [(image, 1)]
+    if not config.has_flow:
+        return [(image, 2)]
+    return [(image, 1), (flatten_time(output.raw_image), 1)]
 
 
 @dataclass(frozen=True)
 class GANLosses:
-    """What a discriminator says of real and fake, and how the generator takes it."""
+    """The losses of one discriminator on one set of fake images.
+
+    Attributes:
+        real: The discriminator's loss on real inputs.
+        fake: The discriminator's loss on fake inputs.
+        generator: The generator's adversarial loss.
+        feature_matching: The generator's feature matching loss, weighted.
+    """
 
     real: Tensor
     fake: Tensor
@@ -167,168 +249,210 @@ def compute_gan_losses(
     config: LossConfig,
     condition: ConditionInput | None = None,
 ) -> GANLosses:
-    """real: the discriminator's answer on real images. fake: (N, C, H, W), with its gradient. beside: what both stand
-    beside.
+    """Compute the losses of a discriminator and of the generator against it, in one pass.
 
-    One pass serves both sides: the discriminator's terms reach its own weights alone, the generator's the generator's
-    alone, because the trainer asks each backward pass for the gradients of one side (`Trainer.update`).
+    Args:
+        discriminator: The discriminator.
+        real_outputs: Its outputs for the real inputs.
+        fake: Fake inputs (N, C, H, W), with gradient.
+        config: Settings.
+        condition: The condition of real and fake inputs, where it is passed separately.
     """
-    scores = discriminator(fake, condition)
+    fake_outputs = discriminator(fake, condition)
     return GANLosses(
         real=gan_loss(real_outputs, True, config.gan_mode),
-        fake=gan_loss(scores, False, config.gan_mode),
-        generator=gan_loss(scores, True, config.gan_mode, for_discriminator=False),
-        feature_matching=feature_matching_loss(scores, real_outputs)
+        fake=gan_loss(fake_outputs, False, config.gan_mode),
+        generator=gan_loss(fake_outputs, True, config.gan_mode, for_discriminator=False),
+        feature_matching=feature_matching_loss(fake_outputs, real_outputs)
         * config.feature_matching_weight,
     )
 
 
-def compute_r1_penalty(
-    discriminator: nn.Module, real_inputs: Sequence[Tensor], loss_name: str, config: LossConfig
-) -> Losses:
-    """R1 (Mescheder et al. 2018): how steep the scores are at real inputs, here in parts (N, C, H, W), so that a
-    discriminator cannot win by being steep. The squared slope of an input's mean score, summed over the pyramid;
-    nothing without `r1`."""
-    if not config.lambda_r1:
-        return Losses()
-    inputs = torch.cat(list(real_inputs), dim=1).detach().requires_grad_()
-    with reference_ops():
-        scores = run_in_float32(discriminator, inputs)
-    height = torch.stack([scale[-1].mean(dim=(1, 2, 3)).sum() for scale in scores]).sum()
-    (slope,) = torch.autograd.grad(height, inputs, create_graph=True)
-    return Losses({}, {loss_name: slope.square().sum(dim=(1, 2, 3)).mean() * config.lambda_r1})
-
-
 def compute_image_losses(
-    discriminator: MultiScaleDiscriminator, window: GeneratedWindow, config: LossConfig
+    netD: MultiScaleDiscriminator,
+    condition: Tensor,
+    real: Tensor,
+    fakes: ScoredImages,
+    config: LossConfig,
 ) -> Losses:
-    """Single images with their condition; everything once for the image and once for the raw one."""
-    condition, painted = flatten_time(window.condition), config.select_scored_images(window.output)
-    beside = discriminator.precompute_condition(condition)
-    real = discriminator(flatten_time(window.real), beside)
-    once = {
-        id(x): compute_gan_losses(discriminator, real, flatten_time(x), config, beside)
-        for x in painted
-    }
-    verdicts = [once[id(x)] for x in painted]
-    return Losses(
+    """Compute the adversarial and feature matching losses of single images.
+
+    Args:
+        netD: The image discriminator; it scores an image together with its condition.
+        condition: (N, C, H, W).
+        real: (N, 3, H, W).
+        fakes: Sets of fake images (N, 3, H, W) with their counts (`select_scored_images`).
+        config: Settings.
+    """
+    condition_input = netD.precompute_condition(condition)
+    real_outputs = netD(real, condition_input)
+    scored = [
+        (compute_gan_losses(netD, real_outputs, fake, config, condition_input), count)
+        for fake, count in fakes
+    ]
+    losses = Losses(
         {
-            "G_GAN": sum_losses(v.generator for v in verdicts),
-            "G_GAN_Feat": sum_losses(v.feature_matching for v in verdicts),
+            "G_GAN": sum_losses(gan.generator * count for gan, count in scored),
+            "G_GAN_Feat": sum_losses(gan.feature_matching * count for gan, count in scored),
         },
         {
-            "D_real": sum_losses(v.real for v in verdicts),
-            "D_fake": sum_losses(v.fake for v in verdicts),
+            "D_real": sum_losses(gan.real * count for gan, count in scored),
+            "D_fake": sum_losses(gan.fake * count for gan, count in scored),
         },
-    ) | compute_r1_penalty(discriminator, [condition, flatten_time(window.real)], "D_R1", config)
+    )
+    return losses | _compute_r1_loss(netD, torch.cat([condition, real], dim=1), "D_R1", config)
 
 
 def compute_perceptual_losses(
-    perceptual: PerceptualDistance, window: GeneratedWindow, config: LossConfig
+    perceptual_loss: PerceptualDistance, real: Tensor, fakes: ScoredImages, config: LossConfig
 ) -> Losses:
-    painted = config.select_scored_images(window.output)
-    once = {id(x): flatten_time(x) for x in painted}
-    mean = perceptual(
-        torch.cat(list(once.values())), flatten_time(window.real)
-    )  # of all in one pass, and the real ones once
-    return Losses({"G_VGG": mean * len(painted) * config.lambda_feat})
+    """Compute the perceptual (VGG) loss of all scored images in one pass.
+
+    Args:
+        perceptual_loss: The distance in feature space.
+        real: (N, 3, H, W).
+        fakes: Sets of fake images (N, 3, H, W) with their counts.
+        config: Settings.
+    """
+    mean_distance = perceptual_loss(torch.cat([fake for fake, _ in fakes]), real)
+    total_count = sum(count for _, count in fakes)
+    return Losses({"G_VGG": mean_distance * total_count * config.lambda_feat})
 
 
 def compute_flow_losses(window: GeneratedWindow, config: LossConfig) -> Losses:
-    """What the reference flow asks: of the images (G_Warp), of the learned flow (F_Flow, F_Warp) and weight (W)."""
-    frames, reference = window.output, window.reference_flow
-    confidence = flatten_time(reference.confidence)
-    carried = warp(flatten_time(window.fake_prev), flatten_time(reference.flow)).detach()
-    terms = {
-        "G_Warp": masked_l1_loss(flatten_time(frames.image), carried, confidence)
-        * config.lambda_warp
-    }
-    if frames.flow is None or frames.blend_weight is None:
-        return Losses(terms)
-    flow = flatten_time(frames.flow)
-    terms["F_Flow"] = (
-        masked_l1_loss(flow, flatten_time(reference.flow), confidence)
-        * config.lambda_flow
-        / 2 ** (config.n_scales - 1)
-    )
-    moved = warp(flatten_time(window.real_prev), flow)
-    terms["F_Warp"] = (
-        masked_l1_loss(moved, flatten_time(window.real), confidence) * config.lambda_warp
-    )
+    """Compute the losses against the reference flow.
+
+    G_Warp: the image against the previous generated image, warped by the reference flow.
+    F_Flow: the generator's flow against the reference flow.
+    F_Warp: the real image against the previous real image, warped by the generator's flow.
+    W: the blending weight against 0.
+
+    All are L1 distances, masked by the confidence of the reference flow.
+    """
+    output = window.output
+    reference_flow = flatten_time(window.reference_flow.flow)
+    confidence = flatten_time(window.reference_flow.confidence)
+
+    warped_fake = warp(flatten_time(window.fake_prev), reference_flow).detach()
+    image_distance = masked_l1_loss(flatten_time(output.image), warped_fake, confidence)
+    losses = {"G_Warp": image_distance * config.lambda_warp}
+    if output.flow is None or output.blend_weight is None:
+        return Losses(losses)
+
+    flow = flatten_time(output.flow)
+    flow_distance = masked_l1_loss(flow, reference_flow, confidence)
+    # As published: the flow loss is halved for each further spatial scale.
+    losses["F_Flow"] = flow_distance * config.lambda_flow / 2 ** (config.n_scales - 1)
+
+    warped_real = warp(flatten_time(window.real_prev), flow)
+    real_distance = masked_l1_loss(warped_real, flatten_time(window.real), confidence)
+    losses["F_Warp"] = real_distance * config.lambda_warp
+
     if config.uses_weight_penalty:
-        terms["W"] = masked_l1_loss(flatten_time(frames.blend_weight), 0.0, confidence)
-    return Losses(terms)
+        losses["W"] = masked_l1_loss(flatten_time(output.blend_weight), 0.0, confidence)
+    return Losses(losses)
 
 
 def compute_temporal_losses(
-    discriminator: nn.Module, groups: FrameGroups, flow: Tensor, config: LossConfig
+    netD_T: nn.Module, groups: FrameGroups, flow: Tensor, config: LossConfig
 ) -> Losses:
-    """flow: (B, G, tD-1, 2, H, W), between the neighbours of each group."""
-    motion = rearrange(flow / FLOW_SCALE, "b g t c h w -> (b g) (t c) h w")
+    """Compute the losses of one temporal discriminator.
 
-    def seen(images: Tensor) -> Tensor:
-        return torch.cat([rearrange(images, "b g t c h w -> (b g) (t c) h w"), motion], dim=1)
+    It scores the frames of a group, stacked along the channels, with the flow between them.
 
-    real = seen(groups.real)
-    verdict = compute_gan_losses(discriminator, discriminator(real), seen(groups.fake), config)
-    return Losses(
+    Args:
+        netD_T: The temporal discriminator of one scale.
+        groups: G groups of tD frames.
+        flow: Flow between neighbors of each group, (B, G, tD-1, 2, H, W) in pixels.
+        config: Settings.
+    """
+    flow_channels = rearrange(flow / FLOW_SCALE, "b g t c h w -> (b g) (t c) h w")
+
+    def stack_group(images: Tensor) -> Tensor:
+        image_channels = rearrange(images, "b g t c h w -> (b g) (t c) h w")
+        return torch.cat([image_channels, flow_channels], dim=1)
+
+    real = stack_group(groups.real)
+    gan = compute_gan_losses(netD_T, netD_T(real), stack_group(groups.fake), config)
+    losses = Losses(
         {
-            "G_T_GAN": verdict.generator,
-            "G_T_GAN_Feat": verdict.feature_matching,
-            "G_T_Warp": torch.zeros_like(verdict.generator),
+            "G_T_GAN": gan.generator,
+            "G_T_GAN_Feat": gan.feature_matching,
+            # As published: the log has this loss, and it is always 0.
+            "G_T_Warp": torch.zeros_like(gan.generator),
         },
-        {"D_T_real": verdict.real, "D_T_fake": verdict.fake},
-    ) | compute_r1_penalty(discriminator, [real], "D_T_R1", config)
-
-
-_DENSEPOSE_FACE_THRESHOLD = 0.9  # the third channel of DensePose from here on is the face: part ids 23 and 24 of 24, in [-1, 1]
-_OPENPOSE_FACE_COLOR = (
-    153 / 127.5 - 1,
-    -1.0,
-    51 / 127.5 - 1,
-)  # the limb from nose to neck, as OpenPose is drawn
-
-
-def find_face_box(condition: Tensor, config: LossConfig) -> tuple[slice, slice] | None:
-    """Rows and columns of the square around all face pixels of a window's pose maps (B, T, C, H, W); None: no face."""
-    if config.uses_openpose_face:
-        colour = condition.new_tensor(_OPENPOSE_FACE_COLOR)[:, None, None]
-        face = ((condition[:, :, :3] - colour).abs() < 0.01).all(dim=2)
-    else:
-        face = condition[:, :, 2] > _DENSEPOSE_FACE_THRESHOLD
-    if not face.any():
-        return None
-
-    def span(axis: int) -> slice:
-        found = face.any(dim=tuple(d for d in range(4) if d != axis)).nonzero()
-        half, size = config.face_crop_size // 2, face.shape[axis]
-        centre = (int(found.min()) + int(found.max())) // 2
-        centre = max(half, min(size - 1 - half, centre))
-        return slice(centre - half, centre + half)
-
-    return span(2), span(3)
+        {"D_T_real": gan.real, "D_T_fake": gan.fake},
+    )
+    return losses | _compute_r1_loss(netD_T, real, "D_T_R1", config)
 
 
 def compute_face_losses(
-    discriminator: MultiScaleDiscriminator, window: GeneratedWindow, config: LossConfig
+    netD_f: MultiScaleDiscriminator, window: GeneratedWindow, config: LossConfig
 ) -> Losses:
-    """The square around the face, with its condition. Zeros where there is none."""
+    """Compute the losses of the face discriminator, on a square around the face.
+
+    All losses are 0 in a window without a face.
+    """
     box = find_face_box(window.condition, config)
     if box is None:
         zero = window.real.new_zeros(())
-        return Losses({"G_f_GAN": zero, "G_f_GAN_Feat": zero}, {"D_f_real": zero, "D_f_fake": zero})
+        return Losses(
+            {"G_f_GAN": zero, "G_f_GAN_Feat": zero},
+            {"D_f_real": zero, "D_f_fake": zero},
+        )
 
-    condition, real, fake = (
-        flatten_time(x)[..., box[0], box[1]]
-        for x in (window.condition, window.real, window.output.image)
-    )
-    beside = discriminator.precompute_condition(condition)
-    verdict = compute_gan_losses(discriminator, discriminator(real, beside), fake, config, beside)
+    rows, columns = box
+    condition = flatten_time(window.condition)[..., rows, columns]
+    real = flatten_time(window.real)[..., rows, columns]
+    fake = flatten_time(window.output.image)[..., rows, columns]
+    condition_input = netD_f.precompute_condition(condition)
+    real_outputs = netD_f(real, condition_input)
+    gan = compute_gan_losses(netD_f, real_outputs, fake, config, condition_input)
+    # As published: the generator's losses on the face count twice.
     return Losses(
-        {"G_f_GAN": verdict.generator * 2, "G_f_GAN_Feat": verdict.feature_matching * 2},
-        {"D_f_real": verdict.real, "D_f_fake": verdict.fake},
+        {"G_f_GAN": gan.generator * 2, "G_f_GAN_Feat": gan.feature_matching * 2},
+        {"D_f_real": gan.real, "D_f_fake": gan.fake},
     )
 
 
-def sum_losses(losses: Iterable[Tensor]) -> Tensor:
-    return torch.stack(list(losses)).sum()
+def find_face_box(condition: Tensor, config: LossConfig) -> tuple[slice, slice] | None:
+    """Find the square around all face pixels of a window.
+
+    Args:
+        condition: Pose maps (B, T, C, H, W).
+        config: Settings.
+
+    Returns:
+        Rows and columns of one square for the whole window, or None without a face.
+    """
+    if config.uses_openpose_face:
+        color = condition.new_tensor(_OPENPOSE_FACE_COLOR)[:, None, None]
+        is_face = ((condition[:, :, :3] - color).abs() < 0.01).all(dim=2)
+    else:
+        is_face = condition[:, :, 2] > _MIN_DENSEPOSE_FACE
+    if not is_face.any():
+        return None
+    return _find_span(is_face, 2, config), _find_span(is_face, 3, config)
+
+
+def _find_span(is_face: Tensor, axis: int, config: LossConfig) -> slice:
+    """Return the crop along one axis of a mask (B, T, H, W), centered on the face."""
+    other_axes = tuple(other for other in range(4) if other != axis)
+    positions = is_face.any(dim=other_axes).nonzero()
+    half, size = config.face_crop_size // 2, is_face.shape[axis]
+    center = (int(positions.min()) + int(positions.max())) // 2
+    # As published: the upper limit is size - 1 - half, so the last row or column is never used.
+    center = max(half, min(size - 1 - half, center))
+    return slice(center - half, center + half)
+
+
+def _compute_r1_loss(
+    discriminator: nn.Module, real: Tensor, name: str, config: LossConfig
+) -> Losses:
+    """Compute the weighted R1 penalty at real inputs; no loss if it is off."""
+    if not config.lambda_r1:
+        return Losses()
+    # The optimized operations are not twice differentiable.
+    with reference_ops():
+        penalty = r1_penalty(partial(run_in_float32, discriminator), real)
+    return Losses({}, {name: penalty * config.lambda_r1})

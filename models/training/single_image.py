@@ -1,83 +1,94 @@
-"""Training a single-image network (pix2pixHD's objective): the trainer whose clips are one frame long."""
+"""Training of a single-image network with the losses of pix2pixHD (`--model single`).
+
+Its clips are one frame long, so a window passes nothing on.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.inference.instance_features import encode_feature_maps
-from models.losses.temporal_groups import FrameGroups
-from models.losses.vid2vid import GeneratedWindow, compute_image_losses, compute_perceptual_losses
-from models.networks.generators import GeneratorOutput
-from models.networks.rollout import History
-from models.training.device_groups import DeviceGroupModels
+from models.losses.vid2vid import (
+    LossConfig,
+    Losses,
+    PerceptualDistance,
+    compute_image_losses,
+    compute_perceptual_losses,
+)
+from models.networks.discriminators import MultiScaleDiscriminator
+from models.networks.input_encoding import ConditionConfig
+from models.networks.pix2pixhd import Encoder
+from models.training.forward import ClipState, StepOutput
 from models.training.schedule import EpochSettings
-from models.training.trainer import LossesByOptimizer, Trainer, TrainStepResult
 from util.clip import Clip
 from util.distributed.amp import promote_to_float32
 from util.images.visualization import tensor_to_image
 
 
 @dataclass(frozen=True)
-class SingleImageTrainer(Trainer):
-    """Everything of a run, an epoch and a step is the video trainer's; nothing moves, so nothing is remembered."""
+class GeneratedImage:
+    """A generated image and the real one, (B, 3, H, W)."""
 
-    def generate(
-        self,
-        group_models: DeviceGroupModels,
-        clip: Clip,
-        window: Clip,
-        start: int,
-        settings: EpochSettings,
-        history: History | None,
-    ) -> tuple[GeneratedWindow, History]:
-        """The frame as the network paints it from its condition, and from how its regions really look."""
+    fake: Tensor
+    real: Tensor
+
+    def apply(self, fn: Callable[[Tensor], Tensor]) -> GeneratedImage:
+        """Return the images with each replaced by fn(image)."""
+        return GeneratedImage(fn(self.fake), fn(self.real))
+
+
+@dataclass(frozen=True)
+class SingleImageForward:
+    """The forward pass and the losses of a single-image network.
+
+    Attributes:
+        netG: The network.
+        netD: The image discriminator.
+        netE: Encodes instance features, or None.
+        perceptual_loss: The perceptual distance, or None.
+        conditions: How conditions are encoded.
+        loss_config: Settings of the losses.
+        condition_to_image: Draws a condition (C, H, W), as it was read, as an image.
+    """
+
+    netG: nn.Module
+    netD: MultiScaleDiscriminator
+    netE: Encoder | None
+    perceptual_loss: PerceptualDistance | None
+    conditions: ConditionConfig
+    loss_config: LossConfig
+    condition_to_image: Callable[[Tensor], np.ndarray]
+
+    def __call__(self, window: Clip, state: None, settings: EpochSettings) -> StepOutput:
+        """Generate one frame from its condition and the features of the real one; compute losses."""
         assert window.image is not None
-        condition = self.config.conditions.encode_dense(window)
-        features = (
-            [encode_feature_maps(group_models.encoder, window)[:, 0]]
-            if group_models.encoder
-            else []
+        condition, real = self.conditions.encode_dense(window)[:, 0], window.image[:, 0]
+        features = [] if self.netE is None else [encode_feature_maps(self.netE, window)[:, 0]]
+        fake = promote_to_float32(self.netG(condition, *features))
+        return StepOutput(
+            losses={"D": self.compute_losses(condition, real, fake)},
+            state=ClipState(n_generated=1),
+            fake=fake,
+            real=real,
+            window=GeneratedImage(fake, real),
         )
-        image = promote_to_float32(
-            group_models.generators[0][0](condition[:, 0], *features).unsqueeze(1)
-        )
-        view = GeneratedWindow(
-            condition=condition,
-            real=window.image,
-            real_prev=window.image,
-            output=GeneratorOutput(image, image, None, None),
-            fake_prev=image.detach(),
-            reference_flow=self.estimate_flow(
-                group_models, clip, [(0, 0)], window.image, window.image
-            ),
-        )
-        return view, History(())
 
-    def compute_losses(
-        self,
-        group_models: DeviceGroupModels,
-        clip: Clip,
-        window: GeneratedWindow,
-        groups: list[FrameGroups | None],
-    ) -> LossesByOptimizer:
-        """Adversarial loss, feature matching and VGG, once for each image."""
-        (judge,) = group_models.discriminators[:1]
-        assert judge.networks.netD is not None
-        terms = compute_image_losses(judge.networks.netD, window, self.config.losses)
-        if judge.perceptual_loss is not None:
-            terms |= compute_perceptual_losses(judge.perceptual_loss, window, self.config.losses)
-        return {"D": terms}
+    def compute_losses(self, condition: Tensor, real: Tensor, fake: Tensor) -> Losses:
+        """Compute adversarial, feature matching and perceptual losses of images (B, 3, H, W)."""
+        fakes = [(fake, 1)]
+        losses = compute_image_losses(self.netD, condition, real, fakes, self.loss_config)
+        if self.perceptual_loss is not None:
+            losses |= compute_perceptual_losses(self.perceptual_loss, real, fakes, self.loss_config)
+        return losses
 
-    def make_display_images(self, result: TrainStepResult) -> dict[str, np.ndarray]:
-        def first(images: Tensor) -> np.ndarray:
-            return tensor_to_image(images[0, 0])
-
-        window = result.window
+    def visualize(self, window: Clip, output: StepOutput) -> dict[str, np.ndarray]:
+        """Return images of the first clip, by name."""
         return {
-            "condition": self.condition_to_image(result.clip.condition[0, 0].cpu()),
-            "generated": first(window.output.image),
-            "real": first(window.real),
+            "condition": self.condition_to_image(window.condition[0, 0].cpu()),
+            "generated": tensor_to_image(output.window.fake[0]),
+            "real": tensor_to_image(output.window.real[0]),
         }

@@ -19,39 +19,48 @@ from itertools import islice
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from data.inference_inputs import open_inference_inputs
 from models.checkpoint import load_generators
+from models.flow import FlowEstimator
+from models.flow.estimator import estimate_clip_flow
 from models.inference.first_frame import FirstImageProvider, build_first_image_provider
 from models.inference.synthesis import SynthesisConfig
 from models.losses.functional import DiscriminatorOutputs, feature_matching_loss, gan_loss
 from models.losses.perceptual import VGG_LAYER_WEIGHTS, PerceptualLoss
-from models.losses.temporal_groups import BufferedFrame, FrameGroups, group_frames
+from models.losses.temporal_groups import BufferedFrame, FrameBuffer, FrameGroups, group_frames
 from models.losses.vid2vid import (
     GANLosses,
     GeneratedWindow,
+    LossConfig,
     Losses,
     compute_flow_losses,
     find_face_box,
     flatten_time,
+    select_scored_images,
     sum_losses,
 )
+from models.networks.collection import Vid2VidModels
 from models.networks.discriminators import DiscriminatorConfig, MultiScaleDiscriminator
 from models.networks.generators import GeneratorOutput, build_generator
 from models.networks.input_encoding import ConditionConfig, pad_clip
 from models.networks.rollout import History
-from models.training.device_groups import BatchShard, ClipState, DeviceGroupModels
+from models.training.device_groups import GroupReplicas
 from models.training.divergence import compute_pixel_std
+from models.training.forward import ClipState, ForwardConfig, StepOutput
 from models.training.non_finite import reduce_and_check_losses
 from models.training.schedule import EpochSettings
-from models.training.trainer import Trainer, TrainStepResult
+from models.training.trainer import Trainer
+from models.training.visuals import make_visuals
 from options import configs
-from options.registry import MODEL_REGISTRY
+from options.parsing import Options
+from options.registry import MODEL_REGISTRY, ConditionToImage
 from options.test import parse_test
-from util.clip import Clip
+from util.clip import Clip, FlowEstimate
 from util.distributed import setup_devices
 from util.errors import UserError, exit_on_user_error
 from util.images.visualization import tensor_to_image
@@ -334,214 +343,270 @@ def reference_vgg_loss(vgg: nn.Sequential, fake: Tensor, real: Tensor) -> Tensor
 
 
 @dataclass(frozen=True)
+class ReferenceForward:
+    """The forward pass and the losses of a window as the public release executes them.
+
+    Every discriminator scores real, detached fake and fake inputs in separate passes, and VGG
+    compares every scored image separately.
+    """
+
+    networks: Vid2VidModels
+    vgg: PerceptualLoss | None
+    flow_estimator: FlowEstimator
+    config: ForwardConfig
+    loss_config: LossConfig
+
+    def __post_init__(self) -> None:
+        if self.loss_config.lambda_r1:
+            raise UserError("the reference implementation has no R1 penalty: leave out --r1")
+
+    def __call__(
+        self, window: Clip, state: ClipState | None, settings: EpochSettings
+    ) -> StepOutput:
+        """Generate a window and compute its losses; see `WindowForward`."""
+        state = state or ClipState()
+        generated, history = self.generate_window(window, state, settings)
+        new_frames = {
+            state.n_generated + t: BufferedFrame(
+                generated.real[:, t],
+                generated.output.image[:, t],
+                generated.reference_flow.flow[:, t],
+            )
+            for t in range(len(generated))
+        }
+        frame_buffer = state.frame_buffer or FrameBuffer.empty(self.config.temporal)
+        groups, frame_buffer = group_frames(frame_buffer, new_frames, self.config.temporal)
+        losses = {
+            "D": self.image_losses(generated)
+            | compute_flow_losses(generated, self.loss_config)
+            | self.face_losses(generated)
+        }
+        for scale, scale_groups in enumerate(groups):
+            if scale_groups is not None:
+                losses[f"D_T{scale}"] = self.temporal_losses(scale_groups, scale).with_suffix(scale)
+        next_state = ClipState(
+            history, frame_buffer, n_generated=state.n_generated + len(generated)
+        )
+        return StepOutput(losses, next_state, generated.output.image, generated.real, generated)
+
+    def visualize(self, window: Clip, output: StepOutput) -> dict[str, np.ndarray]:
+        """Return images of the window's last frame, by name."""
+        return make_visuals(output.window)
+
+    def estimate_flow(self, current: Tensor, previous: Tensor) -> FlowEstimate:
+        """Estimate the flow of frame pairs (B, P, 3, H, W) anew, as the release does at every step."""
+        return estimate_clip_flow(self.flow_estimator, current, previous, None)
+
+    def generate_window(
+        self, window: Clip, state: ClipState, settings: EpochSettings
+    ) -> tuple[GeneratedWindow, History]:
+        """Generate the frames of a window, one after the other."""
+        assert window.image is not None
+        n_history, images = self.config.n_history, window.image
+        generators = build_reference_generators(self.networks.netG)
+        condition = reference_encode(window, self.config.conditions)
+        no_first_img = self.config.no_first_img
+        n_trainable = len(generators) if settings.train_coarse else 1
+        is_first = state.history is None
+        if state.history is None:
+            first_images = images[:, :n_history] * (0 if no_first_img else 1)
+            history = reference_pyramid(first_images, len(generators))
+            fake_before = images[:, n_history - 1]
+        else:
+            history = list(state.history.images)
+            fake_before = history[0][:, -1]
+
+        frames: list[GeneratorOutput] = []
+        for t in range(window.window_size):
+            condition_pyramid = reference_pyramid(condition, len(generators))
+            conditions = [scale[:, t : t + n_history + 1] for scale in condition_pyramid]
+            visible = history
+            if t % settings.bptt_frames == 0:
+                visible = [scale.detach() for scale in history]
+            frame, new_images = reference_generate_frame(
+                generators, conditions, visible, is_first and no_first_img, n_trainable
+            )
+            history = _push_history(history, new_images)
+            frames.append(frame)
+
+        output = GeneratorOutput.stack(frames)
+        real, real_prev = images[:, n_history:], images[:, n_history - 1 : -1]
+        fake_prev = torch.cat([fake_before[:, None], output.image[:, :-1]], dim=1).detach()
+        generated = GeneratedWindow(
+            condition[:, n_history:],
+            real,
+            real_prev,
+            output,
+            fake_prev,
+            self.estimate_flow(real, real_prev),
+        )
+        return generated, History(tuple(scale.detach() for scale in history))
+
+    def compute_gan_losses(
+        self, network: MultiScaleDiscriminator | None, real: Tensor, fake: Tensor
+    ) -> GANLosses:
+        """Compute the losses of one discriminator in three passes."""
+        assert network is not None
+        config = self.loss_config
+        discriminator = ReferenceDiscriminator(get_contiguous_state_dict(network), network.config)
+        real_outputs = discriminator(real)
+        detached_outputs = discriminator(fake.detach())
+        fake_outputs = discriminator(fake)
+        return GANLosses(
+            real=gan_loss(real_outputs, True, config.gan_mode),
+            fake=gan_loss(detached_outputs, False, config.gan_mode),
+            generator=gan_loss(fake_outputs, True, config.gan_mode, for_discriminator=False),
+            feature_matching=feature_matching_loss(fake_outputs, real_outputs)
+            * config.feature_matching_weight,
+        )
+
+    def image_losses(self, window: GeneratedWindow) -> Losses:
+        """Compute adversarial, feature matching and perceptual losses of single images."""
+        config = self.loss_config
+        condition, real = flatten_time(window.condition), flatten_time(window.real)
+        scored = [
+            fake
+            for fake, count in select_scored_images(window.output, config)
+            for _ in range(count)
+        ]
+        gan = [
+            self.compute_gan_losses(
+                self.networks.netD, torch.cat([condition, real], 1), torch.cat([condition, fake], 1)
+            )
+            for fake in scored
+        ]
+        losses = {
+            "G_GAN": sum_losses(part.generator for part in gan),
+            "G_GAN_Feat": sum_losses(part.feature_matching for part in gan),
+        }
+        if self.vgg is not None:
+            distances = [reference_vgg_loss(self.vgg.features, fake, real) for fake in scored]
+            losses["G_VGG"] = sum_losses(distances) * config.lambda_feat
+        return Losses(
+            losses,
+            {
+                "D_real": sum_losses(part.real for part in gan),
+                "D_fake": sum_losses(part.fake for part in gan),
+            },
+        )
+
+    def face_losses(self, window: GeneratedWindow) -> Losses:
+        """Compute the losses of the face discriminator."""
+        if self.networks.netD_f is None:
+            return Losses()
+        box = find_face_box(window.condition, self.loss_config)
+        if box is None:
+            zero = window.real.new_zeros(())
+            return Losses(
+                {"G_f_GAN": zero, "G_f_GAN_Feat": zero}, {"D_f_real": zero, "D_f_fake": zero}
+            )
+        rows, columns = box
+
+        def crop(images: Tensor) -> Tensor:
+            return flatten_time(torch.cat([window.condition, images], 2)[..., rows, columns])
+
+        real, fake = crop(window.real), crop(window.output.image)
+        gan = self.compute_gan_losses(self.networks.netD_f, real, fake)
+        return Losses(
+            {"G_f_GAN": gan.generator * 2, "G_f_GAN_Feat": gan.feature_matching * 2},
+            {"D_f_real": gan.real, "D_f_fake": gan.fake},
+        )
+
+    def temporal_losses(self, groups: FrameGroups, scale: int) -> Losses:
+        """Compute the losses of one temporal discriminator."""
+        if scale == 0 or self.config.temporal.is_sparse:
+            flow = groups.flow
+        else:
+            current = groups.real[:, :, 1:].flatten(1, 2)
+            previous = groups.real[:, :, :-1].flatten(1, 2)
+            flow = self.estimate_flow(current, previous).flow
+            flow = flow.unflatten(1, (len(groups.frame_numbers), -1))
+
+        def stack(images: Tensor) -> Tensor:
+            parts = [part.flatten(0, 1).flatten(1, 2) for part in (images, flow / 20)]
+            return torch.cat(parts, 1)
+
+        network = self.networks.netD_T[scale]
+        gan = self.compute_gan_losses(network, stack(groups.real), stack(groups.fake))  # type: ignore[arg-type]
+        return Losses(
+            {
+                "G_T_GAN": gan.generator,
+                "G_T_GAN_Feat": gan.feature_matching,
+                "G_T_Warp": torch.zeros_like(gan.generator),
+            },
+            {"D_T_real": gan.real, "D_T_fake": gan.fake},
+        )
+
+
+def build_reference_forward(
+    opt: Options, group: GroupReplicas, condition_to_image: ConditionToImage
+) -> ReferenceForward:
+    """Build the reference forward pass; see `ModelSpec.build_forward`."""
+    _, discriminators = group.discriminators[0]
+    vgg = group.perceptual_losses[0]
+    return ReferenceForward(
+        networks=replace(discriminators, netG=group.generators[0]),
+        vgg=vgg if isinstance(vgg, PerceptualLoss) else None,
+        flow_estimator=group.flow_estimator,
+        config=configs.forward_config(opt),
+        loss_config=configs.loss_config(opt),
+    )
+
+
 class ReferenceTrainer(Trainer):
-    """The trainer with its own window and step; runs, epochs, files and pages are bookkeeping."""
+    """The trainer with the release's optimizer steps: one after the other, weight by weight."""
 
     def __post_init__(self) -> None:
         discriminator = self.networks.netD.config if self.networks.netD else DiscriminatorConfig()
         if (
             self.networks.netE
             or self.config.ema_half_life
-            or self.config.losses.lambda_r1
             or discriminator.spectral_norm
             or not discriminator.returns_features
             or self.device_setup.precision.amp != "off"
-            or len(self.parallel_models.groups) > 1
+            or len(self.forward.forwards) > 1
         ):
             raise UserError(
-                "the plain way trains on one device as the public release did: leave out --label_feat, "
-                "--ema, --r1, --spectral_norm, --no_ganFeat, --amp and further --gpu_ids"
+                "the reference implementation trains on one device as the public release did: "
+                "leave out --label_feat, --ema, --spectral_norm, --no_ganFeat, --amp and "
+                "further --gpu_ids"
             )
-        for stepper in self.optimizers.values():
-            for group in stepper.param_groups:
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
                 group.update(foreach=False, fused=False)
 
-    def train_window(
-        self,
-        shares: Sequence[BatchShard],
-        windows: Sequence[Clip],
-        start: int,
-        phase: EpochSettings,
-        pasts: Sequence[ClipState],
-    ) -> tuple[TrainStepResult, list[ClipState]]:
-        team, clip = (
-            shares[0].group_models,
-            windows[0].to(self.device_setup.device),
-        )  # a window knows no flow: it is estimated
-        view, history = self.generate_window(team, clip, phase, pasts[0].history)
-        new = {
-            start + i: BufferedFrame(
-                view.real[:, i], view.output.image[:, i], view.reference_flow.flow[:, i]
-            )
-            for i in range(len(view))
-        }
-        groups, memory = group_frames(pasts[0].frame_buffer, new, self.config.temporal)
-        players = {
-            "D": self.image_losses(team, view)
-            | compute_flow_losses(view, self.config.losses)
-            | self.face_losses(view)
-        }
-        players |= {
-            f"D_T{scale}": self.temporal_losses(team, clip, found, scale).with_suffix(scale)
-            for scale, found in enumerate(groups)
-            if found is not None
-        }
-        losses, spread = reduce_and_check_losses(
-            players, compute_pixel_std(view), self.device_setup.process_group
+    def optimize(
+        self, output: StepOutput, settings: EpochSettings
+    ) -> tuple[dict[str, float], list[float]]:
+        """Step G, then each discriminator, each with a backward pass of its own."""
+        losses, pixel_std = reduce_and_check_losses(
+            output.losses,
+            compute_pixel_std(output.fake, output.real),
+            self.device_setup.process_group,
         )
-        self.step_optimizer(
-            "G", [loss for terms in players.values() for loss in terms.generator.values()]
-        )
-        for player, terms in players.items():
-            self.step_optimizer(player, [loss / 2 for loss in terms.discriminator.values()])
-        return TrainStepResult(losses, spread, windows[0], view), [ClipState(history, memory)]
+        parts = output.losses.values()
+        self._step("G", [loss for part in parts for loss in part.generator.values()])
+        for name, part in output.losses.items():
+            self._step(name, [loss / 2 for loss in part.discriminator.values()])
+        return losses, pixel_std
 
-    def step_optimizer(self, name: str, losses: Sequence[Tensor]) -> None:
+    def _step(self, name: str, losses: Sequence[Tensor]) -> None:
         self.optimizers[name].optimizer.zero_grad()
         sum_losses(losses).backward()
         self.optimizers[name].optimizer.step()
-
-    def generate_window(
-        self,
-        group_models: DeviceGroupModels,
-        clip: Clip,
-        settings: EpochSettings,
-        history: History | None,
-    ) -> tuple[GeneratedWindow, History]:
-        given, real = self.config.schedule.n_frames_G - 1, clip.image
-        assert real is not None
-        plain, condition = (
-            build_reference_generators(self.networks.netG),
-            reference_encode(clip, self.config.conditions),
-        )
-        zeros, learning = self.config.no_first_img, len(plain) if settings.train_coarse else 1
-        is_first = history is None
-        levels = (
-            list(history.images)
-            if history
-            else reference_pyramid(real[:, :given] * (0 if zeros else 1), len(plain))
-        )
-        newest = levels[0][:, -1] if not is_first else real[:, given - 1]
-        frames: list[GeneratorOutput] = []
-        for t in range(clip.window_size):
-            seen = [
-                level[:, t : t + given + 1] for level in reference_pyramid(condition, len(plain))
-            ]
-            known = (
-                [images.detach() for images in levels] if t % settings.bptt_frames == 0 else levels
-            )
-            frame, images = reference_generate_frame(
-                plain, seen, known, is_first and zeros, learning
-            )
-            levels = _push_history(levels, images)
-            frames.append(frame)
-        made, current, previous = (
-            GeneratorOutput.stack(frames),
-            real[:, given:],
-            real[:, given - 1 : -1],
-        )
-        before = torch.cat([newest[:, None], made.image[:, :-1]], dim=1).detach()
-        view = GeneratedWindow(
-            condition[:, given:],
-            current,
-            previous,
-            made,
-            before,
-            self.estimate_flow(group_models, clip, [(0, -1)], current, previous),
-        )
-        return view, History(tuple(images.detach() for images in levels))
-
-    def compute_gan_losses(
-        self, discriminator: MultiScaleDiscriminator | None, real: Tensor, fake: Tensor
-    ) -> GANLosses:
-        config = self.config.losses
-        assert discriminator is not None
-        judge = ReferenceDiscriminator(
-            get_contiguous_state_dict(discriminator), discriminator.config
-        )
-        of_real, of_detached, of_fake = judge(real), judge(fake.detach()), judge(fake)
-        return GANLosses(
-            real=gan_loss(of_real, True, config.gan_mode),
-            fake=gan_loss(of_detached, False, config.gan_mode),
-            generator=gan_loss(of_fake, True, config.gan_mode, for_discriminator=False),
-            feature_matching=feature_matching_loss(of_fake, of_real)
-            * config.feature_matching_weight,
-        )
-
-    def image_losses(self, group_models: DeviceGroupModels, window: GeneratedWindow) -> Losses:
-        vgg, config = group_models.discriminators[0].perceptual_loss, self.config.losses
-        condition, real, judged = (
-            flatten_time(window.condition),
-            flatten_time(window.real),
-            [flatten_time(x) for x in config.select_scored_images(window.output)],
-        )
-        verdicts = [
-            self.compute_gan_losses(
-                self.networks.netD, torch.cat([condition, real], 1), torch.cat([condition, fake], 1)
-            )
-            for fake in judged
-        ]
-        terms = {
-            "G_GAN": sum_losses(v.generator for v in verdicts),
-            "G_GAN_Feat": sum_losses(v.feature_matching for v in verdicts),
-        }
-        if isinstance(vgg, PerceptualLoss):
-            terms["G_VGG"] = (
-                sum_losses(reference_vgg_loss(vgg.features, x, real) for x in judged)
-                * config.lambda_feat
-            )
-        return Losses(
-            terms,
-            {
-                "D_real": sum_losses(v.real for v in verdicts),
-                "D_fake": sum_losses(v.fake for v in verdicts),
-            },
-        )
-
-    def face_losses(self, window: GeneratedWindow) -> Losses:
-        if self.networks.netD_f is None:
-            return Losses()
-        zero, box = window.real.new_zeros(()), find_face_box(window.condition, self.config.losses)
-        if box is None:
-            return Losses(
-                {"G_f_GAN": zero, "G_f_GAN_Feat": zero}, {"D_f_real": zero, "D_f_fake": zero}
-            )
-        real, fake = (
-            flatten_time(torch.cat([window.condition, x], 2)[..., box[0], box[1]])
-            for x in (window.real, window.output.image)
-        )
-        verdict = self.compute_gan_losses(self.networks.netD_f, real, fake)
-        return Losses(
-            {"G_f_GAN": verdict.generator * 2, "G_f_GAN_Feat": verdict.feature_matching * 2},
-            {"D_f_real": verdict.real, "D_f_fake": verdict.fake},
-        )
-
-    def temporal_losses(
-        self, group_models: DeviceGroupModels, clip: Clip, groups: FrameGroups, scale: int
-    ) -> Losses:
-        motion = self.estimate_group_flow(group_models, clip, groups, scale) / 20
-        real, fake = (
-            torch.cat([part.flatten(0, 1).flatten(1, 2) for part in (images, motion)], 1)
-            for images in (groups.real, groups.fake)
-        )
-        verdict = self.compute_gan_losses(self.networks.netD_T[scale], real, fake)  # type: ignore[arg-type]
-        return Losses(
-            {
-                "G_T_GAN": verdict.generator,
-                "G_T_GAN_Feat": verdict.feature_matching,
-                "G_T_Warp": torch.zeros_like(verdict.generator),
-            },
-            {"D_T_real": verdict.real, "D_T_fake": verdict.fake},
-        )
 
 
 # the programs
 
 
 def run_reference_train(flags: Sequence[str]) -> None:
-    """train.py, whose trainer is the plain one."""
-    plain = {"vid2vid": replace(MODEL_REGISTRY["vid2vid"], trainer_class=ReferenceTrainer)}
-    with patch.dict(MODEL_REGISTRY, plain), patch.object(sys, "argv", ["train.py", *flags]):
+    """Run train.py with the reference forward pass and optimizer steps."""
+    spec = replace(MODEL_REGISTRY["vid2vid"], build_forward=build_reference_forward)
+    with (
+        patch.dict(MODEL_REGISTRY, {"vid2vid": spec}),
+        patch("options.build.Trainer", ReferenceTrainer),
+        patch.object(sys, "argv", ["train.py", *flags]),
+    ):
         runpy.run_path(str(Path(__file__).parents[2] / "train.py"), run_name="__main__")
 
 

@@ -12,6 +12,8 @@ from unittest.mock import patch
 from data.dataset import ClipDataset
 from models.flow.dis import DISFlowEstimator
 from models.losses.perceptual import PerceptualLoss
+from models.training.device_groups import ParallelForward
+from models.training.forward import Vid2VidForward
 from models.training.trainer import Trainer
 from util.distributed.process_group import ProcessGroup
 from util.distributed.replicas import ReplicatedNetworks
@@ -19,14 +21,14 @@ from util.distributed.replicas import ReplicatedNetworks
 _STEP_PARTS = {
     "clip read, with its flow": (ClipDataset, "__getitem__"),
     "flow of a pair": (DISFlowEstimator, "estimate"),
-    "weights sent out": (ReplicatedNetworks, "broadcast_parameters"),
-    "generator": (Trainer, "generate"),
-    "discriminators and VGG": (Trainer, "compute_losses"),
+    "parameters broadcast": (ReplicatedNetworks, "broadcast_parameters"),
+    "generator": (Vid2VidForward, "generate"),
+    "discriminators and VGG": (Vid2VidForward, "compute_losses"),
     "VGG alone": (PerceptualLoss, "forward"),
-    "way back and step": (Trainer, "optimize"),
-    "gradients home": (ReplicatedNetworks, "reduce_gradients"),
-    "between processes": (ProcessGroup, "average_gradients"),
-    "whole step": (Trainer, "train_window"),
+    "backward pass and step": (Trainer, "optimize"),
+    "gradients reduced": (ReplicatedNetworks, "reduce_gradients"),
+    "between processes": (ProcessGroup, "all_reduce_gradients"),
+    "forward pass and losses": (ParallelForward, "__call__"),
 }
 
 

@@ -18,16 +18,17 @@ from models.losses.perceptual import PerceptualLoss
 from models.losses.temporal_groups import BufferedFrame, FrameBuffer, group_frames
 from models.networks.collection import build_optimizers
 from models.networks.rollout import History
-from models.training.device_groups import ClipState, build_parallel_models
+from models.training.device_groups import build_parallel_forward
+from models.training.forward import ClipState
 from models.training.schedule import compute_epoch_settings
-from models.training.trainer import Trainer, TrainStepResult
+from models.training.trainer import Trainer
 from options import configs
 from options.build import build_training_data
 from options.parsing import Options
-from options.registry import MODEL_REGISTRY
+from options.registry import MODEL_REGISTRY, ModelSpec
 from options.train import parse_train
 from scripts.benchmarks.case import FrameSize, make_mode_flags, stabilize_random_weights
-from scripts.benchmarks.reference_implementation import ReferenceTrainer
+from scripts.benchmarks.reference_implementation import ReferenceTrainer, build_reference_forward
 from scripts.benchmarks.report import REFERENCE_NAME, BenchmarkRow, make_row
 from scripts.benchmarks.timing import DeviceLimits, time_interleaved
 from util.clip import Clip
@@ -56,62 +57,74 @@ def make_training_options(
 
 @dataclass(frozen=True)
 class BenchmarkStep:
-    """One window of a trainer, again and again. start: number of its first generated frame in the clip."""
+    """One window of a trainer, to be repeated.
+
+    Attributes:
+        trainer: The trainer.
+        clip: A clip of one window.
+        state: The state before the window.
+    """
 
     trainer: Trainer
     clip: Clip
-    start: int
     state: ClipState
 
-    def __call__(self) -> TrainStepResult:
-        shares = self.trainer.parallel_models.split_batch(self.clip)
-        window, *_ = self.clip.split_into_windows(self.trainer.config.schedule.n_frames_G)
-        phase = compute_epoch_settings(1, self.trainer.config.schedule)
-        return self.trainer.train_window(shares, [window], self.start, phase, [self.state])[0]
+    def __call__(self) -> dict[str, float]:
+        """Train on the window; return its losses."""
+        schedule = self.trainer.config.schedule
+        window, *_ = self.clip.split_into_windows(schedule.n_frames_G)
+        settings = compute_epoch_settings(1, schedule)
+        output = self.trainer.forward(window, [self.state], settings)
+        losses, _ = self.trainer.optimize(output, settings)
+        return losses
 
 
 def build_benchmark_step(
-    options: Options,
+    opt: Options,
+    spec: ModelSpec,
     trainer_class: type[Trainer],
-    placement: DeviceSetup,
+    device_setup: DeviceSetup,
     flow_estimator: FlowEstimator,
     clip: Clip,
     start: int,
 ) -> BenchmarkStep:
-    """Networks drawn by the seed: all steps of the same options begin alike."""
-    torch.manual_seed(options.seed)
-    networks = MODEL_REGISTRY[options.model].build_networks(options).to(placement.device)
-    perceptual = PerceptualLoss().to(placement.device)
+    """Build a step with random weights: all steps of the same options start with the same ones."""
+    torch.manual_seed(opt.seed)
+    networks = spec.build_networks(opt).to(device_setup.device)
+    perceptual_loss = PerceptualLoss().to(device_setup.device)
     stabilize_random_weights(networks.netG)
-    schedule = configs.schedule_config(options, max_sequence_length=start + 9, n_gpus_gen=1)
-    trainer = trainer_class(
+    condition_to_image = configs.build_frame_reader(opt).condition_to_image
+    forward = build_parallel_forward(
+        device_setup,
         networks,
-        placement.wrap_optimizers(
-            build_optimizers(networks, configs.optimizer_config(options)), None
-        ),
-        build_parallel_models(placement, networks, perceptual, lambda _: flow_estimator),
-        placement,
-        config=configs.trainer_config(options, schedule, steps_per_epoch=1),
-        logger=None,
-        condition_to_image=configs.build_frame_reader(options).condition_to_image,
+        perceptual_loss,
+        lambda _: flow_estimator,
+        lambda group: spec.build_forward(opt, group, condition_to_image),
     )
-    return BenchmarkStep(trainer, clip, start, make_filled_state(trainer, clip, start))
+    optimizers = device_setup.wrap_optimizers(
+        build_optimizers(networks, configs.optimizer_config(opt)), None
+    )
+    schedule = configs.schedule_config(opt, max_sequence_length=start + 9, n_gpus_gen=1)
+    config = configs.trainer_config(opt, schedule, steps_per_epoch=1)
+    trainer = trainer_class(
+        networks, optimizers, forward, device_setup, config, save=lambda run: None
+    )
+    return BenchmarkStep(trainer, clip, make_filled_state(opt, clip, start))
 
 
-def make_filled_state(trainer: Trainer, clip: Clip, start: int) -> ClipState:
-    """As if `start` frames had been generated, each like a real one."""
-    images, config = clip.image, trainer.config.temporal
+def make_filled_state(opt: Options, clip: Clip, start: int) -> ClipState:
+    """Return a state as if `start` frames had been generated, each equal to a real one."""
+    images, config = clip.image, configs.temporal_config(opt)
     assert images is not None
-    still, memory = images.new_zeros(len(images), 2, *images.shape[-2:]), FrameBuffer.empty(config)
+    zero_flow = images.new_zeros(len(images), 2, *images.shape[-2:])
+    frame_buffer = FrameBuffer.empty(config)
     for number in range(start):
         image = images[:, number % images.shape[1]]
-        _, memory = group_frames(memory, {number: BufferedFrame(image, image, still)}, config)
-    return ClipState(
-        History.from_first_images(
-            images[:, : trainer.config.schedule.n_frames_G - 1], len(trainer.networks.netG)
-        ),
-        memory,
-    )
+        frame = BufferedFrame(image, image, zero_flow)
+        _, frame_buffer = group_frames(frame_buffer, {number: frame}, config)
+    first_images = images[:, : opt.n_frames_G - 1]
+    history = History.from_first_images(first_images, opt.n_scales_spatial)
+    return ClipState(history, frame_buffer, n_generated=start)
 
 
 def read_first_clip(options: Options, placement: DeviceSetup) -> Clip:
@@ -134,12 +147,20 @@ def measure_training(
     cached = (
         clip if flow_estimator is None else add_cached_flow(clip, start, options, flow_estimator)
     )
+    spec = MODEL_REGISTRY[options.model]
     plain = build_benchmark_step(
-        options, ReferenceTrainer, placement, flow_estimator or ZeroFlowEstimator(), clip, start
+        options,
+        replace(spec, build_forward=build_reference_forward),
+        ReferenceTrainer,
+        placement,
+        flow_estimator or ZeroFlowEstimator(),
+        clip,
+        start,
     )
     ours = build_benchmark_step(
         options,
-        MODEL_REGISTRY[options.model].trainer_class,
+        spec,
+        Trainer,
         placement,
         ZeroFlowEstimator(),
         cached,
@@ -151,7 +172,7 @@ def measure_training(
     time_interleaved(ways, WARMUP_ROUNDS, placement.device)
     taken = time_interleaved(ways, rounds, placement.device, is_warm=True)
     expected, macs = (
-        first[REFERENCE_NAME][0].losses,
+        first[REFERENCE_NAME][0],
         first[REFERENCE_NAME][1],
     )  # what was saved counts as done
     return [
@@ -161,9 +182,9 @@ def measure_training(
             taken[REFERENCE_NAME],
             macs,
             limits.gmacs["off"],
-            max_relative_difference(trained.losses, expected),
+            max_relative_difference(losses, expected),
         )
-        for way, (trained, _) in first.items()
+        for way, (losses, _) in first.items()
     ]
 
 
@@ -190,12 +211,12 @@ def add_cached_flow(
     )
 
 
-def repeat_step(step: BenchmarkStep) -> Callable[[], Iterator[TrainStepResult]]:
+def repeat_step(step: BenchmarkStep) -> Callable[[], Iterator[dict[str, float]]]:
     """One a round."""
     return lambda: (step() for _ in range(1))
 
 
-def run_and_count_macs(step: BenchmarkStep) -> tuple[TrainStepResult, int]:
+def run_and_count_macs(step: BenchmarkStep) -> tuple[dict[str, float], int]:
     """A step, and how many multiply-accumulates it made."""
     with FlopCounterMode(display=False) as counter:
         trained = step()
