@@ -203,5 +203,5 @@ def test_signal_to_all_ranks_saves_and_exits_cleanly(
     os.killpg(process.pid, number)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 0, said
-    assert "stopped as asked; the last save" in said
+    assert "stopped as requested; the last save" in said
     assert "--continue_train" in said

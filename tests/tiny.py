@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
-from models.flow.estimator import ZeroFlowEstimator
+from models.flow.estimator import FlowEstimator, ZeroFlowEstimator
 from models.networks.collection import Vid2VidModels, build_models, build_optimizers
-from models.training.device_groups import build_parallel_forward
+from models.training.device_groups import ParallelForward, build_parallel_forward
 from models.training.trainer import Trainer
 from options import configs
 from options.parsing import Options, format_opt_file
@@ -67,27 +69,45 @@ def save_tiny_run(folder: Path, flags: str) -> tuple[Options, nn.ModuleList]:
     return options, networks
 
 
-def tiny_trainer(options: Options, networks: Vid2VidModels) -> Trainer:
-    """Return a trainer without reference flow and without callbacks."""
-    device_setup = setup_devices(configs.device_config(options))
+def tiny_forward(
+    options: Options,
+    networks: Vid2VidModels,
+    flow_estimator: FlowEstimator | None = None,
+    **kwargs: Any,
+) -> ParallelForward:
+    """Return the forward pass of a run; kwargs go to `build_parallel_forward`."""
     condition_to_image = configs.build_frame_reader(options).condition_to_image
-    forward = build_parallel_forward(
-        device_setup,
+    return build_parallel_forward(
+        setup_devices(configs.device_config(options)),
         networks,
         perceptual_loss=None,
-        build_flow_estimator_on=lambda _: ZeroFlowEstimator(),
+        build_flow_estimator_on=lambda _: flow_estimator or ZeroFlowEstimator(),
         build_forward=lambda group: MODEL_REGISTRY[options.model].build_forward(
             options, group, condition_to_image
         ),
+        **kwargs,
     )
-    optimizers = device_setup.wrap_optimizers(
-        build_optimizers(networks, configs.optimizer_config(options)), options.grad_clip
+
+
+def tiny_trainer(
+    options: Options,
+    networks: Vid2VidModels,
+    forward: ParallelForward | None = None,
+    optimizers: dict[str, Optimizer] | None = None,
+    max_sequence_length: int = 100,
+) -> Trainer:
+    """Return a trainer without callbacks, by default without reference flow."""
+    device_setup = setup_devices(configs.device_config(options))
+    optimizers = optimizers or build_optimizers(networks, configs.optimizer_config(options))
+    schedule = configs.schedule_config(options, max_sequence_length, device_setup.n_gpus_gen)
+    return Trainer(
+        networks,
+        device_setup.wrap_optimizers(optimizers, options.grad_clip),
+        forward or tiny_forward(options, networks),
+        device_setup,
+        configs.trainer_config(options, schedule, steps_per_epoch=1),
+        save=lambda run: None,
     )
-    schedule = configs.schedule_config(
-        options, max_sequence_length=100, n_gpus_gen=device_setup.n_gpus_gen
-    )
-    config = configs.trainer_config(options, schedule, steps_per_epoch=1)
-    return Trainer(networks, optimizers, forward, device_setup, config, save=lambda run: None)
 
 
 def street_clip(

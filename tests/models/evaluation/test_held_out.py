@@ -10,9 +10,12 @@ from models.evaluation.metrics import ssim
 from models.evaluation.video_metrics import compute_fidelity_metrics, evaluate_synthesis
 from models.inference import first_frame
 from models.inference.synthesis import synthesize
+from models.training.callbacks import ClipCounter, Evaluate
 from options import configs
 from tests.tiny import street_clip, tiny_networks, tiny_options, tiny_trainer
 from util.images.visualization import tensor_to_image
+from util.log import LossLog, NullLogger
+from util.run_logger import RunLogger
 
 CPU = torch.device("cpu")
 
@@ -51,22 +54,32 @@ def test_validation_metrics_equal_those_of_synthesis(options):
     assert found["ssim"] == pytest.approx(sum(expected) / 4)
 
 
-def test_best_and_latest_weights_are_both_saved(options):
+def make_evaluate(options, networks, metrics):
+    folder = configs.run_folder(options)
+    logger = RunLogger(LossLog(folder / "loss_log.txt"), NullLogger(), None)
+    counter = ClipCounter(steps_per_epoch=1)
+    values = iter(metrics)
+    return Evaluate(
+        lambda: {"ssim": next(values)},
+        "ssim",
+        options.eval_freq or 1,
+        folder,
+        networks,
+        logger,
+        counter,
+    )
+
+
+def test_best_weights_are_saved_when_the_metric_improves(options):
     networks = tiny_networks(options)
-    trainer = replace(tiny_trainer(options, networks), evaluate=dict)
+    evaluate = make_evaluate(options, networks, [0.5, 0.4, 0.6])
     best = get_weights_path(configs.run_folder(options), "best", "G0")
-    run = trainer.log_metrics_and_save_best(RunState(), {"ssim": 0.5})
+    run = evaluate(RunState())
     written = best.read_bytes()
     with torch.no_grad():
         next(networks.netG.parameters()).add_(1)
-    assert (
-        trainer.log_metrics_and_save_best(run, {"ssim": 0.4}) == run
-        and best.read_bytes() == written
-    )
-    assert (
-        trainer.log_metrics_and_save_best(run, {"ssim": 0.6}).best == 0.6
-        and best.read_bytes() != written
-    )
+    assert evaluate(run) == run and best.read_bytes() == written
+    assert evaluate(run).best == 0.6 and best.read_bytes() != written
     log = (configs.run_folder(options) / "eval_log.txt").read_text().splitlines()
     assert [line.split("ssim: ")[1] for line in log] == ["0.5", "0.4", "0.6"]
 
@@ -74,13 +87,11 @@ def test_best_and_latest_weights_are_both_saved(options):
 def test_evaluation_runs_every_eval_freq_epochs(tmp_path):
     options = tiny_options(
         f"--label_nc 5 --checkpoints_dir {tmp_path} --name run --eval_freq 2 --niter 3 "
-        "--niter_decay 1 --n_frames_total 1 --save_epoch_freq 9"
+        "--niter_decay 1 --n_frames_total 1"
     )
-    asked = []
-    trainer = replace(
-        tiny_trainer(options, tiny_networks(options)),
-        evaluate=lambda: asked.append(0) or {"ssim": float(len(asked))},
-    )
-    clips = iter([street_clip(3, 16, 24)] * 4)
-    trainer.fit(clips, RunState())
-    assert len(asked) == 2
+    networks = tiny_networks(options)
+    evaluate = make_evaluate(options, networks, [0.5, 0.6, 0.7])
+    trainer = replace(tiny_trainer(options, networks), epoch_callbacks=[evaluate])
+    trainer.fit(iter([street_clip(3, 16, 24)] * 4), RunState())
+    log = (tmp_path / "run/eval_log.txt").read_text().splitlines()
+    assert [line.split("ssim: ")[1] for line in log] == ["0.5", "0.6"]

@@ -17,7 +17,6 @@ from models.inference.label_forecast import (
 )
 from models.losses.functional import label_cross_entropy
 from models.networks.input_encoding import one_hot
-from models.training.label_prediction import LabelPredictionTrainer
 from models.training.schedule import compute_epoch_settings
 from options.registry import MODEL_REGISTRY
 from tests.tiny import street_clip, tiny_options, tiny_trainer
@@ -43,7 +42,7 @@ def frames_of(clip):
 def trainer_of(flags=""):
     options = tiny_options(f"--model future_labels --label_nc 5 --ngf 4 --n_frames_G 3 {flags}")
     networks = MODEL_REGISTRY["future_labels"].build_networks(options)
-    trainer = LabelPredictionTrainer(**vars(tiny_trainer(options, networks)))
+    trainer = tiny_trainer(options, networks)
     return trainer, trainer.networks.netG[0]
 
 
@@ -104,27 +103,26 @@ def test_training_rollout_equals_synthesis():
     predictions = forecast_labels(predictor, frames_of(clip)[:2])
     for t in range(4):
         assert torch.equal(
-            trained.window.output.image[:, t].argmax(1), next(predictions)[:, 0, 0].long()
+            trained.output.fake[:, t].argmax(1), next(predictions)[:, 0, 0].long()
         ), t
-    images = trainer.make_display_images(trained)
+    forward = trainer.forward.forwards[0]
+    images = forward.visualize(trained.window, trained.output)
     assert list(images) == ["past", "predicted", "raw", "real", "flow", "weight"]
-    assert np.array_equal(images["real"], trainer.condition_to_image(clip.condition[0, -1]))
+    assert np.array_equal(images["real"], forward.label_to_image(clip.condition[0, -1]))
 
 
 @pytest.mark.parametrize(("back", "further"), [(1, False), (2, True)])
 def test_gradients_reach_bptt_frames_of_the_epoch_settings(back, further):
     trainer, predictor = trainer_of("--max_frames_per_gpu 2")
     shaken(predictor)
-    team, clip = trainer.parallel_models.groups[0], street_clip(4, 16, 24, load=2)
+    clip = street_clip(4, 16, 24, load=2)
 
     def gradients(backpropagate):
         phase = replace(
             compute_epoch_settings(1, trainer.config.schedule), bptt_frames=backpropagate
         )
-        window, _ = trainer.generate(team, clip, clip, 0, phase, None)
-        return torch.autograd.grad(
-            window.output.image[:, 1, 0].mean(), predictor.encoder[1].weight
-        )[0]
+        output = trainer.forward(clip, None, phase)
+        return torch.autograd.grad(output.fake[:, 1, 0].mean(), predictor.encoder[1].weight)[0]
 
     assert torch.equal(gradients(back), gradients(1)) != further
 

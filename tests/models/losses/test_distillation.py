@@ -7,18 +7,21 @@ import torch
 import torch.nn.functional as F
 
 from models.checkpoint import save_weights
-from models.flow.estimator import ZeroFlowEstimator
 from models.losses.distillation import compute_distillation_losses, load_teacher
-from models.losses.temporal_groups import FrameBuffer
+from models.losses.vid2vid import LossConfig
 from models.networks.rollout import History, RolloutConfig, rollout
-from models.training.device_groups import ClipState, build_parallel_models
 from models.training.schedule import compute_epoch_settings
 from options import configs
-from options.build import distribute_networks
 from options.parsing import format_opt_file
 from options.train import parse_train
-from tests.tiny import TINY_FLAGS, street_clip, tiny_networks, tiny_options, tiny_trainer
-from util.distributed import setup_devices
+from tests.tiny import (
+    TINY_FLAGS,
+    street_clip,
+    tiny_forward,
+    tiny_networks,
+    tiny_options,
+    tiny_trainer,
+)
 from util.errors import UserError
 
 RUN = "--label_nc 5 --n_frames_total 4 --max_frames_per_gpu 2 --lr 0 --norm instance"
@@ -36,37 +39,26 @@ def taught(tmp_path):
 
 def student_of(folder, flags=""):
     options = tiny_options(f"{RUN} --distill_from {folder} {flags}")
+    teacher = load_teacher(configs.teacher_config(options), folder)
     networks = tiny_networks(options)
-    placement = setup_devices(configs.device_config(options))
-    return replace(
-        tiny_trainer(options, networks),
-        parallel_models=distribute_networks(options, networks, ZeroFlowEstimator(), placement),
-    )
+    return tiny_trainer(options, networks, tiny_forward(options, networks, teacher=teacher))
 
 
 def losses_by_window(trainer, clip):
-    """Of all windows of a clip, by what its trainer would do."""
-    phase, past, found = (
-        compute_epoch_settings(1, trainer.config.schedule),
-        trainer.config.schedule.n_frames_G - 1,
-        [],
-    )
-    shares = trainer.parallel_models.split_batch(clip)
-    pasts = [ClipState(None, FrameBuffer.empty(trainer.config.temporal)) for _ in shares]
-    for number, parts in enumerate(
-        zip(*(share.clip.split_into_windows(past + 1) for share in shares), strict=True)
-    ):
-        trained, pasts = trainer.train_window(
-            shares, parts, number * clip.window_size, phase, pasts
-        )
-        found.append(trained.losses)
-    return found
+    """Return the losses of all windows of a clip, each followed by a step."""
+    schedule = trainer.config.schedule
+    settings, state, losses = compute_epoch_settings(1, schedule), None, []
+    for window in clip.split_into_windows(schedule.n_frames_G):
+        output = trainer.forward(window, state, settings)
+        losses.append(trainer.optimize(output, settings)[0])
+        state = output.state
+    return losses
 
 
 def test_teacher_images_come_from_the_teachers_own_history(taught):
     folder, teacher = taught
     trainer, clip = student_of(folder), street_clip(6, 16, 24, load=2)
-    condition = trainer.config.conditions.encode_dense(clip)
+    condition = trainer.forward.forwards[0].config.conditions.encode_dense(clip)
     config = RolloutConfig(3)
     with torch.no_grad():
         wanted, _ = rollout(
@@ -96,15 +88,13 @@ def test_distillation_loss_is_zero_when_student_equals_teacher(taught):
     folder, teacher = taught
     trainer = student_of(folder, "--ngf 16")
     trainer.networks.netG.load_state_dict(teacher.state_dict())
-    team, clip = trainer.parallel_models.groups[0], street_clip(4, 16, 24, load=2)
+    clip = street_clip(4, 16, 24, load=2)
+    settings = compute_epoch_settings(1, trainer.config.schedule)
     with torch.no_grad():
-        window, _ = trainer.generate(
-            team, clip, clip, 0, compute_epoch_settings(1, trainer.config.schedule), None
-        )
-    window, _ = trainer.add_teacher_images(team, clip, window, None)
+        window = trainer.forward(clip, None, settings).window
     torch.testing.assert_close(window.teacher_images, window.output.image)
     window = replace(window, teacher_images=window.output.image.detach())
-    once = replace(trainer.config.losses, should_score_raw=False, lambda_distill=7.0)
+    once = LossConfig(should_score_raw=False, lambda_distill=7.0)
     assert compute_distillation_losses(None, window, once).generator["G_Distill"] == 0
     window = replace(window, teacher_images=window.teacher_images + 0.5)
     assert float(
@@ -123,7 +113,7 @@ def test_teacher_is_frozen_and_not_saved(taught):
     trainer.train_clip(
         street_clip(4, 16, 24, load=2), compute_epoch_settings(1, trainer.config.schedule)
     )
-    own = trainer.parallel_models.groups[0].teacher
+    own = trainer.forward.forwards[0].teacher
     assert all(
         torch.equal(a, b)
         for a, b in zip(own.state_dict().values(), teacher.state_dict().values(), strict=True)
@@ -176,16 +166,10 @@ def test_size_multiple_includes_the_teacher(taught):
 def test_no_distillation_loss_without_a_teacher():
     options = tiny_options(RUN)
     networks = tiny_networks(options)
-    teams = build_parallel_models(
-        setup_devices(configs.device_config(options)), networks, None, lambda _: ZeroFlowEstimator()
-    )
-    assert teams.groups[0].teacher is None
-    losses = (
-        tiny_trainer(options, networks)
-        .train_clip(
-            street_clip(3, 16, 24),
-            compute_epoch_settings(1, configs.schedule_config(options, 3, 1)),
-        )
-        .losses
-    )
+    trainer = tiny_trainer(options, networks)
+    assert trainer.forward.forwards[0].teacher is None
+    losses = trainer.train_clip(
+        street_clip(3, 16, 24),
+        compute_epoch_settings(1, configs.schedule_config(options, 3, 1)),
+    ).losses
     assert "G_Distill" not in losses

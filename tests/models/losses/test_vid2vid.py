@@ -1,4 +1,4 @@
-"""Against direct references in float64: the formulas of SPEC 8 written out, each pass of a discriminator its own."""
+"""Against direct references in float64: the formulas written out, each pass of a discriminator its own."""
 
 from dataclasses import replace
 
@@ -19,6 +19,8 @@ from models.losses.vid2vid import (
     compute_perceptual_losses,
     compute_temporal_losses,
     find_face_box,
+    flatten_time,
+    select_scored_images,
     sum_losses,
 )
 from models.networks.discriminators import DiscriminatorConfig, MultiScaleDiscriminator
@@ -67,6 +69,15 @@ def a_window(composed: bool = True) -> GeneratedWindow:
         fake_prev=draw(B, T, 3, H, W, seed=9),
         reference_flow=FlowEstimate(2 * draw(B, T, 2, H, W, seed=10), confidence),
     )
+
+
+def image_losses(
+    network: MultiScaleDiscriminator, window: GeneratedWindow, config: LossConfig
+) -> Losses:
+    """Return the image losses of a window's frames."""
+    condition, real = flatten_time(window.condition), flatten_time(window.real)
+    fakes = select_scored_images(window.output, config)
+    return compute_image_losses(network, condition, real, fakes, config)
 
 
 def merged(x: Tensor) -> Tensor:
@@ -123,7 +134,7 @@ def gradients(
 def test_one_discriminator_pass_equals_separate_passes(composed: bool) -> None:
     """no_flow: raw is the image, and everything counts twice all the same."""
     window, network = a_window(composed), discriminator(C + 3)
-    terms = compute_image_losses(network, window, replace(CONFIG, has_flow=composed))
+    terms = image_losses(network, window, replace(CONFIG, has_flow=composed))
     fakes = [window.output.image, window.output.raw_image]
     inputs = fakes if composed else fakes[:1]
     condition = merged(window.condition)
@@ -148,7 +159,7 @@ def test_one_discriminator_pass_equals_separate_passes(composed: bool) -> None:
 
 
 def test_no_feature_matching_loss_without_features() -> None:
-    terms = compute_image_losses(discriminator(C + 3, keep_features=False), a_window(), CONFIG)
+    terms = image_losses(discriminator(C + 3, keep_features=False), a_window(), CONFIG)
     assert terms.generator["G_GAN_Feat"] == 0 and terms.generator["G_GAN"] > 0
 
 
@@ -159,7 +170,9 @@ def test_perceptual_loss_covers_image_and_raw_image(composed: bool, times: tuple
     def distance(fakes: Tensor, real: Tensor) -> Tensor:
         return (fakes.unflatten(0, (-1, len(real))) - real).abs().mean()
 
-    terms = compute_perceptual_losses(distance, window, replace(CONFIG, has_flow=composed))
+    config = replace(CONFIG, has_flow=composed)
+    fakes = select_scored_images(window.output, config)
+    terms = compute_perceptual_losses(distance, flatten_time(window.real), fakes, config)
     gaps = [
         number((x - window.real).abs().mean())
         for x in (window.output.image, window.output.raw_image)

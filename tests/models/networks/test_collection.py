@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from models.networks.collection import build_models, build_optimizers, set_learning_rates
+from models.networks.collection import build_models, build_optimizers
+from models.training.schedule import set_learning_rates
 from options import configs
 from tests.tiny import tiny_networks, tiny_options
 

@@ -1,9 +1,9 @@
 """Compiled networks learn what they learn plainly; where they cannot be had, this is said."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from functorch.compile import make_boxed_func
@@ -14,11 +14,11 @@ from models.flow.estimator import ZeroFlowEstimator
 from models.networks.collection import Vid2VidModels
 from models.ops.compile import CompiledNetwork, FallbackCompiler
 from models.ops.dispatch import reference_ops, to_channels_last
-from models.training.device_groups import build_parallel_models
+from models.training.forward import Vid2VidForward
 from models.training.schedule import compute_epoch_settings
 from options import configs
-from options.build import distribute_networks
-from tests.tiny import street_clip, tiny_networks, tiny_options, tiny_trainer
+from options.build import build_forward
+from tests.tiny import street_clip, tiny_forward, tiny_networks, tiny_options, tiny_trainer
 from util.clip import Clip
 from util.distributed import setup_devices
 
@@ -53,11 +53,8 @@ def trained(
     networks = tiny_networks(options)
     for network in networks.named_networks().values():
         network.double()
-    trainer = tiny_trainer(options, networks)
-    teams = build_parallel_models(
-        trainer.device_setup, networks, None, lambda _: ZeroFlowEstimator(), compiler=compiler
-    )
-    trainer = replace(trainer, parallel_models=teams)
+    forward = tiny_forward(options, networks, compiler=compiler)
+    trainer = tiny_trainer(options, networks, forward)
     phase = compute_epoch_settings(1, trainer.config.schedule)
     wide = (clip.apply(lambda x: x.double() if x.is_floating_point() else x) for clip in clips)
     return [trainer.train_clip(clip, phase).losses for clip in wide], networks
@@ -162,13 +159,17 @@ def test_compile_failure_within_a_step_keeps_the_step_correct() -> None:
 def test_compile_flag_selects_the_compiled_networks(flags: str, compiled: bool) -> None:
     options = tiny_options(f"{STREET} {flags} --label_feat --nef 4 --n_downsample_E 1")
     networks = tiny_networks(options)
-    (team,) = distribute_networks(
-        options, networks, ZeroFlowEstimator(), setup_devices(configs.device_config(options))
-    ).groups
-    judge = team.discriminators[0].networks
-    at_work = [*team.generators[0], judge.netD, *judge.netD_T]
-    assert [isinstance(network, CompiledNetwork) for network in at_work] == [compiled] * 3
-    assert team.encoder is networks.netE
+    device_setup = setup_devices(configs.device_config(options))
+    parallel = build_forward(
+        options, networks, ZeroFlowEstimator(), lambda condition: np.zeros(0), device_setup
+    )
+    (forward,) = parallel.forwards
+    assert isinstance(forward, Vid2VidForward)
+    ((generators,),) = forward.rollout.args  # type: ignore[attr-defined]
+    ((_, losses),) = forward.losses.replicas  # type: ignore[attr-defined]
+    replicas = [*generators, losses.netD, *losses.netD_T]
+    assert [isinstance(network, CompiledNetwork) for network in replicas] == [compiled] * 3
+    assert forward.netE is networks.netE
 
 
 def test_to_channels_last_compiles_as_a_full_graph(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,13 +11,17 @@ import torch
 from models.checkpoint import RunState
 from models.losses.functional import gan_loss
 from models.losses.vid2vid import LossConfig
+from models.training.callbacks import ClipCounter, LogLosses, WarnOfDivergence
 from models.training.divergence import (
     DivergenceMonitor,
     compute_health_indicators,
     compute_pixel_std,
 )
 from models.training.schedule import compute_epoch_settings
+from options import configs
 from tests.tiny import street_clip, tiny_networks, tiny_options, tiny_trainer
+from util.log import LossLog, NullLogger
+from util.run_logger import RunLogger
 
 WELL = {"D": 0.7, "image": 0.9}
 
@@ -89,7 +93,7 @@ def test_one_warning_per_divergence() -> None:
 def test_warning_names_the_network_and_the_remedy() -> None:
     watch = DivergenceMonitor(n_batches=1)
     winner, constant = watch.update({"D_T1": 0.0, "image": 0.0})
-    assert winner.startswith("D_T1 has won") and constant.startswith(
+    assert winner.startswith("D_T1 has overpowered the generator") and constant.startswith(
         "the generated image has become constant"
     )
     flags = {flag for line in (winner, constant) for flag in re.findall(r"--(\w+)", line)}
@@ -98,19 +102,25 @@ def test_warning_names_the_network_and_the_remedy() -> None:
 
 
 def trained(tmp_path: Path, batches: int, spoil: str = "") -> Path:
-    """The folder of a run of so many batches, the same clip each, with a generator that stands still.
-    spoil: which part of it is 0."""
+    """Return the folder of a run of some batches of one clip, whose generator is not updated.
+
+    spoil: The part of the generator whose weights are 0.
+    """
     options = tiny_options(
         f"--label_nc 5 --n_frames_total 2 --max_frames_per_gpu 2 --lr 0.003 --norm instance "
-        f"--n_scales_temporal 0 --no_flow --print_freq 1 --display_freq 10000 "
-        f"--checkpoints_dir {tmp_path}"
+        f"--n_scales_temporal 0 --no_flow --checkpoints_dir {tmp_path}"
     )
     networks = tiny_networks(options)
     trainer = tiny_trainer(options, networks)
+    folder = tmp_path / "experiment_name"
+    logger = RunLogger(LossLog(folder / "loss_log.txt"), NullLogger(), None)
     trainer = replace(
         trainer,
-        divergence_monitor=DivergenceMonitor(n_batches=5),
         config=replace(trainer.config, steps_per_epoch=batches),
+        step_callbacks=[
+            WarnOfDivergence(logger, configs.loss_config(options), DivergenceMonitor(n_batches=5)),
+            LogLosses(logger, ClipCounter(batches), print_freq=1),
+        ],
     )
     trainer.optimizers["G"].param_groups[0]["lr"] = 0.0
     if spoil:
@@ -129,9 +139,11 @@ def test_discriminator_dominance_is_reported(
 ) -> None:
     folder = trained(tmp_path, 150)
     told = (folder / "warnings.txt").read_text().splitlines()
-    assert told and all(re.match(r"\(epoch: 1, iters: \d+\) D has won", line) for line in told)
+    assert told and all(
+        re.match(r"\(epoch: 1, iters: \d+\) D has overpowered", line) for line in told
+    )
     assert (
-        capsys.readouterr().err.count("warning: D has won") == len(told) < 5
+        capsys.readouterr().err.count("warning: D has overpowered") == len(told) < 5
     )  # it may recover in between
     last = (folder / "loss_log.txt").read_text().splitlines()[-1]
     names = dict(part.split(": ") for part in re.findall(r"\w+: [\d.]+", last.split(") ")[1]))

@@ -24,13 +24,12 @@ from data.sequences import find_sequences
 from data.synthetic import make_toy_data
 from models.flow.dis import DISFlowEstimator
 from models.networks.collection import Vid2VidModels, build_models, build_optimizers
-from models.training.device_groups import build_parallel_models
+from models.training.ema import update_ema
 from models.training.schedule import compute_epoch_settings
-from models.training.trainer import Trainer
 from options import configs
 from options.parsing import Options
 from options.train import parse_train
-from tests.tiny import tiny_networks
+from tests.tiny import tiny_forward, tiny_networks, tiny_trainer
 from util.clip import Clip
 from util.distributed import setup_devices
 
@@ -107,24 +106,15 @@ def trained(
     networks = draw(options)
     for network in networks.named_networks().values():
         network.to(torch.get_default_dtype())
-    schedule = configs.schedule_config(options, max(lengths), placement.n_gpus_gen)
-    teams = build_parallel_models(placement, networks, None, lambda _: DISFlowEstimator())
     optimizers = build_optimizers(networks, configs.optimizer_config(options))
     if not (torch.get_default_dtype() == torch.float64 if adam is None else adam):
         optimizers = {
-            player: Proportional(weights)
-            for player, weights in networks.parameters_by_optimizer().items()
+            name: Proportional(weights)
+            for name, weights in networks.parameters_by_optimizer().items()
         }
-    steppers = placement.wrap_optimizers(optimizers, options.grad_clip)
-    trainer = Trainer(
-        networks,
-        steppers,
-        teams,
-        placement,
-        configs.trainer_config(options, schedule, 1),
-        None,
-        domain.condition_to_image,
-    )
+    forward = tiny_forward(options, networks, DISFlowEstimator())
+    trainer = tiny_trainer(options, networks, forward, optimizers, max(lengths))
+    schedule = trainer.config.schedule
     sampling = configs.sampling_config(
         options, placement.n_gpus_gen, placement.process_group.world_size
     )
@@ -290,8 +280,8 @@ def test_ema_weight_of_a_step_halves_after_its_half_life() -> None:
     with torch.no_grad():
         for weight in weights:
             weight.add_(1)
-    networks.update_ema(half_life=2)
-    networks.update_ema(half_life=2)
+    update_ema(networks, half_life=2)
+    update_ema(networks, half_life=2)
     for average, start in zip(averaged, before, strict=True):
         torch.testing.assert_close(average, start + 0.5)
 

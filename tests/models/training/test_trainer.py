@@ -1,5 +1,6 @@
 """A clip's steps: who moves, by which gradients, and what is told. Values are held by the golden cases."""
 
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import torch
 
 from models.checkpoint import RunState
 from models.networks.collection import Vid2VidModels
-from models.training.schedule import compute_epoch_settings
-from models.training.trainer import Trainer, TrainStepResult
+from models.training.callbacks import ClipCounter
+from models.training.forward import ClipState, Vid2VidForward
+from models.training.schedule import EpochSettings, compute_epoch_settings
+from models.training.trainer import StepResult
 from tests.tiny import street_clip, tiny_networks, tiny_options, tiny_trainer
 from util.clip import Clip
 from util.errors import UserError
@@ -18,7 +21,7 @@ STREET = "--label_nc 5 --n_frames_total 4 --max_frames_per_gpu 2 --lr 0.001"
 POSE = "--dataset_mode pose --input_nc 6 --no_first_img --add_face_disc --fineSize 64 --n_frames_total 4"
 
 
-def trained(flags: str, clip: Clip, epoch: int = 1) -> tuple[TrainStepResult, dict[str, bool]]:
+def trained(flags: str, clip: Clip, epoch: int = 1) -> tuple[StepResult, dict[str, bool]]:
     """What a clip's training returns, and which networks it moved."""
     options = tiny_options(flags)
     networks = tiny_networks(options)
@@ -128,11 +131,34 @@ def test_non_finite_loss_stops_before_the_step(tmp_path: Path) -> None:
 
 def test_odd_sizes_are_padded_in_training() -> None:
     last, _ = trained(STREET, street_clip(6, 30, 43, load=2))
-    assert last.window.output.image.shape[-2:] == (32, 44)
+    assert last.output.fake.shape[-2:] == (32, 44)
 
 
 def test_is_due_at_multiples_of_frequency_in_clips() -> None:
-    options = tiny_options(f"{STREET} --print_freq 4")
-    trainer: Trainer = tiny_trainer(options, tiny_networks(options))
-    due = [step for step in range(1, 13) if trainer.is_due(RunState(1, step, 6), 4)]
-    assert due == [2, 4, 6, 8, 10, 12]  # 6 clips a batch: 12, 24, ...
+    counter = ClipCounter(steps_per_epoch=100)
+    due = [step for step in range(1, 13) if counter.is_due(RunState(1, step, 6), 4)]
+    assert due == [2, 4, 6, 8, 10, 12]  # 6 clips per batch: 12, 24, ...
+
+
+def test_graph_of_a_window_is_freed_before_the_next_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A generated image, which the graph holds, is gone when the next window is generated."""
+    generate = Vid2VidForward.generate
+    images: list[weakref.ref[torch.Tensor]] = []
+    alive: list[int] = []
+
+    def observed(
+        self: Vid2VidForward, window: Clip, state: ClipState, settings: EpochSettings
+    ) -> tuple:
+        alive.append(sum(image() is not None for image in images))
+        result = generate(self, window, state, settings)
+        images.append(weakref.ref(result[0].output.image))
+        return result
+
+    monkeypatch.setattr(Vid2VidForward, "generate", observed)
+    options = tiny_options(f"{STREET} --n_scales_temporal 2 --n_frames_total 8")
+    trainer = tiny_trainer(options, tiny_networks(options))
+    clip = street_clip(10, 32, 48, load=2)
+    trainer.train_clip(clip, compute_epoch_settings(1, trainer.config.schedule))
+    assert alive == [0, 0, 0, 0]
