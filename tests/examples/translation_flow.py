@@ -19,9 +19,10 @@ class TranslationFlowEstimator(FlowEstimator):
     def estimate(self, current: Tensor, previous: Tensor) -> Tensor:
         """Return backward flow (N, 2, H, W) of image pairs (N, 3, H, W) in [-1, 1]."""
         height, width = current.shape[-2:]
-        spectrum = torch.fft.fft2(previous.float().mean(1)) * torch.fft.fft2(
-            current.float().mean(1)
-        ).conj()
+        spectrum = (
+            torch.fft.fft2(previous.float().mean(1))
+            * torch.fft.fft2(current.float().mean(1)).conj()
+        )
         correlation = torch.fft.ifft2(spectrum / spectrum.abs().clamp(min=1e-8)).real
         peak = correlation.flatten(1).argmax(dim=1)
         y, x = peak // width, peak % width
