@@ -59,11 +59,8 @@ PAGES = sorted(
 )
 CODE_FOLDERS = ("data", "models", "options", "util", "scripts", "tests", "docs", ".github")
 NOT_IN_REPOSITORY = {"models/flownet2_pytorch/FlowNet2_checkpoint.pth.tar"}  # a download
-OTHER_PROGRAMS_FLAGS = {
-    "--no-deps",
-    "--nproc_per_node",
-    "--lambda_grad",
-}  # pip, torchrun; an example
+OTHER_PROGRAMS_FLAGS = {"--no-deps", "--nproc_per_node", "--logdir"}  # pip, torchrun, tensorboard
+EXAMPLE_FLAGS = {"--lambda_grad"}  # of docs/extending.md
 
 
 def read(path: Path) -> str:
@@ -118,7 +115,8 @@ def read_flags(program: Path) -> set[str]:
         return set(build_test_parser()._option_string_actions)
     source = read(program)
     if program.suffix != ".py":
-        return set(build_train_parser()._option_string_actions) if "train" in source else set()
+        recipe_parser = build_test_parser() if "test.py" in source else build_train_parser()
+        return set(recipe_parser._option_string_actions)
     strings = {
         node.value
         for node in ast.walk(ast.parse(source))
@@ -166,7 +164,7 @@ def find_parser_error(program: Path, arguments: list[str]) -> str:
 def read_all_flags() -> set[str]:
     programs = [ROOT / "train.py", ROOT / "test.py", *(ROOT / "scripts").rglob("*.py")]
     programs += [*(ROOT / "tests/fuzz").glob("*.py"), *(ROOT / "tests/crash").glob("*.py")]
-    return set().union(*map(read_flags, programs)) | OTHER_PROGRAMS_FLAGS
+    return set().union(*map(read_flags, programs)) | OTHER_PROGRAMS_FLAGS | EXAMPLE_FLAGS
 
 
 def test_readme_is_short_and_has_the_usual_headings() -> None:

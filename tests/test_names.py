@@ -31,8 +31,6 @@ def iter_defined_names(statement: ast.stmt) -> Iterator[str]:
             yield from iter_target_names(target)
     elif isinstance(statement, ast.AnnAssign):
         yield from iter_target_names(statement.target)
-    elif isinstance(statement, ast.TypeAlias if hasattr(ast, "TypeAlias") else ()):
-        yield from iter_target_names(statement.name)
 
 
 def iter_target_names(target: ast.expr) -> Iterator[str]:
