@@ -1,4 +1,4 @@
-"""Imports run one way (README, layout): util <- data, models <- options <- train.py, test.py, scripts."""
+"""Imports run one way, as docs/architecture.md says."""
 
 import ast
 from collections.abc import Iterator

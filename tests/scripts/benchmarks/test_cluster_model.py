@@ -1,4 +1,4 @@
-"""The arithmetic of docs/scaling.md, against counts by hand and the edges of the formulas."""
+"""The arithmetic of docs/multi-gpu.md, against counts by hand and the edges of the formulas."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from scripts.benchmarks.cluster_model import (
 )
 
 WORK = FrameFlops(n_weights=10**9, generator=30.0, discriminators=10.0, backward=60.0)
-PAGE = Path(__file__).parents[3] / "docs/scaling.md"
+PAGE = Path(__file__).parents[3] / "docs/multi-gpu.md"
 
 
 def test_flops_grow_with_image_size_and_weights_do_not() -> None:
