@@ -63,15 +63,13 @@ def test_absent_face_and_constant_images_cause_no_warning() -> None:
 
 
 def test_pixel_std_is_computed_per_frame() -> None:
-    """Frames of one colour each have none, however the colours differ."""
-    options = tiny_options("--label_nc 5 --n_frames_total 4 --max_frames_per_gpu 2")
-    trainer = tiny_trainer(options, tiny_networks(options))
-    window = trainer.train_clip(
-        street_clip(6, 32, 48, load=2), compute_epoch_settings(1, trainer.config.schedule)
-    ).window
-    colours = torch.rand(*window.real.shape[:3], 1, 1).expand_as(window.real)
-    generated, real = compute_pixel_std(replace(window, real=colours)).tolist()
-    assert real == pytest.approx(0, abs=1e-6) and generated > 0.1
+    """Frames of one color each have a standard deviation of 0, however their colors differ."""
+    generator = torch.Generator().manual_seed(0)
+    fake = torch.rand(1, 2, 3, 32, 48, generator=generator)
+    real = torch.rand(1, 2, 3, 1, 1, generator=generator).expand_as(fake)
+    fake_std, real_std = compute_pixel_std(fake, real).tolist()
+    assert real_std == pytest.approx(0, abs=1e-6)
+    assert fake_std == pytest.approx(12**-0.5, rel=0.05)  # of a uniform distribution
 
 
 def test_one_warning_per_divergence() -> None:
