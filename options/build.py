@@ -39,7 +39,7 @@ from models.training.device_groups import ParallelModels, build_parallel_models
 from models.training.schedule import ScheduleConfig, compute_epoch_settings
 from options import configs
 from options.from_checkpoint import load_label_predictor
-from options.parsing import Options
+from options.schema import TestOptions, TrainOptions
 from options.validation import is_label_prediction_training
 from util.clip import Clip
 from util.distributed import DeviceSetup
@@ -77,7 +77,7 @@ class TrainingData:
             yield from self.epoch_batches(epoch)[run.step if epoch == run.epoch else 0 :]
 
 
-def build_training_data(opt: Options, device_setup: DeviceSetup) -> TrainingData:
+def build_training_data(opt: TrainOptions, device_setup: DeviceSetup) -> TrainingData:
     """UserError names the file, folder or sequence that does not fit."""
     domain = configs.build_frame_reader(opt)
     sampling = configs.sampling_config(
@@ -87,7 +87,7 @@ def build_training_data(opt: Options, device_setup: DeviceSetup) -> TrainingData
         opt.dataroot,
         opt.phase,
         domain.folder_specs(uses_images=not is_label_prediction_training(opt)),
-        opt.allow_links,
+        opt.allow_symlinks,
     )
     lengths = [len(sequence) for sequence in sequences]
     check_sequence_lengths([sequence.name for sequence in sequences], lengths, sampling.n_frames_G)
@@ -101,7 +101,10 @@ def build_training_data(opt: Options, device_setup: DeviceSetup) -> TrainingData
 
 
 def distribute_networks(
-    opt: Options, networks: Vid2VidModels, flow_estimator: FlowEstimator, device_setup: DeviceSetup
+    opt: TrainOptions,
+    networks: Vid2VidModels,
+    flow_estimator: FlowEstimator,
+    device_setup: DeviceSetup,
 ) -> ParallelModels:
     """The networks and their teachers on all devices of the run."""
     alone = opt.no_vgg or is_label_prediction_training(opt)
@@ -117,9 +120,9 @@ def distribute_networks(
         )
 
     config = configs.teacher_config(opt)
-    teacher = (
-        None if config is None else load_teacher(config, opt.distill_from).to(device_setup.device)
-    )
+    teacher = None
+    if config is not None and opt.distill_from is not None:
+        teacher = load_teacher(config, opt.distill_from).to(device_setup.device)
     compiler = FallbackCompiler() if opt.compile and not opt.debug_replay else None
     return build_parallel_models(
         device_setup, networks, perceptual, reference_on, teacher, compiler
@@ -127,7 +130,7 @@ def distribute_networks(
 
 
 def initialize_run(
-    opt: Options,
+    opt: TrainOptions,
     state: Mapping[str, Any] | None,
     networks: Vid2VidModels,
     optimizers: Mapping[str, AmpOptimizer],
@@ -152,12 +155,12 @@ def initialize_run(
     return run, notes
 
 
-def should_write_files(opt: Options, device_setup: DeviceSetup) -> bool:
+def should_write_files(opt: TrainOptions, device_setup: DeviceSetup) -> bool:
     """Whether this process leaves files: one does for all, and none in a rehearsal."""
     return device_setup.process_group.is_main_process and not opt.dry_run
 
 
-def build_logger(opt: Options, device_setup: DeviceSetup) -> RunLogger | None:
+def build_logger(opt: TrainOptions, device_setup: DeviceSetup) -> RunLogger | None:
     """None in a process that leaves no files."""
     if not should_write_files(opt, device_setup):
         return None
@@ -168,7 +171,7 @@ def build_logger(opt: Options, device_setup: DeviceSetup) -> RunLogger | None:
 
 @contextmanager
 def training_loader(
-    opt: Options,
+    opt: TrainOptions,
     training_data: TrainingData,
     flow_estimator: FlowEstimator,
     run: RunState,
@@ -211,7 +214,7 @@ def training_loader(
 
 
 def build_evaluator(
-    opt: Options,
+    opt: TrainOptions,
     frame_reader: FrameReader,
     networks: Vid2VidModels,
     flow_estimator: FlowEstimator,
@@ -250,7 +253,7 @@ def build_evaluator(
 
 
 def open_test_sequences(
-    opt: Options,
+    opt: TestOptions,
     frame_reader: FrameReader,
     uses_real_images: bool,
     device: torch.device,
@@ -286,7 +289,10 @@ def open_test_sequences(
 
 
 def save_instance_features(
-    opt: Options, training_data: TrainingData, networks: Vid2VidModels, device_setup: DeviceSetup
+    opt: TrainOptions,
+    training_data: TrainingData,
+    networks: Vid2VidModels,
+    device_setup: DeviceSetup,
 ) -> None:
     """After training with an encoder: what instances looked like, for test.py to draw from."""
     if networks.netE is None:

@@ -10,16 +10,16 @@ from models.training.label_prediction import LabelPredictionTrainer, build_label
 from models.training.single_image import SingleImageTrainer
 from models.training.trainer import Trainer
 from options import configs
-from options.parsing import Options
+from options.schema import TrainOptions
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    build_networks: Callable[[Options], Vid2VidModels]
+    build_networks: Callable[[TrainOptions], Vid2VidModels]
     trainer_class: type[Trainer]
 
 
-def _build_vid2vid_networks(opt: Options) -> Vid2VidModels:
+def _build_vid2vid_networks(opt: TrainOptions) -> Vid2VidModels:
     return build_models(
         configs.generator_config(opt),
         configs.discriminator_config(opt),
@@ -30,7 +30,7 @@ def _build_vid2vid_networks(opt: Options) -> Vid2VidModels:
     )
 
 
-def _build_single_image_networks(opt: Options) -> Vid2VidModels:
+def _build_single_image_networks(opt: TrainOptions) -> Vid2VidModels:
     return build_single_image_models(
         configs.single_image_config(opt),
         configs.discriminator_config(opt),
@@ -38,7 +38,7 @@ def _build_single_image_networks(opt: Options) -> Vid2VidModels:
     )
 
 
-def _build_label_prediction_networks(opt: Options) -> Vid2VidModels:
+def _build_label_prediction_networks(opt: TrainOptions) -> Vid2VidModels:
     return build_label_prediction_networks(configs.label_prediction_config(opt))
 
 

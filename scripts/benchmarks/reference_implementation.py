@@ -567,7 +567,7 @@ def run_reference_test(flags: Sequence[str]) -> None:
         given,
         folder / "input",
     )
-    left = options.how_many
+    left = int(options.how_many)
     for name, reader, _ in readers.sequences:
         made = reference_synthesize(
             networks, reader, first, configs.synthesis_config(options), device

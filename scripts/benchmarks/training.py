@@ -23,8 +23,8 @@ from models.training.schedule import compute_epoch_settings
 from models.training.trainer import Trainer, TrainStepResult
 from options import configs
 from options.build import build_training_data
-from options.parsing import Options
 from options.registry import MODEL_REGISTRY
+from options.schema import TrainOptions
 from options.train import parse_train
 from scripts.benchmarks.case import FrameSize, make_mode_flags, stabilize_random_weights
 from scripts.benchmarks.reference_implementation import ReferenceTrainer
@@ -40,7 +40,7 @@ _TEST_ONLY_FLAGS = {"--use_real_img"}  # what training does not ask
 
 def make_training_options(
     mode: str, size: FrameSize, ngf: int, data: Path, extra_flags: Sequence[str] = ()
-) -> Options:
+) -> TrainOptions:
     flags = [flag for flag in make_mode_flags(mode, size) if flag not in _TEST_ONLY_FLAGS]
     return parse_train(
         [
@@ -71,7 +71,7 @@ class BenchmarkStep:
 
 
 def build_benchmark_step(
-    options: Options,
+    options: TrainOptions,
     trainer_class: type[Trainer],
     placement: DeviceSetup,
     flow_estimator: FlowEstimator,
@@ -114,7 +114,7 @@ def make_filled_state(trainer: Trainer, clip: Clip, start: int) -> ClipState:
     )
 
 
-def read_first_clip(options: Options, placement: DeviceSetup) -> Clip:
+def read_first_clip(options: TrainOptions, placement: DeviceSetup) -> Clip:
     """The first one of the first epoch."""
     footage = build_training_data(options, placement)
     return ClipDataset(footage.frame_reader, footage.sequences, configs.transform_config(options))[
@@ -123,7 +123,10 @@ def read_first_clip(options: Options, placement: DeviceSetup) -> Clip:
 
 
 def measure_training(
-    options: Options, rounds: int, limits: DeviceLimits, flow_estimator: FlowEstimator | None = None
+    options: TrainOptions,
+    rounds: int,
+    limits: DeviceLimits,
+    flow_estimator: FlowEstimator | None = None,
 ) -> list[BenchmarkRow]:
     """teacher: estimates the plain way's reference flow at every step, while the program finds it in the cache; None:
     neither has any."""
@@ -168,7 +171,7 @@ def measure_training(
 
 
 def add_cached_flow(
-    clip: Clip, start: int, options: Options, flow_estimator: FlowEstimator
+    clip: Clip, start: int, options: TrainOptions, flow_estimator: FlowEstimator
 ) -> Clip:
     """With what the cache would hold: the flow that the window's frame and its groups will ask for."""
     images, given, tD = clip.image, options.n_frames_G - 1, options.n_frames_D
