@@ -108,13 +108,14 @@ def add_device_flags(parser: argparse.ArgumentParser) -> None:
         "--tf32",
         choices=["on", "off"],
         default="on",
-        help="allow TensorFloat-32 in matrix products and convolutions on NVIDIA GPUs",
+        help="allow TensorFloat-32 in convolutions on NVIDIA GPUs",
     )
     group.add_argument(
         "--cudnn",
         choices=["heuristic", "benchmark", "deterministic"],
         default="heuristic",
-        help="how cuDNN selects kernels; benchmark times them, which pays if all clips have one size",
+        help="how cuDNN selects kernels. benchmark: time them once per image size, which is faster if all "
+        "clips have one size; deterministic: runs with equal seeds are bit-identical",
     )
 
 
