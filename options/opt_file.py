@@ -218,7 +218,7 @@ def load_teacher_options(opt: TrainOptions) -> TrainOptions | None:
         student_value, teacher_value = getattr(opt, flag), getattr(teacher, flag)
         if student_value != teacher_value:
             raise UserError(
-                f"--{flag} {student_value} differs from {teacher_value} of the teacher --distill_from "
+                f"--{flag} {student_value} here, {teacher_value} in --distill_from "
                 f"{opt.distill_from}: use the teacher's value"
             )
     return teacher
