@@ -22,17 +22,17 @@ def int_list(text: str) -> tuple[int, ...]:
 
 def add_base_flags(parser: argparse.ArgumentParser) -> None:
     """Add all flags that train.py and test.py share."""
-    add_run_flags(parser)
-    add_device_flags(parser)
-    add_data_flags(parser)
-    add_face_flags(parser)
-    add_pose_flags(parser)
-    add_generator_flags(parser)
-    add_first_frame_flags(parser)
-    add_feature_flags(parser)
+    _add_run_flags(parser)
+    _add_device_flags(parser)
+    _add_data_flags(parser)
+    _add_face_flags(parser)
+    _add_pose_flags(parser)
+    _add_generator_flags(parser)
+    _add_first_frame_flags(parser)
+    _add_feature_flags(parser)
 
 
-def add_run_flags(parser: argparse.ArgumentParser) -> None:
+def _add_run_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("run")
     group.add_argument(
         "--name", default="experiment_name", help="name of the run: its folder in --checkpoints_dir"
@@ -81,7 +81,7 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_device_flags(parser: argparse.ArgumentParser) -> None:
+def _add_device_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("devices and precision")
     group.add_argument(
         "--gpu_ids",
@@ -119,7 +119,7 @@ def add_device_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_data_flags(parser: argparse.ArgumentParser) -> None:
+def _add_data_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("data")
     group.add_argument(
         "--dataroot",
@@ -225,7 +225,7 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_face_flags(parser: argparse.ArgumentParser) -> None:
+def _add_face_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("faces (--dataset_mode face)")
     group.add_argument(
         "--no_canny_edge",
@@ -244,7 +244,7 @@ def add_face_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_pose_flags(parser: argparse.ArgumentParser) -> None:
+def _add_pose_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("poses (--dataset_mode pose)")
     group.add_argument(
         "--densepose_only", action="store_true", help="use DensePose only (--input_nc 3)"
@@ -286,7 +286,7 @@ def add_pose_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_generator_flags(parser: argparse.ArgumentParser) -> None:
+def _add_generator_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("generator")
     group.add_argument(
         "--netG",
@@ -383,7 +383,7 @@ def add_generator_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_first_frame_flags(parser: argparse.ArgumentParser) -> None:
+def _add_first_frame_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("first frames")
     group.add_argument(
         "--no_first_img",
@@ -406,7 +406,7 @@ def add_first_frame_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_feature_flags(parser: argparse.ArgumentParser) -> None:
+def _add_feature_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("instance features (several outputs for one input)")
     group.add_argument(
         "--label_feat",

@@ -19,13 +19,13 @@ def build_test_parser() -> OptionParser:
         "Generate video from label maps, face edges or poses with a trained generator."
     )
     add_base_flags(parser)
-    add_inference_flags(parser)
-    add_label_prediction_flags(parser)
-    add_video_flags(parser)
+    _add_inference_flags(parser)
+    _add_label_prediction_flags(parser)
+    _add_video_flags(parser)
     return parser
 
 
-def add_inference_flags(parser: argparse.ArgumentParser) -> None:
+def _add_inference_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("inference")
     group.add_argument(
         "--phase",
@@ -102,7 +102,7 @@ def add_inference_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--ntest", type=count_or_inf, default=float("inf"), help=UNUSED_FLAG_HELP)
 
 
-def add_label_prediction_flags(parser: argparse.ArgumentParser) -> None:
+def _add_label_prediction_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("label prediction")
     group.add_argument(
         "--future_labels",
@@ -120,7 +120,7 @@ def add_label_prediction_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_video_flags(parser: argparse.ArgumentParser) -> None:
+def _add_video_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("video input and output")
     group.add_argument(
         "--input",

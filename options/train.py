@@ -15,16 +15,16 @@ def build_train_parser() -> OptionParser:
     """Build the parser of train.py."""
     parser = OptionParser("Train a generator of video from label maps, face edges or poses.")
     add_base_flags(parser)
-    add_progress_flags(parser)
-    add_schedule_flags(parser)
-    add_clip_flags(parser)
-    add_discriminator_flags(parser)
-    add_loss_flags(parser)
-    add_distillation_flags(parser)
-    add_flow_flags(parser)
-    add_stability_flags(parser)
-    add_speed_flags(parser)
-    add_scaling_flags(parser)
+    _add_progress_flags(parser)
+    _add_schedule_flags(parser)
+    _add_clip_flags(parser)
+    _add_discriminator_flags(parser)
+    _add_loss_flags(parser)
+    _add_distillation_flags(parser)
+    _add_flow_flags(parser)
+    _add_stability_flags(parser)
+    _add_speed_flags(parser)
+    _add_scaling_flags(parser)
     return parser
 
 
@@ -40,7 +40,7 @@ def parse_train(argv: Sequence[str] | None = None) -> TrainOptions:
     return parse_options(build_train_parser(), argv, TrainOptions)
 
 
-def add_progress_flags(parser: argparse.ArgumentParser) -> None:
+def _add_progress_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("logging, checkpoints and validation")
     group.add_argument(
         "--phase", default="train", help="prefix of the data folders: PHASE_A, PHASE_B, ..."
@@ -117,7 +117,7 @@ def add_progress_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_schedule_flags(parser: argparse.ArgumentParser) -> None:
+def _add_schedule_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("schedule and optimizer")
     group.add_argument(
         "--niter",
@@ -158,7 +158,7 @@ def add_schedule_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_clip_flags(parser: argparse.ArgumentParser) -> None:
+def _add_clip_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("clips")
     group.add_argument(
         "--n_frames_total",
@@ -198,7 +198,7 @@ def add_clip_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_discriminator_flags(parser: argparse.ArgumentParser) -> None:
+def _add_discriminator_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("discriminators")
     group.add_argument(
         "--num_D", type=int, default=2, metavar="N", help="spatial scales of each discriminator"
@@ -233,7 +233,7 @@ def add_discriminator_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--pool_size", type=int, default=1, help=UNUSED_FLAG_HELP)
 
 
-def add_loss_flags(parser: argparse.ArgumentParser) -> None:
+def _add_loss_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("losses")
     group.add_argument(
         "--gan_mode",
@@ -274,7 +274,7 @@ def add_loss_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_distillation_flags(parser: argparse.ArgumentParser) -> None:
+def _add_distillation_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("distillation")
     group.add_argument(
         "--distill_from",
@@ -293,7 +293,7 @@ def add_distillation_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_flow_flags(parser: argparse.ArgumentParser) -> None:
+def _add_flow_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("reference flow")
     group.add_argument(
         "--flow_net",
@@ -324,7 +324,7 @@ def add_flow_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_stability_flags(parser: argparse.ArgumentParser) -> None:
+def _add_stability_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("stability (all off by default)")
     group.add_argument(
         "--ema",
@@ -353,7 +353,7 @@ def add_stability_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_speed_flags(parser: argparse.ArgumentParser) -> None:
+def _add_speed_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("speed")
     group.add_argument(
         "--compile",
@@ -366,7 +366,7 @@ def add_speed_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_scaling_flags(parser: argparse.ArgumentParser) -> None:
+def _add_scaling_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("memory and multiple processes")
     group.add_argument(
         "--checkpoint_activations",
