@@ -1,4 +1,4 @@
-"""Convert the options to the configuration of each component, which is all that the component knows of them."""
+"""Convert the options to the configuration of each component."""
 
 from __future__ import annotations
 
