@@ -163,7 +163,7 @@ def _iter_sequences(
         if len(reader) <= n_history and not config.should_loop:
             raise UserError(
                 f"{sequence.name} has {len(reader)} frames (from --start_frame on): the first that is "
-                f"generated needs {n_history} before it, give at least {n_history + 1}, or --loop"
+                f"generated needs {n_history} before it, give at least {n_history + 1}, or --loop_input"
             )
         if config.should_loop:
             yield sequence.name, chain.from_iterable(repeat(reader)), None

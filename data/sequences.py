@@ -124,7 +124,7 @@ def _check_entry(entry: Path, link_root: Path | None) -> None:
             raise UserError(f"{entry}: a link to a folder that holds it: remove it")
         if link_root is not None and not target.is_relative_to(link_root):
             raise UserError(
-                f"{entry}: a link to {target}, outside the data root {link_root}: give --allow_links if "
+                f"{entry}: a link to {target}, outside the data root {link_root}: give --allow_symlinks if "
                 "you made it, or put the files there"
             )
 

@@ -1,1 +1,1 @@
-"""The command line: flags, the rules between them, and the frozen configurations made from them."""
+"""Command-line flags, their checks, and the configurations that are made from them."""

@@ -56,8 +56,8 @@ from models.training.schedule import ScheduleConfig, compute_epoch_settings
 from models.training.trainer import EpochCallback, StepCallback, Trainer
 from options import configs
 from options.from_checkpoint import load_label_predictor
-from options.parsing import Options
 from options.registry import MODEL_REGISTRY, ConditionToImage
+from options.schema import TestOptions, TrainOptions
 from options.validation import is_label_prediction_training
 from util.clip import Clip
 from util.distributed import DeviceSetup
@@ -96,7 +96,7 @@ class TrainingData:
             yield from self.epoch_batches(epoch)[run.step if epoch == run.epoch else 0 :]
 
 
-def build_training_data(opt: Options, device_setup: DeviceSetup) -> TrainingData:
+def build_training_data(opt: TrainOptions, device_setup: DeviceSetup) -> TrainingData:
     """UserError names the file, folder or sequence that does not fit."""
     domain = configs.build_frame_reader(opt)
     sampling = configs.sampling_config(
@@ -106,7 +106,7 @@ def build_training_data(opt: Options, device_setup: DeviceSetup) -> TrainingData
         opt.dataroot,
         opt.phase,
         domain.folder_specs(uses_images=not is_label_prediction_training(opt)),
-        opt.allow_links,
+        opt.allow_symlinks,
     )
     lengths = [len(sequence) for sequence in sequences]
     check_sequence_lengths([sequence.name for sequence in sequences], lengths, sampling.n_frames_G)
@@ -120,7 +120,7 @@ def build_training_data(opt: Options, device_setup: DeviceSetup) -> TrainingData
 
 
 def build_forward(
-    opt: Options,
+    opt: TrainOptions,
     networks: Vid2VidModels,
     flow_estimator: FlowEstimator,
     condition_to_image: ConditionToImage,
@@ -141,7 +141,7 @@ def build_forward(
     if opt.sync_bn:
         networks.convert_sync_batchnorm()
     teacher, teacher_config = None, configs.teacher_config(opt)
-    if teacher_config is not None:
+    if teacher_config is not None and opt.distill_from is not None:
         teacher = load_teacher(teacher_config, opt.distill_from).to(device_setup.device)
 
     def build_flow_estimator_on(device: torch.device) -> FlowEstimator:
@@ -164,7 +164,7 @@ def build_forward(
 
 
 def build_trainer(
-    opt: Options,
+    opt: TrainOptions,
     networks: Vid2VidModels,
     optimizers: dict[str, AmpOptimizer],
     forward: ParallelForward,
@@ -206,7 +206,7 @@ def build_trainer(
         )
     if is_main_process:
         epoch_callbacks.append(
-            SaveEpoch(save, config.folder, networks, opt.save_epoch_freq, opt.keep)
+            SaveEpoch(save, config.folder, networks, opt.save_epoch_freq, opt.keep_last_epochs)
         )
     return Trainer(
         networks,
@@ -222,7 +222,7 @@ def build_trainer(
 
 
 def initialize_run(
-    opt: Options,
+    opt: TrainOptions,
     state: Mapping[str, Any] | None,
     networks: Vid2VidModels,
     optimizers: Mapping[str, AmpOptimizer],
@@ -247,12 +247,12 @@ def initialize_run(
     return run, notes
 
 
-def should_write_files(opt: Options, device_setup: DeviceSetup) -> bool:
+def should_write_files(opt: TrainOptions, device_setup: DeviceSetup) -> bool:
     """Whether this process leaves files: one does for all, and none in a rehearsal."""
     return device_setup.process_group.is_main_process and not opt.dry_run
 
 
-def build_logger(opt: Options, device_setup: DeviceSetup) -> RunLogger | None:
+def build_logger(opt: TrainOptions, device_setup: DeviceSetup) -> RunLogger | None:
     """None in a process that leaves no files."""
     if not should_write_files(opt, device_setup):
         return None
@@ -263,7 +263,7 @@ def build_logger(opt: Options, device_setup: DeviceSetup) -> RunLogger | None:
 
 @contextmanager
 def training_loader(
-    opt: Options,
+    opt: TrainOptions,
     training_data: TrainingData,
     flow_estimator: FlowEstimator,
     run: RunState,
@@ -306,7 +306,7 @@ def training_loader(
 
 
 def build_evaluator(
-    opt: Options,
+    opt: TrainOptions,
     frame_reader: FrameReader,
     networks: Vid2VidModels,
     flow_estimator: FlowEstimator,
@@ -345,7 +345,7 @@ def build_evaluator(
 
 
 def open_test_sequences(
-    opt: Options,
+    opt: TestOptions,
     frame_reader: FrameReader,
     uses_real_images: bool,
     device: torch.device,
@@ -381,7 +381,10 @@ def open_test_sequences(
 
 
 def save_instance_features(
-    opt: Options, training_data: TrainingData, networks: Vid2VidModels, device_setup: DeviceSetup
+    opt: TrainOptions,
+    training_data: TrainingData,
+    networks: Vid2VidModels,
+    device_setup: DeviceSetup,
 ) -> None:
     """After training with an encoder: what instances looked like, for test.py to draw from."""
     if networks.netE is None:

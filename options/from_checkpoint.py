@@ -1,4 +1,4 @@
-"""A trained run by its folder alone: what it was trained with stands in its opt.txt."""
+"""Load the networks of a trained run from its folder; opt.txt holds the options of the networks."""
 
 from __future__ import annotations
 
@@ -14,36 +14,56 @@ from models.inference.synthesizer import Synthesizer
 from models.networks.generators import build_generator
 from options import configs
 from options.opt_file import FIRST_FRAME_FLAGS, load_training_options, read_opt_file
-from options.parsing import Options
 from options.registry import MODEL_REGISTRY
+from options.schema import TestOptions
 from options.test import parse_test
 from util.distributed import setup_devices
 from util.errors import UserError
 from util.io.state_dict import safe_load_state_dict
 
 
-def load_run_options(folder: Path, *flags: str) -> Options:
-    """The options of test.py for a run in `folder`, those of its networks and data as it was trained. flags: others."""
+def load_run_options(folder: Path, *flags: str) -> TestOptions:
+    """Return the options of test.py for the run in `folder`.
+
+    Networks and data are configured as in training. If neither the run nor `flags` name a source of
+    the first frames, it is --use_real_img.
+
+    Args:
+        folder: The run folder.
+        flags: Further arguments of test.py.
+
+    Raises:
+        UserError: The folder has no opt.txt, or a flag is invalid or contradicts the run.
+    """
     path = folder / "opt.txt"
     if not path.is_file():
-        raise UserError(f"{path} is not there: give the folder of a run, checkpoints/NAME")
-    begins = read_opt_file(path).get("no_first_img") == "True" or any(
-        flag.split("=")[0] == f"--{key}" for flag in flags for key in FIRST_FRAME_FLAGS
+        raise UserError(f"{path} does not exist: expected the folder of a run, checkpoints/NAME")
+    flag_names = {flag.split("=")[0] for flag in flags}
+    has_first_frame_source = read_opt_file(path).get("no_first_img") == "True" or any(
+        f"--{flag}" in flag_names for flag in FIRST_FRAME_FLAGS
     )
-    first = [] if begins else ["--use_real_img"]
-    return parse_test(
-        [*first, "--checkpoints_dir", str(folder.parent), "--name", folder.name, *flags]
-    )
+    defaults = [] if has_first_frame_source else ["--use_real_img"]
+    run_flags = ["--checkpoints_dir", str(folder.parent), "--name", folder.name]
+    return parse_test([*defaults, *run_flags, *flags])
 
 
 def load_label_predictor(folder: Path, label_nc: int, device: torch.device) -> LabelPredictor:
-    """The network of `--future_labels`, from its run's folder. label_nc: of the maps that it is to predict."""
+    """Load the network of --future_labels from its run folder.
+
+    Args:
+        folder: The run folder.
+        label_nc: The number of labels that the network must predict.
+        device: The device of the network.
+
+    Raises:
+        UserError: The folder is no run of a label predictor, or one for another number of labels.
+    """
     flag = "--future_labels"
     options = load_training_options(folder, "future_labels", flag)
     if options.label_nc != label_nc:
         raise UserError(
-            f"{flag} {folder} predicts the maps of --label_nc {options.label_nc}, the video's run has "
-            f"{label_nc}: give one that was trained on the same labels"
+            f"{flag} {folder} was trained with --label_nc {options.label_nc}, but the video run uses "
+            f"{label_nc}: use a label predictor that was trained on the same labels"
         )
     networks = MODEL_REGISTRY[options.model].build_networks(options)
     ((name, network),) = networks.named_networks().items()
@@ -53,8 +73,12 @@ def load_label_predictor(folder: Path, label_nc: int, device: torch.device) -> L
     return network.to(device)
 
 
-def load_run_generators(opt: Options) -> nn.ModuleList:
-    """The generators of a run. UserError: their weights are not there, or another network's."""
+def load_run_generators(opt: TestOptions) -> nn.ModuleList:
+    """Load the generators of a run.
+
+    Raises:
+        UserError: The weights do not exist, or do not match the options.
+    """
     networks = build_generator(configs.generator_config(opt))
     load_generators(
         networks, configs.run_folder(opt), opt.which_epoch, opt.allow_partial, opt.use_ema
@@ -62,17 +86,22 @@ def load_run_generators(opt: Options) -> nn.ModuleList:
     return networks
 
 
-def load_synthesizer(opt: Options) -> Synthesizer:
-    """The trained networks, ready to step. UserError: their weights are not there, or another network's."""
+def load_synthesizer(opt: TestOptions) -> Synthesizer:
+    """Load the networks of a run as a Synthesizer, which generates frame by frame.
+
+    Raises:
+        UserError: The weights do not exist or do not match the options, or --keyframes is set.
+    """
     if opt.keyframes > 1:
         raise UserError(
-            f"--keyframes {opt.keyframes}: frame by frame there is none to wait for: leave it out"
+            f"--keyframes {opt.keyframes} needs later frames, which are not available frame by frame: "
+            "leave it out"
         )
     networks = load_run_generators(opt)
-    first, _ = build_first_image_provider(configs.first_frame_config(opt))
+    get_first_images, _ = build_first_image_provider(configs.first_frame_config(opt))
     return Synthesizer(
         networks,
         configs.synthesis_config(opt),
-        first,
+        get_first_images,
         setup_devices(configs.device_config(opt)).device,
     )

@@ -1,14 +1,17 @@
-"""What to turn when memory runs out."""
+"""Flags that reduce the memory use of training, for the out-of-memory message."""
 
 from __future__ import annotations
 
-from options.parsing import Options
+from options.schema import TrainOptions
 
 
-def list_oom_hints(opt: Options) -> list[str]:
-    """With the values of this run; the most valuable first, those that it has turned already left out."""
-    crops = "crop" in opt.resize_or_crop.lower()
-    knobs = [
+def list_oom_hints(opt: TrainOptions) -> list[str]:
+    """Return the flag changes that still reduce the memory use of this run, the most effective first."""
+    if "crop" in opt.resize_or_crop.lower():
+        size_hint = f"--fineSize {opt.fineSize} lower"
+    else:
+        size_hint = f"--loadSize {opt.loadSize} lower (memory grows with its square)"
+    hints = [
         (opt.batchSize > 1, f"--batchSize {opt.batchSize} to 1"),
         (
             opt.max_frames_per_gpu > 1,
@@ -16,16 +19,11 @@ def list_oom_hints(opt: Options) -> list[str]:
         ),
         (opt.amp == "off" and not opt.fp16, "--amp bf16"),
         (not opt.checkpoint_activations, "--checkpoint_activations (slower by a forward pass)"),
-        (
-            True,
-            f"--fineSize {opt.fineSize} lower"
-            if crops
-            else f"--loadSize {opt.loadSize} lower (memory goes with its square)",
-        ),
+        (True, size_hint),
         (not opt.no_vgg, "--no_vgg"),
         (opt.n_scales_temporal > 1, f"--n_scales_temporal {opt.n_scales_temporal} to 1"),
         (opt.num_D > 1, f"--num_D {opt.num_D} to 1"),
         (opt.ngf > 16, f"--ngf {opt.ngf} to {opt.ngf // 2} (another network)"),
         (not opt.gpu_ids or "," not in opt.gpu_ids, "several --gpu_ids with --n_gpus_gen"),
     ]
-    return [words for fits, words in knobs if fits]
+    return [hint for is_applicable, hint in hints if is_applicable]

@@ -1,4 +1,4 @@
-"""From argument strings to checked, frozen options, printed and written as people know them."""
+"""Parse arguments into checked options, and format options for people and for opt.txt."""
 
 from __future__ import annotations
 
@@ -8,81 +8,82 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from options.validation import list_ignored_flags, validate_options
+from options.ignored_flags import list_ignored_flags
+from options.schema import Options, OptionsT, format_option_value
+from options.validation import validate_options
 from util.errors import UserError
 from util.io.atomic import atomic_write
 from util.runtime.text import is_printable
 
 
-class Options(argparse.Namespace):
-    """Checked options, for reading only."""
-
-    def __init__(self, values: dict[str, Any]) -> None:
-        self.__dict__.update(values)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"options are frozen: {name} cannot become {value!r}")
-
-
 class OptionParser(argparse.ArgumentParser):
-    """Refuses with a UserError, as all else does, and takes no abbreviations: new flags would change their meaning."""
+    """An ArgumentParser that raises UserError and accepts no abbreviated flags.
+
+    A new flag can change what an abbreviation means.
+    """
 
     def __init__(self, description: str) -> None:
         super().__init__(description=description, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
+        """Raise the parsing error as a UserError."""
         raise UserError(f"{message} (all flags: {self.prog} --help)")
 
 
-def parse_options(parser: OptionParser, argv: Sequence[str] | None) -> Options:
-    """Options that hold together; UserError names the flags that do not."""
-    argv = sys.argv[1:] if argv is None else argv
+def parse_options(
+    parser: OptionParser, argv: Sequence[str] | None, options_class: type[OptionsT]
+) -> OptionsT:
+    """Parse and check the options of a program.
+
+    Args:
+        parser: The parser; its destinations are the fields of `options_class`.
+        argv: The arguments; None for those of the process.
+        options_class: TrainOptions, TestOptions or a subclass.
+
+    Raises:
+        UserError: A flag or a combination of flags is invalid; the message names them.
+    """
+    if argv is None:
+        argv = sys.argv[1:]
     for argument in argv:
         if not is_printable(argument):
             raise UserError(
-                f"the argument {argument!r} holds bytes that are no text (UTF-8) or a control character: "
-                "rename the file or correct the flag"
+                f"the argument {argument!r} contains control characters or is not valid UTF-8: rename "
+                "the file or correct the flag"
             )
-    options = Options(vars(parser.parse_args(argv)))
+    options = options_class(**vars(parser.parse_args(argv)))
     validate_options(options)
     return options
 
 
 def parse_explicit_flags(parser: OptionParser, argv: Sequence[str]) -> dict[str, Any]:
-    """The flags that stand in `argv`, with their values."""
+    """Return the values of the flags that `argv` contains, by flag name."""
     absent = object()
     blank = argparse.Namespace(**dict.fromkeys(vars(parser.parse_args([])), absent))
-    return {
-        key: value
-        for key, value in vars(parser.parse_args(argv, blank)).items()
-        if value is not absent
-    }
-
-
-def _format_value(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def format_opt_file(opt: Options) -> str:
-    """`key: value` lines, sorted: the `opt.txt` of a run."""
-    return "".join(f"{key}: {_format_value(value)}\n" for key, value in sorted(vars(opt).items()))
+    values = vars(parser.parse_args(argv, blank))
+    return {flag: value for flag, value in values.items() if value is not absent}
 
 
 def stringify_options(opt: Options) -> dict[str, str]:
-    """The same by key."""
-    return {key: _format_value(value) for key, value in vars(opt).items()}
+    """Return all options as text, by flag name."""
+    return {flag: format_option_value(value) for flag, value in vars(opt).items()}
+
+
+def format_opt_file(opt: Options) -> str:
+    """Return the content of a run's opt.txt: sorted lines `flag: value`."""
+    return "".join(f"{flag}: {text}\n" for flag, text in sorted(stringify_options(opt).items()))
 
 
 def format_options_table(opt: Options, parser: OptionParser) -> str:
-    """The same for the eye: what differs from its default says so."""
-
-    def line(key: str, value: object) -> str:
-        default = parser.get_default(key)
-        return f"{key:>24}: {_format_value(value)}" + (
-            "" if value == default else f"   [default: {_format_value(default)}]"
-        )
-
-    return "\n".join(line(key, value) for key, value in sorted(vars(opt).items()))
+    """Return the options as a sorted table for the console, which marks non-default values."""
+    lines = []
+    for flag, value in sorted(vars(opt).items()):
+        line = f"{flag:>24}: {format_option_value(value)}"
+        default = parser.get_default(flag)
+        if value != default:
+            line += f"   [default: {format_option_value(default)}]"
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def print_and_save_options(
@@ -93,17 +94,20 @@ def print_and_save_options(
     is_main_process: bool,
     file: TextIO | None = None,
 ) -> None:
-    """Prints the resolved options, what has no effect, and `lines`; keeps the options in the `opt.txt` of `folder`.
-    aloud: whether this process speaks for all. to: standard output where nothing is said."""
+    """Print the options, the ignored flags and `lines`, and save the options to opt.txt.
+
+    Args:
+        opt: The options.
+        parser: The parser of the options, which knows the defaults.
+        lines: Further lines to print.
+        folder: The folder of opt.txt; None to save nothing.
+        is_main_process: Other processes print and save nothing.
+        file: Where to print; None for standard output.
+    """
     if not is_main_process:
         return
-    print(
-        format_options_table(opt, parser),
-        *list_ignored_flags(opt, parser),
-        *lines,
-        sep="\n",
-        file=file,
-    )
+    table = format_options_table(opt, parser)
+    print(table, *list_ignored_flags(opt, parser), *lines, sep="\n", file=file)
     if folder is not None:
         with atomic_write(folder / "opt.txt") as temporary:
             temporary.write_text(format_opt_file(opt), encoding="utf-8")

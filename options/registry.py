@@ -17,7 +17,7 @@ from models.training.label_prediction import (
 )
 from models.training.single_image import SingleImageForward
 from options import configs
-from options.parsing import Options
+from options.schema import TrainOptions
 
 ConditionToImage = Callable[[Tensor], np.ndarray]
 
@@ -32,12 +32,12 @@ class ModelSpec:
         monitored_metric: The held-out metric that decides which weights are best.
     """
 
-    build_networks: Callable[[Options], Vid2VidModels]
-    build_forward: Callable[[Options, GroupReplicas, ConditionToImage], WindowForward]
+    build_networks: Callable[[TrainOptions], Vid2VidModels]
+    build_forward: Callable[[TrainOptions, GroupReplicas, ConditionToImage], WindowForward]
     monitored_metric: str
 
 
-def _build_vid2vid_networks(opt: Options) -> Vid2VidModels:
+def _build_vid2vid_networks(opt: TrainOptions) -> Vid2VidModels:
     return build_models(
         configs.generator_config(opt),
         configs.discriminator_config(opt),
@@ -49,7 +49,7 @@ def _build_vid2vid_networks(opt: Options) -> Vid2VidModels:
 
 
 def _build_vid2vid_forward(
-    opt: Options, group: GroupReplicas, condition_to_image: ConditionToImage
+    opt: TrainOptions, group: GroupReplicas, condition_to_image: ConditionToImage
 ) -> WindowForward:
     return Vid2VidForward(
         rollout=group.rollout,
@@ -62,7 +62,7 @@ def _build_vid2vid_forward(
     )
 
 
-def _build_single_image_networks(opt: Options) -> Vid2VidModels:
+def _build_single_image_networks(opt: TrainOptions) -> Vid2VidModels:
     return build_single_image_models(
         configs.single_image_config(opt),
         configs.discriminator_config(opt),
@@ -71,7 +71,7 @@ def _build_single_image_networks(opt: Options) -> Vid2VidModels:
 
 
 def _build_single_image_forward(
-    opt: Options, group: GroupReplicas, condition_to_image: ConditionToImage
+    opt: TrainOptions, group: GroupReplicas, condition_to_image: ConditionToImage
 ) -> WindowForward:
     _, discriminators = group.discriminators[0]
     assert discriminators.netD is not None
@@ -86,12 +86,12 @@ def _build_single_image_forward(
     )
 
 
-def _build_label_prediction_networks(opt: Options) -> Vid2VidModels:
+def _build_label_prediction_networks(opt: TrainOptions) -> Vid2VidModels:
     return build_label_prediction_networks(configs.label_prediction_config(opt))
 
 
 def _build_label_prediction_forward(
-    opt: Options, group: GroupReplicas, condition_to_image: ConditionToImage
+    opt: TrainOptions, group: GroupReplicas, condition_to_image: ConditionToImage
 ) -> WindowForward:
     return LabelPredictionForward(
         predictor=group.generators[0][0],

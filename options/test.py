@@ -1,4 +1,4 @@
-"""The flags of synthesis (SPEC 1)."""
+"""Flags of test.py."""
 
 from __future__ import annotations
 
@@ -7,145 +7,197 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from options.base import add_base_flags, count_or_inf
+from options.base import UNUSED_FLAG_HELP, add_base_flags, count_or_inf
 from options.opt_file import load_run_arguments
-from options.parsing import OptionParser, Options, parse_explicit_flags, parse_options
+from options.parsing import OptionParser, parse_explicit_flags, parse_options
+from options.schema import TestOptions
 
 
 def build_test_parser() -> OptionParser:
-    parser = OptionParser("Turn label maps, face edges or poses into video with a trained network.")
+    """Build the parser of test.py."""
+    parser = OptionParser(
+        "Generate video from label maps, face edges or poses with a trained generator."
+    )
     add_base_flags(parser)
-    group = parser.add_argument_group("synthesis")
-    group.add_argument("--phase", default="test", help="prefix of the data's folders")
+    _add_inference_flags(parser)
+    _add_label_prediction_flags(parser)
+    _add_video_flags(parser)
+    return parser
+
+
+def _add_inference_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("inference")
     group.add_argument(
-        "--which_epoch", default="latest", help="weights: latest, an epoch, or best (--eval_freq)"
+        "--phase",
+        default="test",
+        help="prefix of the data folders: PHASE_A, PHASE_B, ...; ignored with --input",
     )
     group.add_argument(
-        "--results_dir", type=Path, default=Path("./results/"), help="where images are written"
+        "--which_epoch",
+        default="latest",
+        help="weights to load: latest, an epoch, or best (see --eval_freq of train.py)",
+    )
+    group.add_argument(
+        "--results_dir",
+        type=Path,
+        default=Path("./results/"),
+        metavar="DIR",
+        help="folder of the generated images: DIR/NAME/PHASE_EPOCH/",
     )
     group.add_argument(
         "--how_many",
         type=count_or_inf,
         default=300,
-        help="frames of the whole run, over all sequences; inf, the default with --input: all",
+        metavar="N",
+        help="maximum number of generated frames, over all sequences; inf: all, which is the default "
+        "with --input and without --loop_input",
     )
     group.add_argument(
-        "--start_frame", type=int, default=0, help="first frame of the first sequence"
+        "--start_frame",
+        type=int,
+        default=0,
+        metavar="N",
+        help="first frame to read of the first sequence",
     )
     group.add_argument(
-        "--use_real_img", action="store_true", help="the first images are the real ones"
+        "--use_real_img",
+        action="store_true",
+        help="use the real images as the first frames; ignored with --no_first_img",
     )
     group.add_argument(
-        "--use_ema", action="store_true", help="the averaged generator of a run with --ema"
+        "--use_ema",
+        action="store_true",
+        help="load the averaged generator of a run that was trained with --ema",
     )
     group.add_argument(
         "--keyframes",
         type=int,
         default=1,
         metavar="N",
-        help="let the networks paint only every N-th frame; those between are its neighbours, moved "
-        "along and blended: faster, N - 1 frames later; default: every frame",
+        help="run the generator on every N-th frame only and interpolate the others by warping and "
+        "blending their neighbors: faster, with a delay of N - 1 frames",
     )
     group.add_argument(
         "--batch_sequences",
         type=int,
         default=1,
         metavar="N",
-        help="paint so many sequences side by side, in one batch where their sizes are equal: the same "
-        "files, sooner where one alone leaves a GPU idle, for N times the memory; default: one "
-        "after the other",
+        help="process N sequences in parallel, in one batch if their sizes are equal. Uses N times the "
+        "memory; faster if one sequence does not fill the GPU. Ignored with --input and --keyframes",
     )
     group.add_argument(
         "--compile",
         action="store_true",
-        help="torch.compile the networks at the first frame of each size and number of sequences, on a "
-        "GPU to CUDA graphs: a wait, then faster frames; on a CPU usually slower than without; "
-        "where there is no compiler this is said and they run as they are; "
-        "TORCHINDUCTOR_CACHE_DIR: what is kept for the next run",
+        help="apply torch.compile to the generator, on a GPU with CUDA graphs. The first frame of each "
+        "size and batch size is slow; later frames are faster on a GPU and usually slower on a CPU. "
+        "Without a working compiler, a warning is printed and the generator runs uncompiled. "
+        "TORCHINDUCTOR_CACHE_DIR sets the folder of the compiler's cache",
     )
-    group.add_argument("--fps", type=float, help="of the videos; default: the --input's, else 25")
-    group.add_argument("--aspect_ratio", type=float, default=1.0, help="accepted, without effect")
     group.add_argument(
-        "--ntest", type=count_or_inf, default=float("inf"), help="accepted, without effect"
+        "--fps",
+        type=float,
+        help="frames per second of the written videos; default: the rate of --input, else 25",
     )
-    add_label_prediction_flags(parser)
-    add_video_flags(parser)
-    return parser
+    group.add_argument("--aspect_ratio", type=float, default=1.0, help=UNUSED_FLAG_HELP)
+    group.add_argument("--ntest", type=count_or_inf, default=float("inf"), help=UNUSED_FLAG_HELP)
 
 
-def add_label_prediction_flags(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("into the future")
+def _add_label_prediction_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("label prediction")
     group.add_argument(
         "--future_labels",
         type=Path,
         metavar="DIR",
-        help="the folder of a run of --model future_labels: of each sequence only the first label maps "
-        "are taken, and this network predicts those after them; instance edges are then those "
-        "between labels",
+        help="run folder of --model future_labels. Only the first label maps of each sequence are "
+        "read; this network predicts the following ones. Instance edges are then the edges between "
+        "labels",
     )
     group.add_argument(
         "--future_frames",
         type=int,
         metavar="N",
-        help="label maps to predict of each sequence; default: as many as the data set holds",
+        help="label maps to predict per sequence; default: as many as the data set contains",
     )
 
 
-def add_video_flags(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("from a video, to a video")
+def _add_video_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("video input and output")
     group.add_argument(
         "--input",
         metavar="VIDEO",
-        help="a video or a folder of its frames, whole unless --how_many is given; done as "
-        "--dataroot was by scripts/prepare.py; -: raw rgb24 frames from standard input",
+        help="video file or folder of frames to process instead of the data set; its conditions are "
+        "extracted with the settings that scripts/prepare.py used for --dataroot. -: raw rgb24 "
+        "frames from standard input",
     )
     group.add_argument(
-        "--input_size", type=frame_size, metavar="WxH", help="of the frames of --input -"
+        "--input_size",
+        type=frame_size,
+        metavar="WxH",
+        help="width and height of the raw frames, in pixels; ignored without --input -",
     )
     group.add_argument(
         "--output",
         metavar="FILE.mp4",
-        help="one video of all frames, at the input's rate and size and "
-        "with its sound; -: raw rgb24 frames to standard output",
+        help="also write all frames to one video, with the frame rate, size and audio of --input. "
+        "-: raw rgb24 frames to standard output",
     )
     group.add_argument(
-        "--side_by_side", action="store_true", help="in --output the condition beside the generated"
+        "--side_by_side",
+        action="store_true",
+        help="put the condition next to the generated image in --output; ignored without it",
     )
     group.add_argument(
         "--label_map_edit",
         type=label_mapping,
         default=(),
         metavar="FROM=TO,...",
-        help="turn labels into others: 11=21 makes Cityscapes' buildings trees",
+        help="replace labels of the condition: 11=21 replaces Cityscapes' buildings by trees",
     )
     group.add_argument(
+        "--loop_input",
         "--loop",
         action="store_true",
-        help="begin the condition again at its end, up to --how_many (300)",
+        help="repeat the condition from its start until --how_many frames (300 by default) are "
+        "generated; ignored with --input - and --future_labels",
     )
 
 
 def frame_size(text: str) -> tuple[int, int]:
+    """Parse `640x480` as (width, height)."""
     width, height = text.lower().split("x")
     return int(width), int(height)
 
 
 def label_mapping(text: str) -> tuple[tuple[int, int], ...]:
-    """`11=21,26=24` as pairs."""
-    return tuple((int(old), int(new)) for old, new in (edit.split("=") for edit in text.split(",")))
+    """Parse `11=21,26=24` as pairs (old label, new label)."""
+    pairs = []
+    for edit in text.split(","):
+        old, new = edit.split("=")
+        pairs.append((int(old), int(new)))
+    return tuple(pairs)
 
 
-def parse_test(argv: Sequence[str] | None = None) -> Options:
-    """Checked options of `test.py`, the run's own where the command line is silent. UserError names the flags that do
-    not fit together."""
-    argv, parser = sys.argv[1:] if argv is None else argv, build_test_parser()
-    return parse_options(
-        parser, [*load_run_arguments(parser, argv), *default_how_many(parser, argv), *argv]
-    )
+def parse_test(argv: Sequence[str] | None = None) -> TestOptions:
+    """Parse and check the flags of test.py, with defaults from the run's opt.txt.
+
+    Args:
+        argv: The arguments; None for those of the process.
+
+    Raises:
+        UserError: A flag or a combination of flags is invalid, or contradicts the run; the message
+            names them.
+    """
+    if argv is None:
+        argv = sys.argv[1:]
+    parser = build_test_parser()
+    defaults = [*load_run_arguments(parser, argv), *default_how_many(parser, argv)]
+    return parse_options(parser, [*defaults, *argv], TestOptions)
 
 
 def default_how_many(parser: OptionParser, argv: Sequence[str]) -> list[str]:
-    """`--input` is done to its end where nothing else is said; a loop has none."""
+    """Return the argument that removes the frame limit for `--input`, unless the input is repeated."""
     flags = parse_explicit_flags(parser, argv)
-    endless = flags.get("loop", False) and flags.get("input") != "-"
-    return ["--how_many=inf"] if flags.get("input") is not None and not endless else []
+    if flags.get("input") is None:
+        return []
+    is_endless = flags.get("loop_input", False) and flags["input"] != "-"
+    return [] if is_endless else ["--how_many=inf"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,20 @@ from data.dataset_report import convert_to_label_ids, inspect_sequence, suggest_
 from data.sequences import FrameSequence, find_sequences
 from options import configs
 from options.parsing import parse_options
+from options.schema import TrainOptions
 from options.train import build_train_parser
 from util.errors import UserError, exit_on_user_error
 from util.images.visualization import save_image
 
 _MAX_PRINTED_FAULTS = 3  # faults of one sequence; a data set in the wrong format has one a frame
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckDataOptions(TrainOptions):
+    """The options of train.py and those of this script."""
+
+    root: Path
+    to_ids: Path | None
 
 
 def write_label_id_maps(sequences: tuple[FrameSequence, ...], folder: Path) -> None:
@@ -45,10 +55,10 @@ def main() -> None:
         metavar="FOLDER",
         help="write label maps of training ids as the 35 ids",
     )
-    options = parse_options(parser, None)
+    options = parse_options(parser, None, CheckDataOptions)
     domain = configs.build_frame_reader(options)
     sequences = find_sequences(
-        options.root, options.phase, domain.folder_specs(uses_images=True), options.allow_links
+        options.root, options.phase, domain.folder_specs(uses_images=True), options.allow_symlinks
     )
     labels: Counter[int] = Counter()
     n_faults = 0

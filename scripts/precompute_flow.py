@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         options.dataroot,
         options.phase,
         configs.build_frame_reader(options).folder_specs(uses_images=True),
-        options.allow_links,
+        options.allow_symlinks,
     )
     reference, why = build_flow_estimator(configs.flow_config(options), device)
     print(why)

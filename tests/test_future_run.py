@@ -130,11 +130,11 @@ def test_synthesis_continues_beyond_the_last_label_map(trained: Path) -> None:
         ),
         (
             "--future_labels {}/nowhere",
-            ["nowhere/opt.txt is not there", "--future_labels", "--model future_labels"],
+            ["nowhere/opt.txt does not exist", "--future_labels", "--model future_labels"],
         ),
         (
             "--future_labels {}/labels --name labels",
-            ["--model future_labels is trained with train.py", "--future_labels"],
+            ["--model future_labels is for train.py", "--future_labels"],
         ),
     ],
 )
@@ -155,6 +155,5 @@ def test_predictor_of_other_label_count_is_refused(
     (trained / "other/opt.txt").write_text(options.replace("label_nc: 35", "label_nc: 20"))
     assert synthesise(trained, f"--use_real_img --future_labels {trained / 'other'}") == 1
     assert (
-        "other predicts the maps of --label_nc 20, the video's run has 35"
-        in capsys.readouterr().err
+        "other was trained with --label_nc 20, but the video run uses 35" in capsys.readouterr().err
     )

@@ -188,7 +188,7 @@ def test_looped_input_continues_to_how_many(painter: list[str], tmp_path: Path) 
                 str(source),
                 "--output",
                 str(tmp_path / "o.mp4"),
-                "--loop",
+                "--loop_input",
                 "--how_many",
                 "25",
             ],

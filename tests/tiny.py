@@ -14,8 +14,9 @@ from models.networks.collection import Vid2VidModels, build_models, build_optimi
 from models.training.device_groups import ParallelForward, build_parallel_forward
 from models.training.trainer import Trainer
 from options import configs
-from options.parsing import Options, format_opt_file
+from options.parsing import format_opt_file
 from options.registry import MODEL_REGISTRY
+from options.schema import TrainOptions
 from options.train import parse_train
 from tests.parity_weights import make_random_weights
 from util.clip import Clip
@@ -28,11 +29,11 @@ TINY_FLAGS = (
 )
 
 
-def tiny_options(flags: str = "") -> Options:
+def tiny_options(flags: str = "") -> TrainOptions:
     return parse_train([*TINY_FLAGS.split(), *flags.split()])
 
 
-def tiny_networks(options: Options, seed: int = 0) -> Vid2VidModels:
+def tiny_networks(options: TrainOptions, seed: int = 0) -> Vid2VidModels:
     """With weights large enough for frames to depend on each other; of every network its own."""
     networks = build_models(
         configs.generator_config(options),
@@ -53,7 +54,7 @@ def tiny_networks(options: Options, seed: int = 0) -> Vid2VidModels:
     return networks
 
 
-def save_tiny_run(folder: Path, flags: str) -> tuple[Options, nn.ModuleList]:
+def save_tiny_run(folder: Path, flags: str) -> tuple[TrainOptions, nn.ModuleList]:
     """A run of `train.py` as far as synthesis needs its files; its options and networks."""
     options = tiny_options(f"{flags} --checkpoints_dir {folder.parent} --name {folder.name}")
     networks = tiny_networks(options).netG
@@ -70,7 +71,7 @@ def save_tiny_run(folder: Path, flags: str) -> tuple[Options, nn.ModuleList]:
 
 
 def tiny_forward(
-    options: Options,
+    options: TrainOptions,
     networks: Vid2VidModels,
     flow_estimator: FlowEstimator | None = None,
     **kwargs: Any,
@@ -90,7 +91,7 @@ def tiny_forward(
 
 
 def tiny_trainer(
-    options: Options,
+    options: TrainOptions,
     networks: Vid2VidModels,
     forward: ParallelForward | None = None,
     optimizers: dict[str, Optimizer] | None = None,

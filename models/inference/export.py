@@ -87,7 +87,7 @@ def export_onnx(module: ExportableFrameGenerator, example: TensorTuple, path: Pa
         import onnxscript  # noqa: F401  torch's exporter imports it, and tells no user how to get it
     except ImportError as problem:
         raise UserError(
-            f"ONNX export needs onnx and onnxscript ({problem}): pip install vid2vid[export]"
+            f"ONNX export needs onnx and onnxscript ({problem}): pip install -e '.[export]'"
         ) from problem
     inputs, outputs = module.get_io_names()
     with torch.no_grad(), atomic_write(path) as temporary:

@@ -21,7 +21,7 @@ from models.inference.synthesis import SynthesisConfig
 from models.networks.generators import GeneratorConfig, build_generator
 from options import configs
 from options.from_checkpoint import load_run_options
-from options.parsing import Options
+from options.schema import TestOptions
 from options.test import parse_test
 from util.clip import Clip
 
@@ -68,7 +68,7 @@ def make_benchmark_data(
 
 @dataclass(frozen=True)
 class BenchmarkCase:
-    options: Options
+    options: TestOptions
     networks: nn.ModuleList
     first_frames: FirstImageProvider
     synthesis: SynthesisConfig
@@ -145,7 +145,9 @@ def load_trained_case(
     return _make_case(options, networks, device)
 
 
-def _make_case(options: Options, networks: nn.ModuleList, device: torch.device) -> BenchmarkCase:
+def _make_case(
+    options: TestOptions, networks: nn.ModuleList, device: torch.device
+) -> BenchmarkCase:
     first, _ = build_first_image_provider(configs.first_frame_config(options))
     return BenchmarkCase(
         options, networks.to(device), first, configs.synthesis_config(options), device

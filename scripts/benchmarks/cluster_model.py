@@ -18,7 +18,7 @@ from models.losses.perceptual import PerceptualLoss
 from models.networks.collection import build_models
 from models.ops.dispatch import reference_ops
 from options import configs
-from options.parsing import Options
+from options.schema import TrainOptions
 from options.train import parse_train
 
 ASSUMED_FLOPS_PER_SECOND = 50e12  # ASSUMED: floating-point operations a second that a large GPU keeps up in TF32 convolutions
@@ -44,7 +44,7 @@ class FrameFlops:
         return self.generator + self.discriminators + self.backward
 
 
-def count_frame_flops(options: Options, height: int, width: int) -> FrameFlops:
+def count_frame_flops(options: TrainOptions, height: int, width: int) -> FrameFlops:
     """Of networks with one spatial scale, on images of (height, width); by torch's own counting, without a number."""
     with FakeTensorMode(), reference_ops():  # whose operations torch knows how to count
         networks = build_models(

@@ -57,8 +57,8 @@ from models.training.schedule import EpochSettings
 from models.training.trainer import Trainer
 from models.training.visuals import make_visuals
 from options import configs
-from options.parsing import Options
 from options.registry import MODEL_REGISTRY, ConditionToImage
+from options.schema import TrainOptions
 from options.test import parse_test
 from util.clip import Clip, FlowEstimate
 from util.distributed import setup_devices
@@ -539,7 +539,7 @@ class ReferenceForward:
 
 
 def build_reference_forward(
-    opt: Options, group: GroupReplicas, condition_to_image: ConditionToImage
+    opt: TrainOptions, group: GroupReplicas, condition_to_image: ConditionToImage
 ) -> ReferenceForward:
     """Build the reference forward pass; see `ModelSpec.build_forward`."""
     _, discriminators = group.discriminators[0]
@@ -632,7 +632,7 @@ def run_reference_test(flags: Sequence[str]) -> None:
         given,
         folder / "input",
     )
-    left = options.how_many
+    left = int(options.how_many)
     for name, reader, _ in readers.sequences:
         made = reference_synthesize(
             networks, reader, first, configs.synthesis_config(options), device

@@ -24,8 +24,8 @@ from models.training.schedule import compute_epoch_settings
 from models.training.trainer import Trainer
 from options import configs
 from options.build import build_training_data
-from options.parsing import Options
 from options.registry import MODEL_REGISTRY, ModelSpec
+from options.schema import TrainOptions
 from options.train import parse_train
 from scripts.benchmarks.case import FrameSize, make_mode_flags, stabilize_random_weights
 from scripts.benchmarks.reference_implementation import ReferenceTrainer, build_reference_forward
@@ -41,7 +41,7 @@ _TEST_ONLY_FLAGS = {"--use_real_img"}  # what training does not ask
 
 def make_training_options(
     mode: str, size: FrameSize, ngf: int, data: Path, extra_flags: Sequence[str] = ()
-) -> Options:
+) -> TrainOptions:
     flags = [flag for flag in make_mode_flags(mode, size) if flag not in _TEST_ONLY_FLAGS]
     return parse_train(
         [
@@ -80,7 +80,7 @@ class BenchmarkStep:
 
 
 def build_benchmark_step(
-    opt: Options,
+    opt: TrainOptions,
     spec: ModelSpec,
     trainer_class: type[Trainer],
     device_setup: DeviceSetup,
@@ -112,7 +112,7 @@ def build_benchmark_step(
     return BenchmarkStep(trainer, clip, make_filled_state(opt, clip, start))
 
 
-def make_filled_state(opt: Options, clip: Clip, start: int) -> ClipState:
+def make_filled_state(opt: TrainOptions, clip: Clip, start: int) -> ClipState:
     """Return a state as if `start` frames had been generated, each equal to a real one."""
     images, config = clip.image, configs.temporal_config(opt)
     assert images is not None
@@ -127,7 +127,7 @@ def make_filled_state(opt: Options, clip: Clip, start: int) -> ClipState:
     return ClipState(history, frame_buffer, n_generated=start)
 
 
-def read_first_clip(options: Options, placement: DeviceSetup) -> Clip:
+def read_first_clip(options: TrainOptions, placement: DeviceSetup) -> Clip:
     """The first one of the first epoch."""
     footage = build_training_data(options, placement)
     return ClipDataset(footage.frame_reader, footage.sequences, configs.transform_config(options))[
@@ -136,7 +136,10 @@ def read_first_clip(options: Options, placement: DeviceSetup) -> Clip:
 
 
 def measure_training(
-    options: Options, rounds: int, limits: DeviceLimits, flow_estimator: FlowEstimator | None = None
+    options: TrainOptions,
+    rounds: int,
+    limits: DeviceLimits,
+    flow_estimator: FlowEstimator | None = None,
 ) -> list[BenchmarkRow]:
     """teacher: estimates the plain way's reference flow at every step, while the program finds it in the cache; None:
     neither has any."""
@@ -189,7 +192,7 @@ def measure_training(
 
 
 def add_cached_flow(
-    clip: Clip, start: int, options: Options, flow_estimator: FlowEstimator
+    clip: Clip, start: int, options: TrainOptions, flow_estimator: FlowEstimator
 ) -> Clip:
     """With what the cache would hold: the flow that the window's frame and its groups will ask for."""
     images, given, tD = clip.image, options.n_frames_G - 1, options.n_frames_D

@@ -29,7 +29,7 @@ from util.io.state_dict import safe_load_dict, save_files_atomically
 
 _CRASH_TEST_FLAGS = """--gpu_ids -1 --label_nc 35 --use_instance --ngf 4 --ndf 4 --n_downsample_G 1 --n_blocks 2 --num_D 1
 --n_layers_D 1 --n_scales_temporal 1 --no_vgg --flow_net dis --loadSize 64 --n_frames_total 2 --no_html
---save_latest_freq 1 --clips_per_epoch 8 --niter_decay 0 --keep 2 --nThreads 1"""
+--save_latest_freq 1 --clips_per_epoch 8 --niter_decay 0 --keep_last_epochs 2 --nThreads 1"""
 # A run that dies by its own hand at the n-th of the calls that a save consists of.
 _KILL_DURING_SAVE_PROGRAM = """
 import os, pathlib, signal, runpy, sys

@@ -1,3 +1,7 @@
+"""docs/flags.md: equal to what the parsers generate."""
+
+from __future__ import annotations
+
 from pathlib import Path
 
 from scripts.dev.generate_flag_docs import render_flags_page

@@ -1,10 +1,15 @@
-"""Every published recipe is a script that says exactly the published flags, in any folder, and passes its own on."""
+"""Recipe scripts: each passes the published flags and its own arguments on, from any working directory."""
+
+from __future__ import annotations
 
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from options.test import parse_test
+from options.train import parse_train
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,32 +92,31 @@ RECIPES = {
 
 
 @pytest.fixture(scope="module")
-def listener(tmp_path_factory):
-    """A folder with a `python` that only tells where it was run and with what."""
+def stub_bin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a `python` that prints its working directory and arguments."""
     folder = tmp_path_factory.mktemp("bin")
     (folder / "python").write_text('#!/bin/sh\npwd\nprintf "%s\\n" "$@"\n')
     (folder / "python").chmod(0o755)
     return folder
 
 
-def heard(listener, script, *extra):
-    """(folder, program, arguments) that a recipe runs, started from elsewhere."""
-    environment = os.environ | {"PATH": f"{listener}:{os.environ['PATH']}"}
+def run_recipe(stub_bin: Path, script: str, *arguments: str) -> tuple[Path, str, list[str]]:
+    """Run a recipe from another folder; return its working directory, program and arguments."""
     run = subprocess.run(
-        [ROOT / "scripts" / script, *extra],
-        cwd=listener,
-        env=environment,
+        [ROOT / "scripts" / script, *arguments],
+        cwd=stub_bin,
+        env=os.environ | {"PATH": f"{stub_bin}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         check=True,
     )
-    folder, program, *arguments = run.stdout.splitlines()
-    return Path(folder), program, arguments
+    folder, program, *program_arguments = run.stdout.splitlines()
+    return Path(folder), program, program_arguments
 
 
-def by_flag(arguments):
-    """{flag: its values}; each flag stands once."""
-    flags = {}
+def group_by_flag(arguments: list[str]) -> dict[str, list[str]]:
+    """Return the values of each flag; a repeated flag is an error."""
+    flags: dict[str, list[str]] = {}
     for argument in arguments:
         if argument.startswith("--"):
             assert argument not in flags, argument
@@ -123,15 +127,15 @@ def by_flag(arguments):
 
 
 @pytest.mark.parametrize("script", RECIPES)
-def test_recipe_has_the_published_flags(listener, script):
-    folder, program, arguments = heard(listener, script, "--dataroot2", "a folder")
+def test_recipe_has_the_published_flags(stub_bin: Path, script: str) -> None:
+    folder, program, arguments = run_recipe(stub_bin, script, "--dataroot2", "a folder")
     assert folder == ROOT
     assert program == ("train.py" if "/train" in script else "test.py")
     assert arguments[-2:] == ["--dataroot2", "a folder"]
-    assert by_flag(arguments[:-2]) == by_flag(RECIPES[script].split())
+    assert group_by_flag(arguments[:-2]) == group_by_flag(RECIPES[script].split())
 
 
-def test_every_script_is_a_recipe():
+def test_every_script_is_a_recipe() -> None:
     scripts = {
         path.relative_to(ROOT / "scripts").as_posix()
         for mode in ("street", "face", "pose")
@@ -141,8 +145,7 @@ def test_every_script_is_a_recipe():
 
 
 @pytest.mark.parametrize("script", RECIPES)
-def test_parser_accepts_every_recipe(script):
-    train, test = (pytest.importorskip(f"options.{name}") for name in ("train", "test"))
-    parse = train.parse_train if "/train" in script else test.parse_test
-    options = parse(RECIPES[script].split())
-    assert options.name == by_flag(RECIPES[script].split())["--name"][0]
+def test_parser_accepts_every_recipe(script: str) -> None:
+    arguments = RECIPES[script].split()
+    options = parse_train(arguments) if "/train" in script else parse_test(arguments)
+    assert options.name == group_by_flag(arguments)["--name"][0]

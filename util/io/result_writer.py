@@ -30,7 +30,7 @@ class OutputVideo:
     """
 
     path: str | None
-    fps: Fraction
+    fps: float | Fraction
     size: tuple[int, int] | None = None
     audio_track: AudioTrack | None = None
     is_side_by_side: bool = False

