@@ -15,6 +15,7 @@ CORE_REQUIREMENTS = [
     "tensorboard>=2.18",
     "av>=14",
     "requests>=2.32",
+    "gdown>=6.5",
     "matplotlib>=3.9",
 ]
 FACE_REQUIREMENTS = [
@@ -36,7 +37,7 @@ setup(
     version="0.1.0",
     description="Video-to-video synthesis: label maps, face edges or body poses to photorealistic video",
     license="MIT",
-    python_requires=">=3.11",
+    python_requires=">=3.11.4",  # tarfile.data_filter
     packages=find_packages(include=["data*", "models*", "options*", "util*"]),
     package_data={"util": ["pages/assets/*"]},
     install_requires=CORE_REQUIREMENTS,
