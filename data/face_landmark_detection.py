@@ -1,4 +1,4 @@
-"""Write the face landmarks of a data set's images: `python data/face_landmark_detection.py train|test`."""
+"""Detect the face landmarks of a data set: `python data/face_landmark_detection.py train|test`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,12 @@ from util.errors import UserError
 
 
 def main(arguments: Sequence[str] | None = None, detector: LandmarkDetector | None = None) -> int:
-    """Run the program and return its exit status: 1 if a sequence has no face at all. detector: dlib by default."""
+    """Run the program and return its exit status, 1 if a sequence has no face at all.
+
+    Args:
+        arguments: The command line; None for `sys.argv`.
+        detector: dlib by default.
+    """
     args = _build_parser().parse_args(arguments)
     try:
         sequences = find_sequences(args.dataroot, args.phase, {"image": FolderSpec("img")})

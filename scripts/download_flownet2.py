@@ -1,4 +1,4 @@
-"""Explain that there is nothing to install: the release fetched and compiled FlowNet2's CUDA extensions here."""
+"""Print that FlowNet2 needs no installation: the release compiled its CUDA extensions here."""
 
 if __name__ == "__main__":
     print(

@@ -1,4 +1,4 @@
-"""Write a synthetic data set with ground-truth flow: `python scripts/make_toy_data.py --mode street --out DIR`."""
+"""Write a synthetic data set: `python scripts/make_toy_data.py --mode street --out DIR`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings with which a data set was prepared, saved in it, and applied to new videos for inference."""
+"""Settings of a prepared data set: saved in it, and applied to new videos at inference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prepare one video: read, cut, split, extract conditions and write the folders of a data set, in constant memory."""
+"""Turn one video into sequences of a data set, in constant memory."""
 
 from __future__ import annotations
 

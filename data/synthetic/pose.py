@@ -1,6 +1,6 @@
-"""A jointed figure that dances on the spot, with its OpenPose keypoints (BODY_25, hands, face) and DensePose map.
+"""A jointed figure that dances on the spot, with its OpenPose keypoints and DensePose map.
 
-Lengths are in units of the image's height. Left and right are those of the figure, which faces the camera: its right
+The keypoints are BODY_25, hands and face. Lengths are in units of the image's height. Left and right are those of the figure, which faces the camera: its right
 is the image's left.
 """
 

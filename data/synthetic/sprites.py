@@ -116,7 +116,7 @@ def make_affine(
     degrees: float = 0,
     pivot: tuple[float, float] = (0, 0),
 ) -> np.ndarray:
-    """Build the affine that scales, then rotates (clockwise on screen) about `pivot`, which moves to (x, y)."""
+    """Build the affine that scales, rotates clockwise about `pivot`, and moves `pivot` to (x, y)."""
     cosine = np.cos(np.radians(degrees))
     sine = np.sin(np.radians(degrees))
     linear = np.array([[cosine, -sine], [sine, cosine]]) @ np.diag(scale)

@@ -1,4 +1,4 @@
-"""A street filmed from the side: a parallax of houses, trees, sidewalk and road, with moving cars and people.
+"""A street filmed from the side: houses, trees and road with parallax, moving cars and people.
 
 Labels are Cityscapes' 35 ids. Lengths are in units of the image's height.
 """

@@ -102,7 +102,7 @@ def test_person_entering_the_video_is_detected_and_tracked(tmp_path: Path) -> No
     bodies = list(detect_bodies(islice(read_frames(find_clip()), 100, 125)))
     assert sum(body is None for body in bodies) == 0
     hips = np.array([body[HIPS] for body in bodies])
-    assert np.abs(np.diff(hips[:, :2], axis=0)).max() < 40  # px of 1768, between neighbours
+    assert np.abs(np.diff(hips[:, :2], axis=0)).max() < 40  # px of 1768, between neighboring frames
     for body in bodies:
         heights = [body[NOSE, 1], body[NECK, 1], body[HIPS, 1], body[list(ANKLES), 1].max()]
         assert all(above < below for above, below in pairwise(heights)), heights

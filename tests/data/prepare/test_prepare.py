@@ -31,6 +31,7 @@ from data.prepare.split import split_by_time
 from data.prepare.video import VideoConfig, prepare_video
 from data.sequences import find_sequences
 from data.street import StreetFrameReader
+from scripts.prepare import _build_parser
 from tests.videos import encode_test_video, make_moving_square, write_test_video
 from util.errors import UserError
 from util.images.visualization import save_image
@@ -215,6 +216,14 @@ def test_new_video_uses_the_settings_of_the_data_set(tmp_path):
         prepare_input(source, tmp_path / "in", masks)
     with pytest.raises(UserError, match=r"prepare\.json does not exist: --input needs"):
         PrepareConfig.load(tmp_path / "nowhere")
+
+
+def test_earlier_spellings_of_flags_are_aliases():
+    flags = ["v.mp4", "--mode", "labels"]
+    new = ["--out", "d", "--test_fraction", "0.3", "--min_frames", "4", "--thing_ids", "1,3"]
+    old = ["--to", "d", "--test_share", "0.3", "--shortest", "4", "--things", "1,3"]
+    parser = _build_parser()
+    assert parser.parse_args([*flags, *new]) == parser.parse_args([*flags, *old])
 
 
 # unusual files
