@@ -23,6 +23,7 @@ CORE_REQUIREMENTS = [
     "tensorboard>=2.18",
     "av>=14",
     "requests>=2.32",
+    "gdown>=6.5",
     "matplotlib>=3.9",
 ]
 FACE_REQUIREMENTS = [
@@ -61,7 +62,7 @@ setup(
         "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Image Processing",
     ],
-    python_requires=">=3.11",
+    python_requires=">=3.11.4",  # tarfile.data_filter
     packages=find_packages(include=["data*", "models*", "options*", "util*"]),
     package_data={"util": ["pages/assets/*"]},
     install_requires=CORE_REQUIREMENTS,

@@ -13,7 +13,8 @@ from data.dataset import make_clip
 from data.face import FaceFrameReader, compute_crop_box
 from data.frame_reader import FrameReader, FrameSample, ReferenceFrame
 from data.image_io import image_to_tensor
-from data.prepare.extractors.edges import ConditionExtractor, EdgeExtractor
+from data.prepare.extractors.base import ConditionExtractor
+from data.prepare.extractors.edges import EdgeExtractor
 from data.prepare.extractors.landmarks import LandmarkExtractor, detect_landmarks
 from data.street import StreetFrameReader
 from data.transforms import FrameTransform, TransformConfig, sample_transform

@@ -1,6 +1,7 @@
-"""Looks at a whole data set before training: `python scripts/check_data.py DATAROOT [the flags of train.py]`.
+"""Check a whole data set before training: `python scripts/check_data.py DATAROOT [flags of train.py]`.
 
-Prints what every sequence holds, a line for every fault, and the label flags that fit; exit code 1 if there are faults.
+Prints a summary of every sequence, a line per fault, and the label flags that fit. The exit code is 1 if there are
+faults.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from options.train import build_train_parser
 from util.errors import UserError, exit_on_user_error
 from util.images.visualization import save_image
 
-_MAX_PRINTED_FAULTS = 3  # faults of one sequence; a data set in the wrong format has one a frame
+_MAX_PRINTED_FAULTS = 3  # per sequence: data in a wrong format have a fault in every frame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,18 +35,18 @@ class CheckDataOptions(TrainOptions):
 
 
 def write_label_id_maps(sequences: tuple[FrameSequence, ...], folder: Path) -> None:
-    """All label maps with Cityscapes' 35 ids, under the same names."""
+    """Write all label maps with Cityscapes' 35 label ids, under their names, to a folder."""
     for sequence in sequences:
         for path in sequence.files["condition"]:
-            save_image(
-                folder / sequence.name / f"{path.stem}.png", np.asarray(convert_to_label_ids(path))
-            )
+            label_map = np.asarray(convert_to_label_ids(path))
+            save_image(folder / sequence.name / f"{path.stem}.png", label_map)
     print(
-        f"label maps with 35 ids are in {folder}: make that the data set's A folder, and give --label_nc 35"
+        f"label maps with 35 ids are in {folder}: use it as the data set's A folder, with --label_nc 35"
     )
 
 
 def main() -> None:
+    """Check the data set and exit."""
     parser = build_train_parser()
     parser.description = (__doc__ or "").split("\n")[0]
     parser.add_argument("root", type=Path, metavar="DATAROOT")
@@ -53,37 +54,35 @@ def main() -> None:
         "--to_ids",
         type=Path,
         metavar="FOLDER",
-        help="write label maps of training ids as the 35 ids",
+        help="convert label maps of Cityscapes' training ids to the 35 label ids, into this folder",
     )
-    options = parse_options(parser, None, CheckDataOptions)
-    domain = configs.build_frame_reader(options)
+    opt = parse_options(parser, None, CheckDataOptions)
+    frame_reader = configs.build_frame_reader(opt)
     sequences = find_sequences(
-        options.root, options.phase, domain.folder_specs(uses_images=True), options.allow_symlinks
+        opt.root, opt.phase, frame_reader.folder_specs(uses_images=True), opt.allow_symlinks
     )
-    labels: Counter[int] = Counter()
+    label_counts: Counter[int] = Counter()
     n_faults = 0
     for sequence in tqdm(sequences, unit="sequence", disable=None):
-        found = inspect_sequence(
-            sequence,
-            domain,
-            configs.transform_config(options),
-            options.n_frames_G,
-            options.label_nc,
+        report = inspect_sequence(
+            sequence, frame_reader, configs.transform_config(opt), opt.n_frames_G, opt.label_nc
         )
-        print(*found.format_lines(), sep="\n")
-        for fault in found.errors[:_MAX_PRINTED_FAULTS]:
+        print(*report.format_lines(), sep="\n")
+        for fault in report.errors[:_MAX_PRINTED_FAULTS]:
             print(f"  fault: {fault}")
-        if len(found.errors) > _MAX_PRINTED_FAULTS:
-            print(f"  and {len(found.errors) - _MAX_PRINTED_FAULTS} more in this sequence")
-        labels += found.label_counts
-        n_faults += len(found.errors)
-    print(*suggest_flags(labels), f"{len(sequences)} sequences, {n_faults} faults", sep="\n")
-    if options.to_ids:
-        if "condition" not in sequences[0].files or not options.label_nc:
+        if len(report.errors) > _MAX_PRINTED_FAULTS:
+            print(f"  and {len(report.errors) - _MAX_PRINTED_FAULTS} more in this sequence")
+        label_counts += report.label_counts
+        n_faults += len(report.errors)
+    for line in suggest_flags(label_counts):
+        print(line)
+    print(f"{len(sequences)} sequences, {n_faults} faults")
+    if opt.to_ids:
+        if "condition" not in sequences[0].files or not opt.label_nc:
             raise UserError(
-                "--to_ids rewrites label maps: it needs --dataset_mode temporal and --label_nc"
+                "--to_ids converts label maps: it needs --dataset_mode temporal and --label_nc"
             )
-        write_label_id_maps(sequences, options.to_ids)
+        write_label_id_maps(sequences, opt.to_ids)
     sys.exit(n_faults > 0)
 
 

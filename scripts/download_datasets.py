@@ -1,4 +1,4 @@
-"""The published sample data of all three modes (202 MB) to datasets/."""
+"""Download the published sample data of all three modes (202 MB) to datasets/."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""FlowNet2's published weights (650 MB) to where `--flow_net flownet2` looks for them."""
+"""Download the published weights of FlowNet2 (650 MB) to the path that `--flow_net flownet2` loads."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Writes a small made-up data set with ground-truth flow: `python scripts/make_toy_data.py --mode street --out DIR`."""
+"""Write a synthetic data set: `python scripts/make_toy_data.py --mode street --out DIR`."""
 
 from __future__ import annotations
 
@@ -17,19 +17,17 @@ def _parse_size(text: str) -> tuple[int, int]:
 
 
 def main() -> None:
+    """Parse the flags and write the data set."""
+    default_sizes = ", ".join(
+        f"{mode} {width}x{height}" for mode, (width, height) in DEFAULT_SCENE_SIZES.items()
+    )
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mode", choices=DEFAULT_SCENE_SIZES, required=True)
-    parser.add_argument("--out", type=Path, required=True, help="the data root to write to")
+    parser.add_argument("--out", type=Path, required=True, help="data root to write")
     parser.add_argument("--sequences", type=int, default=2, help="per phase")
     parser.add_argument("--frames", type=int, default=12, help="per sequence")
     parser.add_argument(
-        "--size",
-        type=_parse_size,
-        metavar="WxH",
-        help="of the images; default: "
-        + ", ".join(
-            f"{mode} {width}x{height}" for mode, (width, height) in DEFAULT_SCENE_SIZES.items()
-        ),
+        "--size", type=_parse_size, metavar="WxH", help=f"image size; default: {default_sizes}"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--phase", choices=_PHASES, default="both")

@@ -1,1 +1,1 @@
-"""From people's own videos to a data set for `train.py`: shots, a split by time, a condition for every frame."""
+"""Build a data set for `train.py` from videos: scene cuts, train/test split, one condition per frame."""

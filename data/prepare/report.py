@@ -1,4 +1,4 @@
-"""What was made and what was dropped: a page, and the same in a few lines."""
+"""Report on a prepared data set: an HTML page and a text summary."""
 
 from __future__ import annotations
 
@@ -6,77 +6,69 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from data.prepare.extractors.edges import ConditionExtractor
+from data.prepare.extractors.base import ConditionExtractor
+from data.prepare.split import Segment
 from data.prepare.video import PrepareResult
 from util.pages.results import ResultSequence, ResultStream, write_results_page
 
-_IMAGE_WIDTH = 400  # of an image on the page
+_IMAGE_WIDTH = 400  # on the page, in pixels
 
 
 def write_prepare_report(
     root: Path, results: Sequence[PrepareResult], extractor: ConditionExtractor
 ) -> str:
-    """`root`/index.html over the data set; returns what was made and dropped, in lines."""
-    lines = [line for video in results for line in _summarize_result(video)]
+    """Write `{root}/index.html` and return a text summary of what was written and left out."""
+    lines = [line for result in results for line in _summarize_result(result)]
     sequences = [
-        ResultSequence(
-            f"{piece.phase}: {piece.name}",
-            [
-                ResultStream(
-                    title, sorted((root / f"{piece.phase}_{name}" / piece.name).glob(f"*{suffix}"))
-                )
-                for title, name, suffix in _list_image_streams(extractor)
-            ],
-            f"frames {piece.start} to {piece.stop - 1} of {video.video}",
-        )
-        for video in results
-        for piece in video.segments
-        if piece.phase
+        _build_result_sequence(root, result, segment, extractor)
+        for result in results
+        for segment in result.segments
+        if segment.phase
     ]
-    write_results_page(
-        root,
-        sequences,
-        root.name,
-        _IMAGE_WIDTH,
-        [*lines, f"Train: {format_train_command(root, extractor)}"],
-    )
+    train_line = f"Train: {format_train_command(root, extractor)}"
+    write_results_page(root, sequences, root.name, _IMAGE_WIDTH, [*lines, train_line])
     return "\n".join(lines)
 
 
 def format_train_command(root: Path, extractor: ConditionExtractor) -> str:
-    """What trains on it: the images as they are, and a network that needs no first image."""
+    """Return the command that trains on the data set, without resizing and without a first-frame network."""
     return (
-        f"python train.py --name {shlex.quote(root.name)} --dataroot {shlex.quote(str(root))} {extractor.format_train_flags()} "
-        "--resize_or_crop none --no_first_img --clips_per_epoch 100"
+        f"python train.py --name {shlex.quote(root.name)} --dataroot {shlex.quote(str(root))} "
+        f"{extractor.format_train_flags()} --resize_or_crop none --no_first_img --clips_per_epoch 100"
+    )
+
+
+def _build_result_sequence(
+    root: Path, result: PrepareResult, segment: Segment, extractor: ConditionExtractor
+) -> ResultSequence:
+    streams = []
+    for title, stream, suffix in _list_image_streams(extractor):
+        folder = root / f"{segment.phase}_{stream}" / segment.name
+        streams.append(ResultStream(title, sorted(folder.glob(f"*{suffix}"))))
+    return ResultSequence(
+        f"{segment.phase}: {segment.name}",
+        streams,
+        f"frames {segment.start} to {segment.stop - 1} of {result.video}",
     )
 
 
 def _list_image_streams(extractor: ConditionExtractor) -> list[tuple[str, str, str]]:
-    """Title, folder and suffix of the streams that are images."""
+    """Return (title, stream, file suffix) of the streams that the page shows: at most one is a condition."""
     conditions = [
-        ("condition", name, suffix)
-        for name, suffix in extractor.suffixes.items()
+        ("condition", stream, suffix)
+        for stream, suffix in extractor.suffixes.items()
         if suffix == ".png"
     ]
     return [*conditions[:1], ("real", extractor.image_folder, ".jpg")]
 
 
 def _summarize_result(result: PrepareResult) -> list[str]:
-    made = {
-        phase: [piece for piece in result.segments if piece.phase == phase]
-        for phase in ("train", "test")
-    }
-    count = ", ".join(
-        f"{sum(map(len, pieces))} frames in {len(pieces)} sequences for {phase}"
-        for phase, pieces in made.items()
-    )
-    dropped = [
-        f"{result.video}: frames {piece.start} to {piece.stop - 1} left out: {piece.reason}"
-        for piece in result.segments
-        if not piece.phase
-    ]
-    return [
-        f"{result.video}: {count}",
-        *(f"{result.video}: {note}" for note in result.notes),
-        *dropped,
-    ]
+    counts = []
+    for phase in ("train", "test"):
+        lengths = [len(segment) for segment in result.segments if segment.phase == phase]
+        counts.append(f"{sum(lengths)} frames in {len(lengths)} sequences for {phase}")
+    lines = [", ".join(counts), *result.notes]
+    for segment in result.segments:
+        if not segment.phase:
+            lines.append(f"frames {segment.start} to {segment.stop - 1} left out: {segment.reason}")
+    return [f"{result.video}: {line}" for line in lines]

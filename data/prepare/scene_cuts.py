@@ -1,4 +1,4 @@
-"""Where a video cuts from one shot to the next. Pure; images are (H, W, 3) uint8 RGB."""
+"""Scene cut detection on a stream of images, (H, W, 3) uint8 RGB. Pure functions."""
 
 from __future__ import annotations
 
@@ -8,39 +8,43 @@ import cv2
 import numpy as np
 
 _THUMBNAIL_SIZE = 64, 36
-_HISTOGRAM_BINS = 8, 4, 4  # of hue, saturation, value
-_CUT_THRESHOLD = (
-    0.35  # change that no motion makes: half of the colours elsewhere, or all pixels another
-)
-_MIN_CHANGE_RATIO = 3.0  # times the change of the frame before: a pan or a flicker changes much, but frame after frame
+_HISTOGRAM_BINS = 8, 4, 4  # of hue, saturation and value
+# Both conditions must hold for a cut. Motion alone stays below the first; a pan or a flicker changes much, but from
+# every frame to the next.
+_CUT_THRESHOLD = 0.35  # minimum change
+_MIN_CHANGE_RATIO = 3.0  # minimum change, relative to that of the previous frame
 
 
 def detect_scene_cuts(images: Iterable[np.ndarray]) -> Iterator[int]:
-    """The numbers of the frames that begin a new shot; the first frame, 0, is not among them."""
-    last, last_change = None, 0.0
-    for number, image in enumerate(images):
-        seen = _compute_signature(image)
-        change = 0.0 if last is None else _compute_change(last, seen)
-        if change > max(_CUT_THRESHOLD, _MIN_CHANGE_RATIO * last_change):
-            yield number
-            change = 0.0  # the new shot's own motion is not known yet
-        last, last_change = seen, change
+    """Yield the index of each image that starts a new shot, the first image excepted."""
+    previous = None
+    previous_change = 0.0
+    for index, image in enumerate(images):
+        current = _compute_signature(image)
+        change = 0.0 if previous is None else _compute_change(previous, current)
+        if change > max(_CUT_THRESHOLD, _MIN_CHANGE_RATIO * previous_change):
+            yield index
+            change = 0.0  # the motion within the new shot is still unknown
+        previous = current
+        previous_change = change
 
 
 def _compute_signature(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A thumbnail in 0..1, and how its colours are distributed."""
-    small = cv2.resize(image, _THUMBNAIL_SIZE, interpolation=cv2.INTER_AREA)
-    colours = cv2.cvtColor(small, cv2.COLOR_RGB2HSV)
-    histogram = cv2.calcHist(
-        [colours], [0, 1, 2], None, list(_HISTOGRAM_BINS), [0, 180, 0, 256, 0, 256]
-    )
-    return small / 255, histogram.ravel() / histogram.sum()
+    """Return a thumbnail in 0..1 and its normalized color histogram."""
+    thumbnail = cv2.resize(image, _THUMBNAIL_SIZE, interpolation=cv2.INTER_AREA)
+    hsv = cv2.cvtColor(thumbnail, cv2.COLOR_RGB2HSV)
+    ranges = [0, 180, 0, 256, 0, 256]
+    histogram = cv2.calcHist([hsv], [0, 1, 2], None, list(_HISTOGRAM_BINS), ranges)
+    return thumbnail / 255, histogram.ravel() / histogram.sum()
 
 
 def _compute_change(
     previous: tuple[np.ndarray, np.ndarray], current: tuple[np.ndarray, np.ndarray]
 ) -> float:
-    """0 for equal images; the share of colours that went elsewhere, and the mean difference of pixels."""
-    return float(
-        np.abs(current[1] - previous[1]).sum() / 2 + np.abs(current[0] - previous[0]).mean()
-    )
+    """Return the change between two signatures, in 0..2.
+
+    It is the fraction of pixels that moved to another histogram bin, plus the mean absolute pixel difference.
+    """
+    histogram_change = np.abs(current[1] - previous[1]).sum() / 2
+    pixel_change = np.abs(current[0] - previous[0]).mean()
+    return float(histogram_change + pixel_change)

@@ -1,4 +1,4 @@
-"""Which frames of a video become which sequence. Pure: numbers in, numbers out."""
+"""Split the frames of a video into sequences for training and test. Pure functions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Segment:
-    """Frames start..stop-1 of a video. phase: train or test; empty where they are left out, for a reason."""
+    """Frames start..stop-1 of a video.
+
+    Attributes:
+        name: Name of the sequence.
+        start: Index of the first frame.
+        stop: Index after the last frame.
+        phase: `train` or `test`; empty for frames that are left out.
+        reason: Why the frames are left out.
+    """
 
     name: str
     start: int
@@ -23,22 +31,32 @@ class Segment:
 def split_by_time(
     name: str, n_frames: int, cuts: Sequence[int], test_fraction: float, min_frames: int
 ) -> list[Segment]:
-    """Every shot's last `test_share` for test, what comes before for training: never frames that training has seen.
+    """Split each shot into a training part and, at its end, a test part.
 
-    name: the video's, to which the shot's number is added. Shots of fewer than `shortest` frames are left out; a part
-    for test that would be shorter than that stays with training.
+    Args:
+        name: Name of the video; sequences are named after it and the number of their shot.
+        n_frames: Length of the video.
+        cuts: Frame indices that start a new shot.
+        test_fraction: Length of the test part, relative to the shot.
+        min_frames: Shortest sequence. Shorter shots are left out; without room for a test part of this length, the
+            whole shot is for training.
+
+    Returns:
+        Segments that cover all frames, in order.
     """
-    pieces: list[Segment] = []
+    segments: list[Segment] = []
     bounds = [0, *cuts, n_frames]
     for number, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True), start=1):
-        shot = f"{name}_{number:03}"
-        held_out = round((stop - start) * test_fraction)
-        middle = stop - held_out if min_frames <= held_out <= stop - start - min_frames else stop
-        if stop - start < min_frames:
-            pieces.append(
-                Segment(shot, start, stop, "", f"{stop - start} frames are fewer than {min_frames}")
-            )
-        else:
-            pieces.append(Segment(shot, start, middle, "train"))
-            pieces += [Segment(shot, middle, stop, "test")] if middle < stop else []
-    return pieces
+        segment_name = f"{name}_{number:03}"
+        length = stop - start
+        if length < min_frames:
+            reason = f"{length} frames are fewer than {min_frames}"
+            segments.append(Segment(segment_name, start, stop, "", reason))
+            continue
+        n_test = round(length * test_fraction)
+        if n_test == 0 or not min_frames <= n_test <= length - min_frames:
+            segments.append(Segment(segment_name, start, stop, "train"))
+            continue
+        segments.append(Segment(segment_name, start, stop - n_test, "train"))
+        segments.append(Segment(segment_name, stop - n_test, stop, "test"))
+    return segments

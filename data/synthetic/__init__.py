@@ -1,4 +1,4 @@
-"""Small made-up videos with known answers: see `make_toy_data`."""
+"""Synthetic videos with exactly known labels, landmarks and flow."""
 
 from data.synthetic.write import make_toy_data
 

@@ -1,8 +1,9 @@
-"""Toy videos to disk, in the layouts that `train.py` and `test.py` read (SPEC 2)."""
+"""Write synthetic videos in the layouts that `train.py` and `test.py` read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +20,10 @@ from data.synthetic.sprites import (
 )
 from data.synthetic.street import generate_street_scene
 
-_StreamContent = (
-    np.ndarray | str | Mapping[str, np.ndarray]
-)  # an image or map, a text, named arrays
-_StreamFiles = dict[str, _StreamContent]  # by stream
-_SceneFrame = tuple[
-    list[Sprite], RenderedFrame, _StreamFiles
-]  # a frame: what it is made of, what is seen of it, what is written
+# an image or map, a text, or named arrays
+_StreamContent = np.ndarray | str | Mapping[str, np.ndarray]
 
-DEFAULT_SCENE_SIZES = {"street": (256, 128), "face": (160, 160), "pose": (256, 160)}
+DEFAULT_SCENE_SIZES = {"street": (256, 128), "face": (160, 160), "pose": (256, 160)}  # (W, H)
 _STREAM_SUFFIXES = {
     "A": ".png",
     "B": ".png",
@@ -41,6 +37,15 @@ _STREAM_SUFFIXES = {
 _PHASE_SEEDS = {"train": 0, "test": 1}
 
 
+@dataclass(frozen=True)
+class _SceneFrame:
+    """A frame: its sprites, the image rendered from them, and the file content of each stream."""
+
+    sprites: list[Sprite]
+    rendered: RenderedFrame
+    streams: dict[str, _StreamContent]
+
+
 def make_toy_data(
     mode: str,
     out: Path,
@@ -51,36 +56,54 @@ def make_toy_data(
     seed: int = 0,
     phases: Sequence[str] = ("train",),
 ) -> Path:
-    """Writes made-up sequences under `out` as `{phase}_{stream}/seqNNNN/frameNNNN…` and returns `out`.
+    """Write synthetic sequences as `{out}/{phase}_{stream}/seqNNNN/frameNNNN*`.
 
-    mode: street, face or pose. size: (W, H), None for the mode's own in `SIZES`. The same arguments give the same
-    files. Beside a mode's own streams lies `{phase}_flow`, from the second frame on: `flow` (2, H, W) float32,
-    backward, pixels; `visible` (H, W) bool, where the frame before shows the same point.
+    In addition to the streams of the mode, `{phase}_flow` holds the ground-truth flow from the second frame on: `flow`,
+    (2, H, W) float32 in pixels, backward; and `visible`, (H, W) bool, where the previous frame shows the same point.
+    The same arguments give the same files.
+
+    Args:
+        mode: street, face or pose.
+        out: Data root.
+        sequences: Number of sequences per phase.
+        frames: Length of each sequence.
+        size: (W, H) of the images; None for `DEFAULT_SCENE_SIZES[mode]`.
+        seed: Of the random numbers.
+        phases: Any of train and test.
+
+    Returns:
+        `out`.
     """
+    size = size or DEFAULT_SCENE_SIZES[mode]
     for phase in phases:
         for number in range(1, sequences + 1):
             rng = np.random.default_rng([seed, _PHASE_SEEDS[phase], number])
-            for t, files in enumerate(
-                _generate_frames(mode, rng, size or DEFAULT_SCENE_SIZES[mode], frames), start=1
-            ):
-                for stream, content in files.items():
+            for t, streams in enumerate(_generate_streams(mode, rng, size, frames), start=1):
+                for stream, content in streams.items():
                     folder = out / f"{phase}_{stream}" / f"seq{number:04d}"
                     _write_file(folder / f"frame{t:04d}{_STREAM_SUFFIXES[stream]}", content)
     return out
 
 
-def _generate_frames(
+def _generate_streams(
     mode: str, rng: np.random.Generator, size: tuple[int, int], n_frames: int
-) -> Iterator[_StreamFiles]:
-    before: _SceneFrame | None = None
-    for view in _RENDERERS[mode](rng, size, n_frames):
-        yield view[2] | ({"flow": _compute_flow(view, before)} if before else {})
-        before = view
+) -> Iterator[dict[str, _StreamContent]]:
+    """Yield the file content of each stream, the flow included, frame by frame."""
+    previous: _SceneFrame | None = None
+    for frame in _RENDERERS[mode](rng, size, n_frames):
+        if previous is None:
+            yield frame.streams
+        else:
+            yield frame.streams | {"flow": _compute_flow(frame, previous)}
+        previous = frame
 
 
-def _compute_flow(frame: _SceneFrame, previous_frame: _SceneFrame) -> dict[str, np.ndarray]:
+def _compute_flow(frame: _SceneFrame, previous: _SceneFrame) -> dict[str, np.ndarray]:
     flow, visible = compute_backward_flow(
-        frame[0], previous_frame[0], frame[1].sprite_index, previous_frame[1].sprite_index
+        frame.sprites,
+        previous.sprites,
+        frame.rendered.sprite_index,
+        previous.rendered.sprite_index,
     )
     return {"flow": flow, "visible": visible}
 
@@ -88,29 +111,26 @@ def _compute_flow(frame: _SceneFrame, previous_frame: _SceneFrame) -> dict[str, 
 def _render_street(
     rng: np.random.Generator, size: tuple[int, int], n_frames: int
 ) -> Iterator[_SceneFrame]:
-    for layers in generate_street_scene(rng, size, n_frames):
-        shown = render_sprites(layers, size)
-        yield (
-            layers,
-            shown,
-            {
-                "A": _render_label_map(layers, shown),
-                "B": shown.image,
-                "inst": _render_instance_map(layers, shown),
-            },
-        )
+    for sprites in generate_street_scene(rng, size, n_frames):
+        rendered = render_sprites(sprites, size)
+        streams: dict[str, _StreamContent] = {
+            "A": _render_label_map(sprites, rendered),
+            "B": rendered.image,
+            "inst": _render_instance_map(sprites, rendered),
+        }
+        yield _SceneFrame(sprites, rendered, streams)
 
 
 def _render_label_map(sprites: Sequence[Sprite], rendered: RenderedFrame) -> np.ndarray:
-    return gather_per_pixel([layer.label for layer in sprites], rendered.sprite_index).astype(
-        np.uint8
-    )
+    labels = [sprite.label for sprite in sprites]
+    return gather_per_pixel(labels, rendered.sprite_index).astype(np.uint8)
 
 
 def _render_instance_map(sprites: Sequence[Sprite], rendered: RenderedFrame) -> np.ndarray:
-    """Cityscapes' numbers: the label of stuff, label * 1000 + count of things; 16 bit."""
+    """Render Cityscapes' instance ids, uint16: the label of stuff, label * 1000 + number of a thing."""
     ids = [
-        layer.label * 1000 + layer.instance if layer.instance else layer.label for layer in sprites
+        sprite.label * 1000 + sprite.instance if sprite.instance else sprite.label
+        for sprite in sprites
     ]
     return gather_per_pixel(ids, rendered.sprite_index).astype(np.uint16)
 
@@ -118,26 +138,23 @@ def _render_instance_map(sprites: Sequence[Sprite], rendered: RenderedFrame) -> 
 def _render_face(
     rng: np.random.Generator, size: tuple[int, int], n_frames: int
 ) -> Iterator[_SceneFrame]:
-    for layers, landmarks in generate_face_scene(rng, size, n_frames):
+    for sprites, landmarks in generate_face_scene(rng, size, n_frames):
+        rendered = render_sprites(sprites, size)
         text = "".join(f"{x},{y}\n" for x, y in np.rint(landmarks).astype(int))
-        shown = render_sprites(layers, size)
-        yield layers, shown, {"keypoints": text, "img": shown.image}
+        yield _SceneFrame(sprites, rendered, {"keypoints": text, "img": rendered.image})
 
 
 def _render_pose(
     rng: np.random.Generator, size: tuple[int, int], n_frames: int
 ) -> Iterator[_SceneFrame]:
     for figure in generate_pose_scene(rng, size, n_frames):
-        shown = render_sprites(figure.sprites, size)
-        yield (
-            figure.sprites,
-            shown,
-            {
-                "openpose": figure.to_openpose_json(),
-                "densepose": figure.render_densepose(shown.sprite_index),
-                "img": shown.image,
-            },
-        )
+        rendered = render_sprites(figure.sprites, size)
+        streams: dict[str, _StreamContent] = {
+            "openpose": figure.to_openpose_json(),
+            "densepose": figure.render_densepose(rendered.sprite_index),
+            "img": rendered.image,
+        }
+        yield _SceneFrame(figure.sprites, rendered, streams)
 
 
 _RENDERERS: dict[

@@ -15,7 +15,7 @@ timed() { # runs a step and says how long it took
     echo "== $(basename "$2"): $((SECONDS - began)) s =="
 }
 
-timed $python scripts/prepare.py "$clip" --to datasets/bikes --mode edges --width 128
+timed $python scripts/prepare.py "$clip" --out datasets/bikes --mode edges --width 128
 timed $python train.py $run --input_nc 1 --resize_or_crop none --no_first_img --clips_per_epoch 40 --niter 6 \
     --niter_decay 6 --niter_step 6 --ngf 16 --n_blocks 4 --n_downsample_G 2 --ndf 16 --n_scales_temporal 1 \
     --n_frames_total 4 --max_frames_per_gpu 2 --lr 0.0008 --ema 40 --no_vgg --flow_net dis --print_freq 40 \

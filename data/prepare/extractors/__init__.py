@@ -1,1 +1,1 @@
-"""Condition extractors: edges, facial landmarks, body poses, label maps."""
+"""Condition extractors: edges, face landmarks, body poses and label maps."""

@@ -1,48 +1,28 @@
-"""What is made of an image so that a network can learn the way back: one maker a mode of `scripts/prepare.py`."""
+"""Edge maps of the images: a condition that needs nothing but the video."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
 import cv2
 import numpy as np
 
-FileContent = np.ndarray | str  # an image or map for a PNG file, or a text
-ExtractorOutput = Mapping[str, FileContent]  # by the stream's folder: A, inst, keypoints, openpose
+from data.prepare.extractors.base import ExtractorOutput
 
-
-class SkipSequence(Exception):
-    """Why a sequence has none: it is left out, and the page says so."""
-
-
-class ConditionExtractor(Protocol):
-    """A frozen dataclass of the mode's own settings."""
-
-    @property
-    def image_folder(self) -> str:
-        """Where `train.py` looks for the images: B or img."""
-        ...
-
-    @property
-    def suffixes(self) -> Mapping[str, str]:
-        """Of the files in each folder that the maker fills; the first one is shown on the page."""
-        ...
-
-    def format_train_flags(self) -> str:
-        """What `train.py` must be told to read it."""
-        ...
-
-    def __call__(self, images: Iterable[np.ndarray], start: int) -> Iterator[ExtractorOutput]:
-        """One for each of a sequence's images, (H, W, 3) uint8 RGB. start: the first one's number in its video."""
-        ...
+_BLUR_SIGMA = 1.2  # pixels; suppresses noise and compression artifacts
+_MAX_GRADIENT = 60.0  # gray values per pixel that map to white
+_CANNY_MEDIAN_FACTORS = 0.66, 1.33  # lower and upper threshold, relative to the median gray value
 
 
 @dataclass(frozen=True)
 class EdgeExtractor:
-    """Edges of the image itself: all that is needed is a video. kind: soft (slopes, steadier in time) or canny."""
+    """Edges of the image itself.
+
+    Attributes:
+        kind: `soft` (gradient magnitude, more stable over time) or `canny` (binary).
+        image_folder: Stream name of the real images.
+    """
 
     kind: str = "soft"
     image_folder: str = "B"
@@ -59,50 +39,34 @@ class EdgeExtractor:
             yield {"A": self.extract_edges(image)}
 
     def extract_edges(self, image: np.ndarray) -> np.ndarray:
-        """(H, W) uint8."""
-        return compute_soft_edges(image) if self.kind == "soft" else compute_canny_edges(image)
-
-
-_BLUR_SIGMA = 1.2  # pixels: below that is noise and compression
-_MAX_GRADIENT = 60.0  # grey levels a pixel that are drawn white
-_CANNY_MEDIAN_FACTORS = 0.66, 1.33  # thresholds, times the median grey
+        """Return the edge map of an RGB image, (H, W) uint8."""
+        if self.kind == "soft":
+            return compute_soft_edges(image)
+        return compute_canny_edges(image)
 
 
 def compute_soft_edges(image: np.ndarray) -> np.ndarray:
-    """How steep grey is, (H, W) uint8; the scale is fixed, so that an edge does not change when others come and go."""
-    grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (0, 0), _BLUR_SIGMA)
-    slope = (
-        cv2.magnitude(cv2.Scharr(grey, cv2.CV_32F, 1, 0), cv2.Scharr(grey, cv2.CV_32F, 0, 1)) / 16
-    )
-    return np.clip(slope / _MAX_GRADIENT * 255, 0, 255).round().astype(np.uint8)
+    """Compute the gradient magnitude of an RGB image, (H, W) uint8.
+
+    The scale is fixed: the value of an edge does not depend on the rest of the image.
+    """
+    gray = _blur_gray(image)
+    gradient_x = cv2.Scharr(gray, cv2.CV_32F, 1, 0)
+    gradient_y = cv2.Scharr(gray, cv2.CV_32F, 0, 1)
+    gradient = cv2.magnitude(gradient_x, gradient_y) / 16  # 16: sum of the Scharr kernel's weights
+    return np.clip(gradient / _MAX_GRADIENT * 255, 0, 255).round().astype(np.uint8)
 
 
 def compute_canny_edges(image: np.ndarray) -> np.ndarray:
-    """(H, W) uint8, 0 or 255; OpenCV's, with thresholds around the median grey."""
-    grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (0, 0), _BLUR_SIGMA)
-    low, high = (float(np.median(grey)) * factor for factor in _CANNY_MEDIAN_FACTORS)
-    return cv2.Canny(grey, low, high)
+    """Compute Canny edges of an RGB image, (H, W) uint8 of 0 and 255.
+
+    The thresholds are proportional to the median gray value.
+    """
+    gray = _blur_gray(image)
+    median = float(np.median(gray))
+    low, high = (median * factor for factor in _CANNY_MEDIAN_FACTORS)
+    return cv2.Canny(gray, low, high)
 
 
-@dataclass(frozen=True)
-class OpenPoseFileExtractor:
-    """Keypoint files that the user brings: OpenPose writes one a frame, in order. folder: of one video's."""
-
-    folder: Path
-    image_folder: str = "img"
-
-    @property
-    def suffixes(self) -> Mapping[str, str]:
-        return {"openpose": "_keypoints.json"}
-
-    def format_train_flags(self) -> str:
-        return "--dataset_mode pose --openpose_only --input_nc 3"
-
-    def __call__(self, images: Iterable[np.ndarray], start: int) -> Iterator[ExtractorOutput]:
-        files = sorted(self.folder.glob("*.json"))
-        for number, _ in enumerate(images, start):
-            if number >= len(files):
-                raise SkipSequence(
-                    f"{self.folder} holds {len(files)} JSON files, frame {number} has none"
-                )
-            yield {"openpose": files[number].read_text(encoding="utf-8")}
+def _blur_gray(image: np.ndarray) -> np.ndarray:
+    return cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (0, 0), _BLUR_SIGMA)

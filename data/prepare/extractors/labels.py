@@ -1,4 +1,4 @@
-"""Label maps from a segmentation network of the user's (ONNX), or from masks that are there already."""
+"""Label maps from a segmentation network in ONNX format, or from existing masks."""
 
 from __future__ import annotations
 
@@ -13,24 +13,27 @@ import numpy as np
 
 from data.frame_reader import IMAGE_SUFFIXES
 from data.image_io import open_image_unconverted
-from data.prepare.extractors.edges import ExtractorOutput, SkipSequence
+from data.prepare.extractors.base import ExtractorOutput, SkipSequence
 from util.errors import UserError
 from util.images.visualization import CITYSCAPES_TRAIN_ID_TO_ID
 
-_IMAGENET_MEAN, _IMAGENET_STD = (
-    np.array([0.485, 0.456, 0.406]),
-    np.array([0.229, 0.224, 0.225]),
-)  # ImageNet's, which such nets expect
+# ImageNet's statistics, with which segmentation networks normalize their input
+_IMAGENET_MEAN = np.array([0.485, 0.456, 0.406])
+_IMAGENET_STD = np.array([0.229, 0.224, 0.225])
 CITYSCAPES_THING_IDS = tuple(range(24, 34))
 
 
 @dataclass(frozen=True)
 class LabelMapExtractor:
-    """source: an ONNX file, RGB (1, 3, H, W) normalised as for ImageNet -> scores (1, N, h, w) or ids (1, [1,] h, w);
-    or a folder of masks, one for each frame of the video.
+    """Label maps, and instance maps if some labels are things.
 
-    label_nc: how many labels there are. things: labels that come one by one; each connected part is an instance.
-    cityscapes: the network's 19 training ids become the 35 label ids.
+    Attributes:
+        source: Either an ONNX file, RGB (1, 3, H, W) normalized as for ImageNet -> scores (1, N, h, w) or ids
+            (1, [1,] h, w); or a folder of masks, one for each frame of the video.
+        label_nc: Number of labels.
+        thing_ids: Labels with instances; each connected part of such a label is one instance.
+        uses_cityscapes_train_ids: The network outputs Cityscapes' 19 training ids; they become the 35 label ids.
+        image_folder: Stream name of the real images.
     """
 
     source: Path
@@ -41,39 +44,41 @@ class LabelMapExtractor:
 
     @property
     def suffixes(self) -> Mapping[str, str]:
-        return {"A": ".png"} | ({"inst": ".png"} if self.thing_ids else {})
+        return {"A": ".png", "inst": ".png"} if self.thing_ids else {"A": ".png"}
 
     def format_train_flags(self) -> str:
         return f"--label_nc {self.label_nc}" + (" --use_instance" if self.thing_ids else "")
 
     def __call__(self, images: Iterable[np.ndarray], start: int) -> Iterator[ExtractorOutput]:
-        for number, image in enumerate(images, start):
-            ids = (
-                self.read_mask(number)
-                if self.source.is_dir()
-                else predict_label_map(self.source, image)
-            )
-            if self.uses_cityscapes_train_ids and not self.source.is_dir():
-                ids = np.array([*CITYSCAPES_TRAIN_ID_TO_ID, 0], np.uint8)[
-                    ids.clip(max=len(CITYSCAPES_TRAIN_ID_TO_ID))
-                ]
-            if ids.max() >= self.label_nc:
+        for index, image in enumerate(images, start):
+            label_map = self._read_or_predict(index, image)
+            if label_map.max() >= self.label_nc:
                 raise UserError(
-                    f"{self.source}: frame {number} has label {ids.max()}; --label_nc {self.label_nc} "
+                    f"{self.source}: frame {index} has label {label_map.max()}; --label_nc {self.label_nc} "
                     f"allows 0..{self.label_nc - 1}: raise it"
                 )
-            labels = {"A": resize_labels_nearest(ids, image.shape[:2])}
-            yield labels | (
-                {"inst": compute_instance_map(labels["A"], self.thing_ids)}
-                if self.thing_ids
-                else {}
-            )
+            label_map = resize_labels_nearest(label_map, image.shape[:2])
+            if self.thing_ids:
+                yield {"A": label_map, "inst": compute_instance_map(label_map, self.thing_ids)}
+            else:
+                yield {"A": label_map}
+
+    def _read_or_predict(self, index: int, image: np.ndarray) -> np.ndarray:
+        if self.source.is_dir():
+            return self.read_mask(index)
+        label_map = predict_label_map(self.source, image)
+        if not self.uses_cityscapes_train_ids:
+            return label_map
+        n_train_ids = len(CITYSCAPES_TRAIN_ID_TO_ID)
+        train_id_to_id = np.array([*CITYSCAPES_TRAIN_ID_TO_ID, 0], np.uint8)  # last: void
+        return train_id_to_id[label_map.clip(max=n_train_ids)]
 
     def read_mask(self, index: int) -> np.ndarray:
-        masks = _list_masks(self.source)
-        if index >= len(masks):
-            raise SkipSequence(f"{self.source} holds {len(masks)} masks, frame {index} has none")
-        return np.asarray(open_image_unconverted(masks[index]))
+        """Read the mask of a frame of the video, (h, w)."""
+        paths = _list_masks(self.source)
+        if index >= len(paths):
+            raise SkipSequence(f"{self.source} holds {len(paths)} masks, frame {index} has none")
+        return np.asarray(open_image_unconverted(paths[index]))
 
 
 @cache
@@ -82,36 +87,49 @@ def _list_masks(folder: Path) -> list[Path]:
 
 
 def predict_label_map(model_path: Path, image: np.ndarray) -> np.ndarray:
-    """(h, w) uint8 ids of an image (H, W, 3) uint8, at whatever size the network answers."""
+    """Run an ONNX segmentation network on an image.
+
+    Args:
+        model_path: The network; see `LabelMapExtractor.source` for its input and output.
+        image: (H, W, 3) uint8 RGB; resized if the network's input size is fixed.
+
+    Returns:
+        (h, w) uint8 label ids at the network's output size.
+
+    Raises:
+        UserError: onnxruntime is not installed, or the file cannot be loaded.
+    """
     session = _load_onnx_session(model_path)
-    asked = session.get_inputs()[0]
+    network_input = session.get_inputs()[0]
     height, width = (
-        own if isinstance(side, str | None) else side
-        for side, own in zip(asked.shape[2:], image.shape[:2], strict=True)
+        image_side if isinstance(side, str | None) else side  # a name or None: any size
+        for side, image_side in zip(network_input.shape[2:], image.shape[:2], strict=True)
     )
-    sized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    normal = (
-        ((sized / 255 - _IMAGENET_MEAN) / _IMAGENET_STD).astype(np.float32).transpose(2, 0, 1)[None]
-    )
-    answer = session.run(None, {asked.name: normal})[0][0]
-    if answer.ndim == 3:
-        answer = answer.argmax(0) if len(answer) > 1 else answer[0]
-    return answer.astype(np.uint8)
+    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    normalized = ((resized / 255 - _IMAGENET_MEAN) / _IMAGENET_STD).astype(np.float32)
+    output = session.run(None, {network_input.name: normalized.transpose(2, 0, 1)[None]})[0][0]
+    if output.ndim == 3:
+        output = output.argmax(0) if len(output) > 1 else output[0]
+    return output.astype(np.uint8)
 
 
 def resize_labels_nearest(label_map: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """Ids at (H, W), the nearest one's."""
+    """Resize a label map to size (H, W) with nearest-neighbor interpolation; returns uint8."""
     return cv2.resize(label_map.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def compute_instance_map(label_map: np.ndarray, thing_ids: tuple[int, ...]) -> np.ndarray:
-    """(H, W) uint16: the label of stuff; label * 1000 + count of each connected part of a thing, as Cityscapes does."""
-    found = label_map.astype(np.uint16)
+    """Compute Cityscapes-style instance ids from connected components, (H, W) uint16.
+
+    A pixel of a thing gets label * 1000 + index of its component, any other pixel its label.
+    """
+    instance_map = label_map.astype(np.uint16)
     for label in thing_ids:
-        count, parts = cv2.connectedComponents((label_map == label).astype(np.uint8))
-        if count > 1:
-            found[parts > 0] = label * 1000 + parts[parts > 0] - 1
-    return found
+        n_components, components = cv2.connectedComponents((label_map == label).astype(np.uint8))
+        if n_components > 1:  # component 0 is the background
+            is_thing = components > 0
+            instance_map[is_thing] = label * 1000 + components[is_thing] - 1
+    return instance_map
 
 
 @cache
@@ -124,13 +142,13 @@ def _load_onnx_session(model_path: Path) -> Any:
             InvalidProtobuf,
             NoSuchFile,
         )
-    except ImportError as problem:
+    except ImportError as error:
         raise UserError(
-            f"--segmenter needs onnxruntime ({problem}): pip install -e '.[video]'"
-        ) from problem
+            f"--segmenter needs onnxruntime ({error}): pip install -e '.[video]'"
+        ) from error
     try:
         return onnxruntime.InferenceSession(str(model_path), providers=["CPUExecutionProvider"])
-    except (Fail, InvalidGraph, InvalidProtobuf, NoSuchFile) as problem:
+    except (Fail, InvalidGraph, InvalidProtobuf, NoSuchFile) as error:
         raise UserError(
-            f"{model_path}: not an ONNX network that can be loaded ({str(problem).splitlines()[0]})"
-        ) from problem
+            f"{model_path}: not an ONNX network that can be loaded ({str(error).splitlines()[0]})"
+        ) from error

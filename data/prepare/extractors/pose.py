@@ -1,8 +1,8 @@
-"""Bodies: BODY_25 keypoints of every frame by MediaPipe's pose networks (BlazePose, Bazarevsky et al., 2020).
+"""Body poses: BODY_25 keypoints by MediaPipe's networks (BlazePose, Bazarevsky et al., 2020).
 
-The networks lie in the wheel of the package mediapipe, which needs a numpy of old: its files are read, it is not
-imported, and ai-edge-litert runs them. A detector finds somebody in the whole image; a second network finds the
-points in an upright square around them, and where to look in the next frame.
+The network files are read from the wheel of the package mediapipe, which is not imported because it needs an old
+numpy; ai-edge-litert runs them. A detector finds a person in the whole image. A second network predicts the keypoints
+in an upright square around the person, and the square for the next frame.
 """
 
 from __future__ import annotations
@@ -19,26 +19,27 @@ import cv2
 import numpy as np
 
 from data.keypoints import N_BODY_25_POINTS
-from data.prepare.extractors.edges import ExtractorOutput
+from data.prepare.extractors.base import ExtractorOutput
 from data.prepare.smoothing import interpolate_and_smooth
 from util.errors import UserError
 
 MEDIAPIPE_INSTALL_COMMAND = "pip install --no-deps mediapipe==0.10.21 && pip install ai-edge-litert"
-_ANCHOR_GRIDS = (
-    (28, 2),
-    (14, 2),
-    (7, 6),
-)  # cells a side, and boxes a cell, of the detector's answers
-_DETECTION_THRESHOLD, _TRACKING_THRESHOLD = 0.5, 0.5  # probabilities from which somebody is there
-_DETECTOR_INPUT_SIZE, _LANDMARK_INPUT_SIZE = 224, 256
-_N_BLAZEPOSE_KEYPOINTS, _HIP_CENTER_INDEX, _BODY_TOP_INDEX = (
-    39,
-    33,
-    34,
-)  # of them 33 of the body; then where the body is, and how large
-_CROP_MARGIN = 1.25  # of the square around the circle that the body fits in
-_VISIBILITY_THRESHOLD = 0.5  # visibility from which a point is drawn
-_BLAZEPOSE_TO_BODY_25 = {  # BODY_25's points as means of the network's; it knows no small toes
+_MODEL_FILES = {  # below mediapipe/modules
+    "pose_detection": "pose_detection/pose_detection.tflite",
+    "pose_landmark": "pose_landmark/pose_landmark_full.tflite",
+}
+
+_ANCHOR_GRIDS = ((28, 2), (14, 2), (7, 6))  # the detector's (cells per side, boxes per cell)
+_DETECTOR_INPUT_SIZE = 224
+_LANDMARK_INPUT_SIZE = 256
+_DETECTION_THRESHOLD = 0.5  # minimum probability of a person, in the detector's output
+_TRACKING_THRESHOLD = 0.5  # the same in the landmark network's output
+_VISIBILITY_THRESHOLD = 0.5  # keypoints below it are left out
+_N_BLAZEPOSE_KEYPOINTS = 39  # 33 of the body, 2 that give its position and size, 4 unused
+_HIP_CENTER_INDEX = 33
+_BODY_TOP_INDEX = 34
+_CROP_MARGIN = 1.25  # side of the crop, relative to the diameter of the body's circle
+_BLAZEPOSE_TO_BODY_25 = {  # each point is the mean of these; BlazePose has no small toes (20, 23)
     0: (0,),
     1: (11, 12),
     2: (12,),
@@ -67,7 +68,7 @@ _BLAZEPOSE_TO_BODY_25 = {  # BODY_25's points as means of the network's; it know
 
 @dataclass(frozen=True)
 class PoseExtractor:
-    """The largest person; once found, followed. Hands and face are not looked for."""
+    """Body keypoints of the largest person, who is then tracked; hands and face are left out."""
 
     image_folder: str = "img"
 
@@ -85,8 +86,13 @@ class PoseExtractor:
 
 @dataclass(frozen=True)
 class BodyRegion:
-    """A square in an image, upright for the body in it. centre: (x, y); side: both in pixels; turn: radians, 0 for a
-    body that stands upright."""
+    """A square in an image, rotated so that the body in it is upright.
+
+    Attributes:
+        center: (x, y) in pixels.
+        side: In pixels.
+        rotation: Radians, clockwise on screen; 0 for a body that is upright in the image.
+    """
 
     center: tuple[float, float]
     side: float
@@ -94,103 +100,130 @@ class BodyRegion:
 
     @staticmethod
     def from_hips(hip_center: np.ndarray, body_top: np.ndarray) -> BodyRegion:
-        """hips: (x, y) of a body's middle; top: a point of the circle around it, straight above it as the body goes."""
+        """Build the region around a body.
+
+        Args:
+            hip_center: (x, y) of the center of the body's circle.
+            body_top: (x, y) on that circle, in the direction of the head.
+        """
         x, y = body_top - hip_center
+        radius = float(np.hypot(x, y))
         return BodyRegion(
-            (float(hip_center[0]), float(hip_center[1])),
-            2 * _CROP_MARGIN * float(np.hypot(x, y)),
-            float(np.arctan2(x, -y)),
+            center=(float(hip_center[0]), float(hip_center[1])),
+            side=2 * _CROP_MARGIN * radius,
+            rotation=float(np.arctan2(x, -y)),
         )
 
     def compute_image_affine(self, size: int) -> np.ndarray:
-        """(2, 3) affine: from pixels of this region, drawn `side` wide, to those of the image."""
+        """Compute the (2, 3) affine map from pixels of a crop of this size to pixels of the image."""
         scale = self.side / size
-        cosine, sine = scale * np.cos(self.rotation), scale * np.sin(self.rotation)
+        cosine = scale * np.cos(self.rotation)
+        sine = scale * np.sin(self.rotation)
         linear = np.array([[cosine, -sine], [sine, cosine]])
-        return np.column_stack([linear, np.array(self.center) - linear @ (size / 2, size / 2)])
+        offset = np.array(self.center) - linear @ (size / 2, size / 2)
+        return np.column_stack([linear, offset])
 
     def crop(self, image: np.ndarray, size: int) -> np.ndarray:
-        """(side, side, 3); black beyond the image."""
+        """Resample the region to (size, size, 3); black outside the image."""
         affine = self.compute_image_affine(size)
-        affine[:, 2] += (
-            affine[:, :2] @ (0.5, 0.5) - 0.5
-        )  # OpenCV counts from the middle of the first pixel
-        return cv2.warpAffine(
-            image, affine, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        )
+        # OpenCV's coordinates are 0 at the center of the first pixel, ours at its corner
+        affine[:, 2] += affine[:, :2] @ (0.5, 0.5) - 0.5
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(image, affine, (size, size), flags=flags)
 
 
 def detect_bodies(images: Iterable[np.ndarray]) -> Iterator[np.ndarray | None]:
-    """(H, W, 3) uint8 RGB, one after the other -> (25, 3) x, y in pixels and visibility in 0..1; None: nobody there."""
+    """Detect and track one person over consecutive images, (H, W, 3) uint8 RGB.
+
+    Yields:
+        For each image (25, 3): x, y in pixels and visibility in 0..1; None without a person.
+    """
     region: BodyRegion | None = None
     for image in images:
-        found = detect_body_keypoints(image, region) if region else None
-        if found is None and (region := detect_body_region(image)):
-            found = detect_body_keypoints(image, region)
-        region = found[1] if found else None
-        yield convert_to_body_25(found[0]) if found else None
+        detection = detect_body_keypoints(image, region) if region else None
+        if detection is None:
+            region = detect_body_region(image)
+            detection = detect_body_keypoints(image, region) if region else None
+        if detection is None:
+            region = None
+            yield None
+        else:
+            keypoints, region = detection
+            yield convert_to_body_25(keypoints)
 
 
 def detect_body_region(image: np.ndarray) -> BodyRegion | None:
-    """Where the largest person is that the detector finds."""
+    """Find the largest person in a whole image."""
     height, width = image.shape[:2]
-    whole = BodyRegion((width / 2, height / 2), max(width, height), 0.0)
-    answers = _run_network("pose_detection", whole.crop(image, _DETECTOR_INPUT_SIZE) / 127.5 - 1)
-    boxes, scores = answers[0][0], _sigmoid(answers[1][0, :, 0])
+    whole_image = BodyRegion((width / 2, height / 2), max(width, height), 0.0)
+    network_input = whole_image.crop(image, _DETECTOR_INPUT_SIZE) / 127.5 - 1
+    outputs = _run_network("pose_detection", network_input)
+    boxes = outputs[0][0]
+    scores = _sigmoid(outputs[1][0, :, 0])
     if scores.max() < _DETECTION_THRESHOLD:
         return None
-    hips, tops = (
-        boxes[:, first : first + 2] + compute_anchors() * _DETECTOR_INPUT_SIZE for first in (4, 6)
-    )
-    sizes = np.where(scores >= _DETECTION_THRESHOLD, np.hypot(*(tops - hips).T), 0)
-    near_largest = sizes > 0.8 * sizes.max()  # several boxes find one person: the surest
-    best = int(np.where(near_largest, scores, 0).argmax())
-    return BodyRegion.from_hips(
-        *_apply_affine(
-            np.stack([hips[best], tops[best]]), whole.compute_image_affine(_DETECTOR_INPUT_SIZE)
-        )
-    )
+    anchors = compute_anchors() * _DETECTOR_INPUT_SIZE
+    hip_centers = boxes[:, 4:6] + anchors
+    body_tops = boxes[:, 6:8] + anchors
+    radii = np.hypot(*(body_tops - hip_centers).T)
+    radii = np.where(scores >= _DETECTION_THRESHOLD, radii, 0)
+    # several boxes detect the same person: choose the most confident of the largest ones
+    is_near_largest = radii > 0.8 * radii.max()
+    best = int(np.where(is_near_largest, scores, 0).argmax())
+    points = np.stack([hip_centers[best], body_tops[best]])
+    affine = whole_image.compute_image_affine(_DETECTOR_INPUT_SIZE)
+    return BodyRegion.from_hips(*_apply_affine(points, affine))
 
 
 def detect_body_keypoints(
     image: np.ndarray, region: BodyRegion
 ) -> tuple[np.ndarray, BodyRegion] | None:
-    """(39, 3) x, y in pixels and visibility; and where to look in the next image. None: nobody is there."""
-    answers = _run_network("pose_landmark", region.crop(image, _LANDMARK_INPUT_SIZE) / 255)
-    points, there = answers[0].reshape(_N_BLAZEPOSE_KEYPOINTS, 5), float(answers[1][0, 0])
-    if there < _TRACKING_THRESHOLD:
+    """Predict the keypoints of the person in a region of an image.
+
+    Returns:
+        (39, 3) x, y in pixels of the image and visibility in 0..1, and the region for the next image; None without
+        a person.
+    """
+    network_input = region.crop(image, _LANDMARK_INPUT_SIZE) / 255
+    outputs = _run_network("pose_landmark", network_input)
+    keypoints = outputs[0].reshape(_N_BLAZEPOSE_KEYPOINTS, 5)  # x, y, z, visibility, presence
+    person_probability = float(outputs[1][0, 0])
+    if person_probability < _TRACKING_THRESHOLD:
         return None
-    places = _apply_affine(points[:, :2], region.compute_image_affine(_LANDMARK_INPUT_SIZE))
-    return np.column_stack([places, _sigmoid(points[:, 3])]), BodyRegion.from_hips(
-        places[_HIP_CENTER_INDEX], places[_BODY_TOP_INDEX]
-    )
+    points = _apply_affine(keypoints[:, :2], region.compute_image_affine(_LANDMARK_INPUT_SIZE))
+    visibility = _sigmoid(keypoints[:, 3])
+    next_region = BodyRegion.from_hips(points[_HIP_CENTER_INDEX], points[_BODY_TOP_INDEX])
+    return np.column_stack([points, visibility]), next_region
 
 
 def convert_to_body_25(keypoints: np.ndarray) -> np.ndarray:
-    """(33 or more, 3) of the network -> (25, 3); as visible as the least of those a point is the mean of."""
+    """Convert BlazePose keypoints (33 or more, 3) to BODY_25, (25, 3).
+
+    A point that is the mean of several is as visible as the least visible of them.
+    """
     body = np.zeros((N_BODY_25_POINTS, 3))
-    for number, own in _BLAZEPOSE_TO_BODY_25.items():
-        body[number] = *keypoints[list(own), :2].mean(0), keypoints[list(own), 2].min()
+    for index, sources in _BLAZEPOSE_TO_BODY_25.items():
+        points = keypoints[list(sources)]
+        body[index, :2] = points[:, :2].mean(0)
+        body[index, 2] = points[:, 2].min()
     return body
 
 
 def format_openpose_json(body: np.ndarray) -> str:
-    """A keypoint file with one person. Points that are hidden, or guessed, are not there."""
-    seen = np.where(body[:, 2:] >= _VISIBILITY_THRESHOLD, body, 0).round(3)
-    return json.dumps({"version": 1.3, "people": [{"pose_keypoints_2d": seen.ravel().tolist()}]})
+    """Format BODY_25 keypoints (25, 3) as an OpenPose file with one person; hidden points become 0."""
+    visible = np.where(body[:, 2:] >= _VISIBILITY_THRESHOLD, body, 0).round(3)
+    return json.dumps({"version": 1.3, "people": [{"pose_keypoints_2d": visible.ravel().tolist()}]})
 
 
 @cache
 def compute_anchors() -> np.ndarray:
-    """(2254, 2): the middles x, y of the detector's cells, in 0..1, a box each."""
-    cells = [
-        ((x + 0.5) / side, (y + 0.5) / side)
-        for side, boxes in _ANCHOR_GRIDS
-        for y in range(side)
-        for x in range(side)
-        for _ in range(boxes)
-    ]
-    return np.array(cells)
+    """Compute the cell centers of the detector's boxes, (2254, 2) x, y in 0..1."""
+    anchors = []
+    for side, n_boxes in _ANCHOR_GRIDS:
+        for y in range(side):
+            for x in range(side):
+                anchors += [((x + 0.5) / side, (y + 0.5) / side)] * n_boxes
+    return np.array(anchors)
 
 
 def _apply_affine(points: np.ndarray, affine: np.ndarray) -> np.ndarray:
@@ -202,11 +235,11 @@ def _sigmoid(logits: np.ndarray) -> np.ndarray:
 
 
 def _run_network(name: str, image: np.ndarray) -> list[np.ndarray]:
-    """The network's answers to (side, side, 3)."""
+    """Return the outputs of a network for one image (side, side, 3)."""
     network = _load_network(name)
     network.set_tensor(network.get_input_details()[0]["index"], image[None].astype(np.float32))
     network.invoke()
-    return [network.get_tensor(answer["index"]) for answer in network.get_output_details()]
+    return [network.get_tensor(output["index"]) for output in network.get_output_details()]
 
 
 @cache
@@ -216,18 +249,17 @@ def _load_network(name: str) -> Any:
         raise UserError(
             f"--mode pose without --keypoints needs mediapipe's networks: {MEDIAPIPE_INSTALL_COMMAND}"
         )
-    file = {"pose_detection": "pose_detection", "pose_landmark": "pose_landmark_full"}[name]
-    path = Path(package.origin).parent / "modules" / name / f"{file}.tflite"
+    path = Path(package.origin).parent / "modules" / _MODEL_FILES[name]
     if not path.is_file():
         raise UserError(
-            f"{path} is not there (mediapipe 1 carries no networks): {MEDIAPIPE_INSTALL_COMMAND}"
+            f"{path} does not exist (mediapipe 1 has no network files): {MEDIAPIPE_INSTALL_COMMAND}"
         )
     try:
         from ai_edge_litert.interpreter import Interpreter
-    except ImportError as problem:
+    except ImportError as error:
         raise UserError(
-            f"--mode pose without --keypoints needs ai-edge-litert ({problem}): {MEDIAPIPE_INSTALL_COMMAND}"
-        ) from problem
+            f"--mode pose without --keypoints needs ai-edge-litert ({error}): {MEDIAPIPE_INSTALL_COMMAND}"
+        ) from error
     network = Interpreter(str(path), num_threads=1)
     network.allocate_tensors()
     return network

