@@ -24,9 +24,8 @@ from models.checkpoint import RunState, archive_previous_run, load_pretrained, r
 from models.evaluation.label_prediction import evaluate_forecast
 from models.evaluation.video_metrics import MetricValues, build_standard_metrics, evaluate_synthesis
 from models.flow import FlowEstimator, build_flow_estimator
-from models.flow.annotate import build_flow_annotator
 from models.flow.cache import FlowCache
-from models.flow.precompute import list_file_pairs, precompute_flow
+from models.flow.precompute import build_flow_annotator, list_file_pairs, precompute_flow
 from models.inference import first_frame
 from models.inference.instance_features import encode_dataset_features, save_feature_clusters
 from models.inference.label_forecast import LabelForecaster, LabelPredictor
