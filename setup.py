@@ -10,6 +10,7 @@ CORE_REQUIREMENTS = [
     "scikit-image>=0.25",
     "scikit-learn>=1.5",
     "einops>=0.8",
+    "tabulate>=0.9",
     "tqdm>=4.66",
     "dominate>=2.9",
     "tensorboard>=2.18",
@@ -28,6 +29,7 @@ TEST_REQUIREMENTS = [
     "ruff>=0.17,<0.18",
     "mypy>=2.4,<2.5",
     "types-requests",
+    "types-tabulate",
     "types-tqdm",
 ]
 

@@ -20,7 +20,7 @@ from data.loader import WorkerStatus, build_dataloader
 from data.quick_check import run_quick_check
 from data.sampler import ClipPlan, SamplerConfig, check_sequence_lengths, plan_epoch
 from data.sequences import FrameSequence, find_sequences
-from models.checkpoint import RunState, archive_previous_run, load_pretrained, restore_checkpoint
+from models.checkpoint import load_pretrained
 from models.evaluation.label_prediction import evaluate_forecast
 from models.evaluation.video_metrics import MetricValues, build_standard_metrics, evaluate_synthesis
 from models.flow import FlowEstimator, build_flow_estimator
@@ -35,6 +35,7 @@ from models.losses.temporal_groups import FlowPairSelector, compute_flow_strides
 from models.networks.collection import Vid2VidModels
 from models.ops.compile import FallbackCompiler
 from models.training.device_groups import ParallelModels, build_parallel_models
+from models.training.resume import RunState, archive_previous_run, restore_checkpoint
 from models.training.schedule import ScheduleConfig, compute_epoch_settings
 from options import configs
 from options.from_checkpoint import load_label_predictor

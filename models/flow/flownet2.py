@@ -1,8 +1,8 @@
 """FlowNet2 (Ilg et al., CVPR 2017) in PyTorch, with the published state-dict keys, as a reference flow estimator.
 
 FlowNet2 is a stack of FlowNetC and two FlowNetS for large displacements, FlowNetSD for small ones, and a fusion
-network. Level k of a network is 2^k times smaller than the images. Each network estimates flow at its coarsest level and
-refines it level by level.
+network. Level k of a network is 2^k times smaller than the images. Each network estimates flow at its coarsest
+level and refines it level by level.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from models.checkpoint import RunState, prune_epochs, save_latest, save_weights
+from models.checkpoint import save_weights
 from models.flow.estimator import estimate_clip_flow
 from models.inference.instance_features import encode_feature_maps
 from models.losses.distillation import generate_teacher_images
@@ -57,6 +57,7 @@ from models.training.non_finite import (
     reduce_and_check_losses,
 )
 from models.training.replay import StepSnapshot, save_snapshot
+from models.training.resume import RunState, prune_epochs, save_latest
 from models.training.schedule import EpochSettings, ScheduleConfig, compute_epoch_settings
 from models.training.visuals import make_visuals
 from util.clip import Clip, FlowEstimate

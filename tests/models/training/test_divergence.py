@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.checkpoint import RunState
+from models.training.resume import RunState
 from models.losses.functional import gan_loss
 from models.losses.vid2vid import LossConfig
 from models.training.divergence import (

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.checkpoint import RunState
+from models.training.resume import RunState
 from models.networks.collection import Vid2VidModels
 from models.training.schedule import compute_epoch_settings
 from models.training.trainer import Trainer, TrainStepResult
