@@ -184,7 +184,7 @@ def describe_mismatch(expected: _StateDict, loaded: _StateDict) -> str:
     """Return the options that differ between two state dicts, as a hint for the user; '' if none is inferred."""
     expected_options, loaded_options = infer_options(expected), infer_options(loaded)
     differences = [
-        f"{flag} {loaded_options[flag]} in the file, {value} here"
+        f"{flag} {loaded_options[flag]} in the file, {value} in this run"
         for flag, value in expected_options.items()
         if flag in loaded_options and loaded_options[flag] != value
     ]

@@ -141,7 +141,7 @@ class _FeatureCollector:
 
 
 def build_standard_metrics(flow_estimator: FlowEstimator, device: torch.device) -> list[Metric]:
-    """Return the metrics that need no weights of their own; the warping error only if there is a flow."""
+    """Return the metrics that need no other weights. The warping error requires a flow estimator."""
     standard: list[Metric] = [compute_fidelity_metrics, compute_flicker]
     if flow_estimator.name != "none":
         standard.append(WarpingError(flow_estimator, device))

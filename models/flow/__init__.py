@@ -1,4 +1,4 @@
-"""Reference flow: optical flow between real images, the training target of the generator's own flow.
+"""Reference flow: optical flow between real images, the training target of the generator's flow.
 
 A `FlowEstimator` (FlowNet2, RAFT, DIS or none; `build_flow_estimator` selects one) maps two images to a
 `util.clip.FlowEstimate`. Flow is estimated in four places:

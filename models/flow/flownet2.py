@@ -39,7 +39,7 @@ _FUSION_UP_CHANNELS = {1: 32, 0: 16}
 _FLOWNET2_FLAG = "--flownet2_checkpoint"
 _DOWNLOAD_SCRIPT = "scripts/download_models_flownet2.py"
 _PUBLISHED_FILE_BYTES = 650_102_505
-# Types of the best validation error, a numpy scalar that checkpoints hold beside the weights. None of them runs code.
+# Published checkpoints also hold a numpy scalar, the best validation error. These types load it; none of them runs code.
 _SAFE_GLOBALS: list[Any] = [
     (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),  # type: ignore[attr-defined]
     np._core.multiarray.scalar,  # type: ignore[attr-defined]
@@ -340,7 +340,9 @@ def _build_expansion(
     input_channels = dict(feature_channels)  # of each level: features, upsampled features, flow
     for level, channels in up_channels.items():
         input_channels[level] += channels + 2
-    predict_channels = input_channels | up_channels if has_inter_conv else input_channels
+    predict_channels = dict(input_channels)  # of the convolution that predicts flow
+    if has_inter_conv:
+        predict_channels.update(up_channels)
 
     # The order of the layers is the order of the published state dict.
     layers: dict[str, nn.Module] = {}

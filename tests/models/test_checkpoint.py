@@ -44,17 +44,17 @@ def test_files_of_old_torch_versions_load(tmp_path: Path, zipped: bool) -> None:
 @pytest.mark.parametrize(
     ("change", "flag"),
     [
-        ({"width": 16}, "--ngf (of this scale) 16 in the file, 8 here"),
-        ({"condition_channels": 6}, "--use_instance) 6 in the file, 5 here"),
-        ({"n_frames_G": 4}, "--n_frames_G 4 in the file, 3 here"),
-        ({"norm": "instance"}, "--norm instance in the file, batch here"),
-        ({"n_downsample": 3}, "--n_downsample_G 3 in the file, 2 here"),
-        ({"n_blocks": 6}, "--n_blocks 6 in the file, 4 here"),
-        ({"flow": False}, "--no_flow set in the file, not set here"),
-        ({"foreground": (1,)}, "--fg set in the file, not set here"),
+        ({"width": 16}, "--ngf (of this scale) 16 in the file, 8 in this run"),
+        ({"condition_channels": 6}, "--use_instance) 6 in the file, 5 in this run"),
+        ({"n_frames_G": 4}, "--n_frames_G 4 in the file, 3 in this run"),
+        ({"norm": "instance"}, "--norm instance in the file, batch in this run"),
+        ({"n_downsample": 3}, "--n_downsample_G 3 in the file, 2 in this run"),
+        ({"n_blocks": 6}, "--n_blocks 6 in the file, 4 in this run"),
+        ({"flow": False}, "--no_flow set in the file, not set in this run"),
+        ({"foreground": (1,)}, "--fg set in the file, not set in this run"),
         ({"n_scales": 3}, "--n_scales_spatial"),
         ({"n_scales": 1}, "latest_net_G1.pth is not there"),
-        ({"n_blocks_local": 3}, "--n_blocks_local 3 in the file, 2 here"),
+        ({"n_blocks_local": 3}, "--n_blocks_local 3 in the file, 2 in this run"),
     ],
 )
 def test_weights_of_other_networks_are_refused_naming_the_flag(
@@ -79,7 +79,7 @@ def test_discriminator_options_are_inferred_from_weights() -> None:
     )
     no_features = MultiScaleDiscriminator(6, replace(config, returns_features=False)).state_dict()
     assert describe_mismatch(expected, no_features).endswith(
-        "--no_ganFeat set in the file, not set here"
+        "--no_ganFeat set in the file, not set in this run"
     )
 
 
