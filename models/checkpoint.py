@@ -181,7 +181,7 @@ def _get_scale_prefix(key: str) -> str:
 
 
 def describe_mismatch(expected: _StateDict, loaded: _StateDict) -> str:
-    """Return the options that differ between two state dicts, as a hint for the user; '' if none is inferred."""
+    """Describe the options that differ between two state dicts; '' if no difference is inferred."""
     expected_options, loaded_options = infer_options(expected), infer_options(loaded)
     differences = [
         f"{flag} {loaded_options[flag]} in the file, {value} in this run"
@@ -194,9 +194,9 @@ def describe_mismatch(expected: _StateDict, loaded: _StateDict) -> str:
 
 
 def infer_options(state_dict: _StateDict) -> dict[str, int | str]:
-    """Infer the options that built a vid2vid generator or discriminator from the names and shapes of its weights.
+    """Infer the options of a vid2vid generator or discriminator from its weights.
 
-    The file may come from anywhere: entries of unexpected shapes are ignored.
+    It uses names and shapes only. The file may come from anywhere: entries of unexpected shapes are ignored.
 
     Returns:
         Values by flag.

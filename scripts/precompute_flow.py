@@ -1,7 +1,7 @@
-"""Fill a flow cache before training: `python scripts/precompute_flow.py --flow_cache DIR FLAGS OF train.py`.
+"""Fill a flow cache before training.
 
-It estimates the flow between all image pairs that training with these flags may need. An interrupted run continues
-where it stopped.
+`python scripts/precompute_flow.py --flow_cache DIR FLAGS OF train.py` estimates the flow of all image pairs that
+training with these flags may need. An interrupted run continues where it stopped.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Feature extractors for Fréchet distances: handcrafted, Inception (FID), EfficientNet, and networks of the user.
+"""Feature extractors for Fréchet distances: handcrafted, Inception (FID), EfficientNet, and custom.
 
 Nothing is downloaded. A distance is named `fid` only if its features are from the published network and weights.
 """
@@ -56,8 +56,9 @@ class FeatureExtractor(Protocol):
 
 @dataclass(frozen=True)
 class HandcraftedFeatureExtractor:
-    """Statistics of colors and edges at several scales. They need no weights. Their distance is not FID or FVD.
+    """Statistics of colors and edges at several scales.
 
+    They need no weights. Their distance is not FID or FVD.
     The features of a clip are the mean of its frames' statistics and their mean absolute change between frames.
     """
 
@@ -161,7 +162,7 @@ def load_feature_extractor(
 def load_custom_feature_extractor(
     path: Path, n_frames: int, device: torch.device, flag: str
 ) -> FeatureExtractor:
-    """Load a network of the user: TorchScript (such as the published I3D), or a .pt2 file of `torch.export.save`.
+    """Load a network of the user: TorchScript (as I3D), or a .pt2 file of `torch.export.save`.
 
     The distance is named after the file and its hash, because the program cannot know whether the network is a
     published one.

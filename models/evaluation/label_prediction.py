@@ -55,7 +55,9 @@ def evaluate_forecast(
     horizon: int,
     device: torch.device,
 ) -> ForecastScores:
-    """Predict up to `horizon` label maps from every `n_history` real ones, without overlap, and count errors.
+    """Predict the label maps of every segment of the sequences and count the errors.
+
+    A segment is `n_history` given maps and up to `horizon` predicted ones. Segments do not overlap.
 
     Args:
         predictor: The network.

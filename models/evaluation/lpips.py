@@ -1,4 +1,4 @@
-"""LPIPS (Zhang et al., CVPR 2018) through the lpips package, if it and the AlexNet weights are installed."""
+"""LPIPS (Zhang et al., CVPR 2018) through the lpips package, if it is installed with its weights."""
 
 from __future__ import annotations
 

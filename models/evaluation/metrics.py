@@ -1,6 +1,6 @@
-"""Formulas of the metrics, as pure functions of numpy arrays. `models/evaluation/__init__.py` summarizes them.
+"""Formulas of the metrics, as pure functions of numpy arrays.
 
-Images are (H, W, 3) uint8 RGB.
+`models/evaluation/__init__.py` summarizes the definitions. Images are (H, W, 3) uint8 RGB.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ def warping_error(
 
 
 def flicker(prev_image: ImageArray, image: ImageArray, next_image: ImageArray) -> float:
-    """Return the mean absolute difference between a frame and the mean of its neighbors, of images in 0..1.
+    """Return the mean absolute difference between a frame and the mean of its neighbors.
 
-    It is 0 for a static video and for a linear fade.
+    Images are scaled to 0..1. The result is 0 for a static video and for a linear fade.
     """
     return float(np.abs(image / 255 - (prev_image / 255 + next_image / 255) / 2).mean())
 

@@ -113,7 +113,7 @@ def evaluate_synthesis(
 
 
 class _FeatureCollector:
-    """Features of consecutive clips without overlap. Frames at a sequence's end that do not fill a clip are ignored."""
+    """Features of consecutive clips without overlap. An incomplete last clip is ignored."""
 
     def __init__(self, extractor: FeatureExtractor) -> None:
         self.extractor = extractor
@@ -155,7 +155,7 @@ def compute_fidelity_metrics(latest_pairs: Sequence[RealFakePair]) -> MetricValu
 
 
 def compute_flicker(latest_pairs: Sequence[RealFakePair]) -> MetricValues:
-    """Return `flicker` of the generated video and, as a baseline, `flicker_real`; nothing before the third frame."""
+    """Return `flicker` and, as a baseline, `flicker_real`; nothing before the third frame."""
     if len(latest_pairs) < 3:
         return {}
     real, fake = zip(*latest_pairs, strict=True)
@@ -199,7 +199,7 @@ class WarpingError:
 
 @dataclass(frozen=True)
 class SegmentationIoU:
-    """`mean_iou` between the labels that a segmentation network predicts for the real and the generated frame.
+    """`mean_iou` between the labels predicted for the real and for the generated frame.
 
     Attributes:
         segment: Maps (H, W, 3) uint8 to label ids (h, w).
@@ -215,7 +215,7 @@ class SegmentationIoU:
 
 
 def compute_forward_backward_mask(forward_flow: Tensor, backward_flow: Tensor) -> Tensor:
-    """Return (N, 1, H, W) bool: where following `forward_flow` and then `backward_flow` ends near the start.
+    """Return (N, 1, H, W) bool: where following both flows ends near the start.
 
     `|f + b|^2 < 0.01 (|f|^2 + |b|^2) + 0.5`, with b read where f points (Sundaram et al., ECCV 2010).
 
@@ -259,7 +259,7 @@ def _list_metric_names(sequences: Sequence[SequenceScores]) -> list[str]:
 def compute_frechet_distances(
     sequences: Sequence[SequenceScores],
 ) -> tuple[MetricValues, dict[str, int]]:
-    """Return the Fréchet distance over all sequences, and the number of samples, of each feature extractor.
+    """Return the Fréchet distance and the number of samples of each feature extractor.
 
     There is no distance for fewer than two samples.
     """

@@ -101,7 +101,10 @@ class _Layout:
         return split.permute(0, 1, 3, 5, 4, 2)
 
     def iter_blocks(self) -> Iterator[tuple[_Index, _Index, _Index]]:
-        """Yield each block's index into the products, into map a, and into map b with a margin of `radius` columns."""
+        """Yield each block's index into the products, map a, and map b.
+
+        Map b has a margin of `radius` columns.
+        """
         for row in range(self.displacements):
             dy = (row - self.radius) * self.stride
             top, bottom = max(0, -dy), min(self.height, self.height - dy)

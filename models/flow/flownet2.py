@@ -1,4 +1,4 @@
-"""FlowNet2 (Ilg et al., CVPR 2017) in PyTorch, with the published state-dict keys, as a reference flow estimator.
+"""FlowNet2 (Ilg et al., CVPR 2017) as a reference flow estimator, with the published state-dict keys.
 
 FlowNet2 is a stack of FlowNetC and two FlowNetS for large displacements, FlowNetSD for small ones, and a fusion
 network. Level k of a network is 2^k times smaller than the images. Each network estimates flow at its coarsest
@@ -150,7 +150,7 @@ class FlowNet2(nn.Module):
         self.flownetfusion = FlowNetFusion()
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Map images (N, 3, H, W) in [-1, 1], with sides that are multiples of 64, to flow (N, 2, H, W) in pixels."""
+        """Map images (N, 3, H, W) in [-1, 1] to flow (N, 2, H, W) in pixels; sides: multiples of 64."""
         assert first.shape[2] % FLOWNET2_SIZE_MULTIPLE == 0
         assert first.shape[3] % FLOWNET2_SIZE_MULTIPLE == 0
         mean = torch.stack([first, second]).mean((0, 3, 4))[:, :, None, None]
@@ -249,7 +249,7 @@ class FlowNetC(_FlowNet):
 
 
 class FlowNetS(_FlowNet):
-    """Refined flow from (N, 12, H, W): both images, the warped second one, the flow, and the warping error.
+    """Refines flow. Input: (N, 12, H, W), see `_build_flownets_input`.
 
     Units and size are those of FlowNetC.
     """
@@ -267,7 +267,10 @@ class FlowNetS(_FlowNet):
 
 
 class FlowNetSD(_FlowNet):
-    """Flow of small displacements from both images (N, 6, H, W), in units of 1/20 pixel, at a quarter of the size."""
+    """Flow of small displacements from both images (N, 6, H, W).
+
+    In units of 1/20 pixel, at a quarter of the size.
+    """
 
     def __init__(self) -> None:
         level3 = {"conv3": _build_conv(128, 256, stride=2), "conv3_1": _build_conv(256, 256)}
@@ -282,7 +285,7 @@ class FlowNetSD(_FlowNet):
 
 
 class FlowNetFusion(_FlowNet):
-    """Fuses two flows from (N, 11, H, W): the first image, both flows, their lengths, and their warping errors."""
+    """Fuses two flows. Input: (N, 11, H, W), see `_build_fusion_input`."""
 
     def __init__(self) -> None:
         stem = _build_small_stem(11)

@@ -1,4 +1,4 @@
-"""Reference flow outside the training process: in the data loader's workers, and in the cache before training."""
+"""Reference flow computed in the data loader's workers, and in the cache before training."""
 
 from __future__ import annotations
 
@@ -105,7 +105,9 @@ def build_flow_annotator(
     read_image: ReadImage,
     cache_folder: Path | None = None,
 ) -> Callable[[Clip], Clip] | None:
-    """Return what the data loader's workers apply to each clip, or None if the training process estimates all flow.
+    """Return what the data loader's workers apply to each clip; None if they add no flow.
+
+    In the latter case the training process estimates all flow.
 
     Args:
         flow_estimator: The run's reference flow. Workers run it if it is worker-safe.

@@ -128,7 +128,11 @@ def restore_checkpoint(
 
 
 def archive_previous_run(folder: Path) -> list[str]:
-    """Rename the training state of an earlier run in the same folder; return a line for the log if there was one."""
+    """Rename the training state of an earlier run in the folder.
+
+    Returns:
+        A line for the log if there was one; else nothing.
+    """
     recover_interrupted_write(folder)
     path = folder / LATEST_STATE_FILE
     if not path.is_file():
@@ -141,7 +145,7 @@ def archive_previous_run(folder: Path) -> list[str]:
 
 
 def prune_epochs(folder: Path, max_kept_epochs: int) -> None:
-    """Delete the weights of all epochs but the last `max_kept_epochs`; `latest` and `best` are not deleted."""
+    """Delete the weights of all but the last `max_kept_epochs` epochs; keep `latest` and `best`."""
     files: dict[int, list[Path]] = {}
     for path in folder.iterdir():
         match = re.fullmatch(r"(\d+)_net_\w+\.pth", path.name)
@@ -164,7 +168,7 @@ def describe_last_checkpoint(folder: Path) -> str:
 
 @contextmanager
 def write_errors_explained(folder: Path) -> Iterator[None]:
-    """Convert an OSError (disk full, read-only or disconnected) to a UserError that names the last checkpoint."""
+    """Convert an OSError, such as a full disk, to a UserError that names the last save."""
     try:
         yield
     except OSError as error:

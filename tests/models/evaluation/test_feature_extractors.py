@@ -20,7 +20,7 @@ IMAGE = torch.linspace(-1, 1, 3 * 32 * 48).reshape(1, 3, 32, 48)
 
 
 class I3D(torch.nn.Module):
-    """Has the arguments of the published I3D; its last feature is 1 if they have the values that FVD needs."""
+    """Has the arguments of the published I3D; its last feature is 1 if they are set as FVD needs."""
 
     def forward(
         self,
@@ -93,7 +93,7 @@ class FakeInception(torch.nn.Module):
 
 @pytest.fixture
 def fidelity(monkeypatch, tmp_path):
-    """Install a torch-fidelity whose extractor needs no weights; return the folder where weights are expected."""
+    """Install a fake torch-fidelity that needs no weights; return the folder for weights."""
     package = types.ModuleType("torch_fidelity")
     package.__spec__ = importlib.machinery.ModuleSpec("torch_fidelity", None)
     extractor = types.ModuleType("torch_fidelity.feature_extractor_inceptionv3")

@@ -20,7 +20,7 @@ REAL = np.random.default_rng(0).integers(0, 256, (64, 80, 3), dtype=np.uint8)
 
 @pytest.fixture
 def metric(tmp_path, monkeypatch):
-    """Load the metric from a cache whose AlexNet has random convolutions and, to save space, a constant classifier."""
+    """Load the metric with random AlexNet convolutions; the classifier is constant to save space."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     assert load_lpips_metric(CPU)[1].startswith("skipped: no torchvision AlexNet at")
     torch.manual_seed(0)
@@ -37,7 +37,7 @@ def metric(tmp_path, monkeypatch):
 
 
 def compute_by_formula(network, real, fake):
-    """Evaluate equation 1 of the paper: weighted squared differences of unit-length features, mean over positions."""
+    """Evaluate equation 1 of the paper: weighted squared differences of unit-length features."""
     maps = [
         network.net((image - SHIFT[:, None, None]) / SCALE[:, None, None]) for image in (real, fake)
     ]

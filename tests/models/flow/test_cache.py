@@ -119,7 +119,7 @@ TRANSFORMS = [
 
 
 def compute_source_positions(transform: FrameTransform) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the x of each clip column and the y of each clip row in a 80x60 image; pixel centers are integers."""
+    """Return the x of each clip column and the y of each clip row in a 80x60 image."""
     left, top, right, bottom = transform.visible_region((80, 60))
     width, height = transform.output_size
     column = torch.arange(width) + 0.5

@@ -50,7 +50,7 @@ def test_every_stage_and_the_flow_match_the_release(network: FlowNet2) -> None:
 
 
 def test_other_sizes_are_resized_down_and_back() -> None:
-    """The network runs on 64x128 for images of 100x150: its flow of (1, 1) is (150/128, 100/64) of their pixels."""
+    """The network runs on 64x128 for images of 100x150: a flow of (1, 1) becomes (150/128, 100/64)."""
     network_inputs = []
 
     def network(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -101,7 +101,7 @@ def test_other_checkpoint_is_refused_with_its_content_named(
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_checkpoint_with_a_numpy_scalar_loads(zipped: bool, tmp_path: Path) -> None:
-    """Old checkpoints hold their best validation error as a numpy scalar: reading it must not fail or run code."""
+    """Old checkpoints hold a numpy scalar: reading it must not fail or run code."""
     path = tmp_path / "old.pth.tar"
     checkpoint = {"best_EPE": np.float64(2.3), "state_dict": {}}
     torch.save(checkpoint, path, _use_new_zipfile_serialization=zipped)
