@@ -1,6 +1,7 @@
 """Measure the quality of generated videos.
 
-`python scripts/evaluate.py datasets/NAME/test_B results/NAME/test_latest` prints a table and writes evaluation.json and index.html.
+`python scripts/evaluate.py datasets/NAME/test_B results/NAME/test_latest` prints a table and writes evaluation.json and
+index.html.
 """
 
 from __future__ import annotations

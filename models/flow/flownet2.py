@@ -39,7 +39,7 @@ _FUSION_UP_CHANNELS = {1: 32, 0: 16}
 _FLOWNET2_FLAG = "--flownet2_checkpoint"
 _DOWNLOAD_SCRIPT = "scripts/download_models_flownet2.py"
 _PUBLISHED_FILE_BYTES = 650_102_505
-# Published checkpoints also hold a numpy scalar, the best validation error. These types load it; none of them runs code.
+# The published file also holds the best validation error, a numpy scalar. These types load it; none runs code.
 _SAFE_GLOBALS: list[Any] = [
     (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),  # type: ignore[attr-defined]
     np._core.multiarray.scalar,  # type: ignore[attr-defined]
