@@ -18,6 +18,7 @@ CORE_REQUIREMENTS = [
     "scikit-image>=0.25",
     "scikit-learn>=1.5",
     "einops>=0.8",
+    "tabulate>=0.9",
     "tqdm>=4.66",
     "dominate>=2.9",
     "tensorboard>=2.18",
@@ -40,6 +41,7 @@ TEST_REQUIREMENTS = [
     "mypy>=2.4,<2.5",
     "codespell>=2.4",
     "types-requests",
+    "types-tabulate",
     "types-tqdm",
 ]
 

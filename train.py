@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from models.checkpoint import describe_last_checkpoint, read_training_state, write_errors_explained
 from models.flow import build_flow_estimator
 from models.networks.collection import build_optimizers
 from models.training.dry_run import dry_run
 from models.training.replay import replay_step
+from models.training.resume import (
+    describe_last_checkpoint,
+    read_training_state,
+    write_errors_explained,
+)
 from options import configs
 from options.build import (
     build_evaluator,

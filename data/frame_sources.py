@@ -15,9 +15,8 @@ from data.frame_reader import IMAGE_SUFFIXES, FolderSpec
 from data.image_io import open_image
 from data.sequences import iter_leaf_folders, natural_order
 from util.errors import UserError
+from util.images.pairs import RealFakePair
 from util.io.video import probe_video, read_timed_frames, resample_fps
-
-RealFakePair = tuple[np.ndarray, np.ndarray]  # real, generated: (H, W, 3) uint8, of one size
 
 
 @dataclass(frozen=True)

@@ -1,61 +1,43 @@
-"""A run's files under checkpoints/NAME (SPEC 10): one state to resume from, and weights that people exchange."""
+"""Network weights on disk: saving and loading files with the published names and state-dict keys.
+
+A run's folder `checkpoints/NAME` holds `{label}_net_{G0, G1, ..., D, D_T0, ..., D_f, E}.pth`, one state dict each. The
+label is `latest`, `best` or an epoch number. The state to resume training from is in `models/training/resume.py`.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
-from models.infer_config import describe_mismatch
 from models.networks.collection import EMA_SUFFIX, Vid2VidModels
-from util.distributed.optimizer import AmpOptimizer
 from util.errors import UserError
 from util.io.atomic import recover_interrupted_write
 from util.io.state_dict import (
     load_state_dict_partial,
     load_state_dict_strict,
-    safe_load_dict,
     safe_load_state_dict,
     save_files_atomically,
 )
-from util.runtime.random_state import get_random_states, restore_random_states
 
-LATEST_STATE_FILE, PREVIOUS_STATE_FILE = "latest_state.pth", "previous_state.pth"
-_RESUME_FLAGS = "--continue_train, --name, --checkpoints_dir"
 _RUN_FLAGS = "--name, --checkpoints_dir, --which_epoch, --use_ema"
+_PRETRAIN_FLAG = "--load_pretrain"
+
+_StateDict = Mapping[str, Tensor]
 
 
-@dataclass(frozen=True)
-class RunState:
-    """Where a run stands. epoch: from 1. step: batches done in it. batch_size: clips of a batch. best: the highest
-    figure on held-out clips so far (`Trainer.best_by`)."""
-
-    epoch: int = 1
-    step: int = 0
-    batch_size: int = 1
-    best: float = float("-inf")
-
-    @property
-    def n_epoch_clips(self) -> int:
-        """Done in this epoch."""
-        return self.step * self.batch_size
-
-    def with_batch_size(self, batch_size: int) -> RunState:
-        """The same place, or the last before it, counted in other batches."""
-        return replace(self, step=self.n_epoch_clips // batch_size, batch_size=batch_size)
+# Saving
 
 
 def get_weights_path(folder: Path, epoch_label: str, name: str) -> Path:
+    """Return the path of the weights of the network `name`: G0, D, D_T0, ..."""
     return folder / f"{epoch_label}_net_{name}.pth"
 
 
-def _collect_weights(epoch_label: str, networks: Vid2VidModels) -> dict[str, object]:
-    """By file name."""
+def collect_weights(epoch_label: str, networks: Vid2VidModels) -> dict[str, object]:
+    """Return the state dict of every network by its file name."""
     return {
         get_weights_path(Path(), epoch_label, name).name: network.state_dict()
         for name, network in networks.named_networks().items()
@@ -63,121 +45,26 @@ def _collect_weights(epoch_label: str, networks: Vid2VidModels) -> dict[str, obj
 
 
 def save_weights(folder: Path, epoch_label: str, networks: Vid2VidModels) -> None:
-    """The weights alone, under `label`."""
-    save_files_atomically(folder, _collect_weights(epoch_label, networks))
+    """Save the weights of all networks under `epoch_label`: all files or none."""
+    save_files_atomically(folder, collect_weights(epoch_label, networks))
 
 
-def prune_epochs(folder: Path, max_kept_epochs: int) -> None:
-    """Removes the weights of all epochs but the last `keep`. Labels that are no numbers stay."""
-    files: dict[int, list[Path]] = {}
-    for path in folder.iterdir():
-        if found := re.fullmatch(r"(\d+)_net_\w+\.pth", path.name):
-            files.setdefault(int(found[1]), []).append(path)
-    for epoch in sorted(files)[:-max_kept_epochs]:
-        for path in files[epoch]:
-            path.unlink()
+# Loading
 
 
-def save_latest(
-    folder: Path,
-    networks: Vid2VidModels,
-    optimizers: Mapping[str, AmpOptimizer],
-    run: RunState,
-    options: Mapping[str, str],
-) -> None:
-    """The state that `--continue_train` needs, whole in one file, and the weights of `latest` beside it."""
-    state = {
-        "run": asdict(run),
-        "random": get_random_states(),
-        "options": dict(options),
-        "networks": {
-            name: network.state_dict() for name, network in networks.named_networks().items()
-        },
-        "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()},
-    }
-    save_files_atomically(
-        folder,
-        {
-            LATEST_STATE_FILE: state,
-            **_collect_weights("latest", networks),
-            "iter.txt": f"{run.epoch}\n{run.n_epoch_clips}\n",
-        },
-    )
+def load_network(network: nn.Module, state_dict: _StateDict, source: str) -> None:
+    """Load a state dict strictly.
 
+    Args:
+        network: The network to load into.
+        state_dict: Its weights.
+        source: Where they are from, for the error message.
 
-def describe_last_checkpoint(folder: Path) -> str:
-    """Where the state of a run in `folder` stands, in words."""
-    try:
-        recover_interrupted_write(folder)
-        epoch, clips = (folder / "iter.txt").read_text().split()
-    except (OSError, ValueError):
-        return f"{folder} holds no state that can be read now"
-    return (
-        f"the last save, epoch {epoch} after {clips} clips, is whole: {folder / LATEST_STATE_FILE}"
-    )
-
-
-@contextmanager
-def write_errors_explained(folder: Path) -> Iterator[None]:
-    """A disk that is full, read-only or gone ends the run with a UserError that says what is left of it."""
-    try:
-        yield
-    except OSError as fault:
-        raise UserError(
-            f"{folder} cannot be written: {fault}; {describe_last_checkpoint(folder)}; mend the disk, then give the same "
-            "flags and --continue_train"
-        ) from fault
-
-
-def archive_previous_run(folder: Path) -> list[str]:
-    """Before a new run in the folder of an old one: keeps that one's state under another name, and says so."""
-    recover_interrupted_write(folder)
-    if not (folder / LATEST_STATE_FILE).is_file():
-        return []
-    (folder / LATEST_STATE_FILE).replace(folder / PREVIOUS_STATE_FILE)
-    return [
-        f"{folder} held a run: its state is now {PREVIOUS_STATE_FILE}; to go on with it instead, rename it to {LATEST_STATE_FILE} and "
-        "give --continue_train"
-    ]
-
-
-def read_training_state(folder: Path) -> dict[str, Any]:
-    """UserError where the run has no state, or one that is broken or of another program."""
-    recover_interrupted_write(folder)
-    state = safe_load_dict(folder / LATEST_STATE_FILE, _RESUME_FLAGS)
-    if missing := {"run", "random", "options", "networks", "optimizers"} - set(state):
-        raise UserError(
-            f"{folder / LATEST_STATE_FILE} lacks {', '.join(sorted(missing))}: it is no saved state of this program"
-        )
-    return state
-
-
-def restore_checkpoint(
-    folder: Path,
-    state: Mapping[str, Any],
-    networks: Vid2VidModels,
-    optimizers: Mapping[str, AmpOptimizer],
-) -> RunState:
-    """Puts the state of `read_state` back and says where the run stands."""
-    for part, own in (("networks", networks.named_networks()), ("optimizers", optimizers)):
-        if set(state[part]) != set(own):
-            raise UserError(
-                f"{folder / LATEST_STATE_FILE} holds the {part} {', '.join(state[part])}, these options make "
-                f"{', '.join(own)}: give the flags that the run was started with"
-            )
-    for name, network in networks.named_networks().items():
-        load_network(network, state["networks"][name], f"{folder / LATEST_STATE_FILE} ({name})")
-    for name, optimizer in optimizers.items():
-        optimizer.load_state_dict(state["optimizers"][name])
-    restore_random_states(state["random"])
-    return RunState(**state["run"])
-
-
-def load_network(network: nn.Module, state_dict: Mapping[str, Tensor], source: str) -> None:
-    """Strictly: UserError names the weights that do not fit, and the flags that would explain it."""
-    load_state_dict_strict(
-        network, state_dict, source, hint=describe_mismatch(network.state_dict(), state_dict)
-    )
+    Raises:
+        UserError: Keys or shapes differ. The message names the options that explain the difference.
+    """
+    hint = describe_mismatch(network.state_dict(), state_dict)
+    load_state_dict_strict(network, state_dict, source, hint=hint)
 
 
 def load_generators(
@@ -187,84 +74,191 @@ def load_generators(
     allow_partial: bool = False,
     uses_ema: bool = False,
 ) -> list[str]:
-    """All generators of a run, strictly. partial: `--allow_partial`, what fits; returns what that was, a line each.
-    averaged: their running averages (`--ema`)."""
+    """Load the generators of all spatial scales of a run.
+
+    Args:
+        generators: The coarsest scale first.
+        folder: The run's folder.
+        epoch_label: `latest`, `best` or an epoch number.
+        allow_partial: Load the weights whose names and shapes match, instead of raising (`--allow_partial`).
+        uses_ema: Load the exponential moving averages of the weights (`--use_ema`).
+
+    Returns:
+        With `allow_partial`, a line per file that says how much was loaded; else nothing.
+
+    Raises:
+        UserError: A file is missing or broken, does not match, or belongs to a finer scale than the generators have.
+    """
     recover_interrupted_write(folder)
-    finer = get_weights_path(folder, epoch_label, f"G{len(generators)}")
-    if finer.is_file() and not allow_partial:
+    finer_path = get_weights_path(folder, epoch_label, f"G{len(generators)}")
+    if finer_path.is_file() and not allow_partial:
         raise UserError(
-            f"{finer} refines what {len(generators)} network(s) paint, which are all that --n_scales_spatial "
-            f"{len(generators)} makes: raise it, or remove the file if it is of another run"
+            f"{finer_path} belongs to a finer scale than --n_scales_spatial {len(generators)} builds: "
+            "raise --n_scales_spatial, or remove the file if it is from another run"
         )
-    kind = EMA_SUFFIX if uses_ema else ""
-    return [
-        line
-        for index, network in enumerate(generators)
-        for line in _load_generator_file(
-            network,
-            get_weights_path(folder, epoch_label, f"G{index}{kind}"),
-            _RUN_FLAGS,
-            allow_partial,
-        )
-    ]
-
-
-def _load_generator_file(
-    network: nn.Module, path: Path, flag: str, allow_partial: bool
-) -> list[str]:
-    weights = safe_load_state_dict(path, flag)
-    if allow_partial:
-        return [load_state_dict_partial(network, weights, str(path))]
-    load_network(network, weights, str(path))
-    return []
-
-
-def _get_scale_prefix(key: str) -> str:
-    """`scale0` of scale0_layer1.0.weight, `layer0` of layer0.2.weight: each scale of a discriminator is a network."""
-    return key.split(".")[0].split("_")[0]
-
-
-def select_matching_scales(
-    current: Mapping[str, Tensor], loaded: Mapping[str, Tensor]
-) -> tuple[dict[str, Tensor], list[str]]:
-    """A discriminator's weights with every scale that `found` has in the same shapes taken over, and the others."""
-    taken, fresh = dict(current), []
-    for scale in dict.fromkeys(map(_get_scale_prefix, current)):
-        keys = [key for key in current if _get_scale_prefix(key) == scale]
-        if all(key in loaded and loaded[key].shape == current[key].shape for key in keys):
-            taken |= {key: loaded[key] for key in keys}
-        else:
-            fresh.append(scale)
-    return taken, fresh
+    suffix = EMA_SUFFIX if uses_ema else ""
+    notes = []
+    for scale, network in enumerate(generators):
+        path = get_weights_path(folder, epoch_label, f"G{scale}{suffix}")
+        notes += _load_generator_file(network, path, _RUN_FLAGS, allow_partial)
+    return notes
 
 
 def load_pretrained(
     networks: Vid2VidModels, folder: Path, epoch_label: str, allow_partial: bool = False
 ) -> list[str]:
-    """Weights of another run or of a coarser stage, as far as it has them; what starts fresh, a line each.
+    """Load the weights of another run or of a coarser stage, as far as it has them (`--load_pretrain`).
 
-    The coarsest generator must be there, and none may be of another shape (partial, `--allow_partial`: what fits):
-    UserError.
+    Generators must match, except for finer scales that the other run lacks. A discriminator keeps its random
+    initialization at every scale that the other run lacks or has in another shape.
+
+    Returns:
+        A line for each network or scale that keeps its random initialization, and with `allow_partial` for each
+        generator file.
+
+    Raises:
+        UserError: The coarsest generator is missing, or a generator does not match.
     """
     recover_interrupted_write(folder)
-    fresh, coarsest = [], next(iter(networks.named_networks()))
-    for name, network in networks.named_networks().items():
+    named_networks = networks.named_networks()
+    coarsest = next(iter(named_networks))
+    notes = []
+    for name, network in named_networks.items():
         path = get_weights_path(folder, epoch_label, name)
-        if (
-            name.endswith(EMA_SUFFIX) and not path.is_file()
-        ):  # an average begins where its generator does
+        if name.endswith(EMA_SUFFIX) and not path.is_file():
+            # A moving average without a file starts from the weights of its generator.
             path = get_weights_path(folder, epoch_label, name.removesuffix(EMA_SUFFIX))
-        if name == coarsest or path.is_file() and name.startswith("G"):
-            fresh += _load_generator_file(network, path, "--load_pretrain", allow_partial)
+        is_generator = name.startswith("G")
+        if name == coarsest or (path.is_file() and is_generator):
+            notes += _load_generator_file(network, path, _PRETRAIN_FLAG, allow_partial)
         elif not path.is_file():
-            fresh.append(f"{name} starts fresh: {folder} has no {path.name}")
+            notes.append(f"{name} starts fresh: {folder} has no {path.name}")
         else:
-            state, scales = select_matching_scales(
-                network.state_dict(), safe_load_state_dict(path, "--load_pretrain")
-            )
-            network.load_state_dict(state)
-            fresh += [
+            loaded = safe_load_state_dict(path, _PRETRAIN_FLAG)
+            state_dict, fresh_scales = select_matching_scales(network.state_dict(), loaded)
+            network.load_state_dict(state_dict)
+            notes += [
                 f"{name} {scale} starts fresh: {path.name} has none of this shape"
-                for scale in scales
+                for scale in fresh_scales
             ]
-    return fresh
+    return notes
+
+
+def _load_generator_file(
+    network: nn.Module, path: Path, flag: str, allow_partial: bool
+) -> list[str]:
+    state_dict = safe_load_state_dict(path, flag)
+    if allow_partial:
+        return [load_state_dict_partial(network, state_dict, str(path))]
+    load_network(network, state_dict, str(path))
+    return []
+
+
+def select_matching_scales(
+    current: _StateDict, loaded: _StateDict
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Replace the scales of a discriminator that `loaded` has in the same shapes.
+
+    Returns:
+        The combined state dict, and the names of the scales that keep their `current` weights.
+    """
+    state_dict, fresh_scales = dict(current), []
+    for scale in dict.fromkeys(map(_get_scale_prefix, current)):
+        keys = [key for key in current if _get_scale_prefix(key) == scale]
+        if all(key in loaded and loaded[key].shape == current[key].shape for key in keys):
+            state_dict |= {key: loaded[key] for key in keys}
+        else:
+            fresh_scales.append(scale)
+    return state_dict, fresh_scales
+
+
+def _get_scale_prefix(key: str) -> str:
+    """Return `scale0` for scale0_layer1.0.weight and `layer0` for layer0.2.weight."""
+    return key.split(".")[0].split("_")[0]
+
+
+# Inferring options from weights, to explain why a file does not match
+
+
+def describe_mismatch(expected: _StateDict, loaded: _StateDict) -> str:
+    """Describe the options that differ between two state dicts; '' if no difference is inferred."""
+    expected_options, loaded_options = infer_options(expected), infer_options(loaded)
+    differences = [
+        f"{flag} {loaded_options[flag]} in the file, {value} in this run"
+        for flag, value in expected_options.items()
+        if flag in loaded_options and loaded_options[flag] != value
+    ]
+    if not differences:
+        return ""
+    return f"use the options it was trained with: {', '.join(differences)}"
+
+
+def infer_options(state_dict: _StateDict) -> dict[str, int | str]:
+    """Infer the options of a vid2vid generator or discriminator from its weights.
+
+    It uses names and shapes only. The file may come from anywhere: entries of unexpected shapes are ignored.
+
+    Returns:
+        Values by flag.
+    """
+    if "model_down_seg.1.weight" in state_dict:
+        return dict(_infer_generator_options(state_dict))
+    return dict(_infer_discriminator_options(state_dict))
+
+
+def _infer_generator_options(state_dict: _StateDict) -> Iterator[tuple[str, int | str]]:
+    shapes = {key: tuple(value.shape) for key, value in state_dict.items() if value.ndim == 4}
+    width, condition_channels = shapes.get("model_down_seg.1.weight", (0, 0))[:2]
+    history_channels = shapes.get("model_down_img.1.weight", (0, 0))[1]
+    n_frames = history_channels // 3 + 1  # the history is n_frames_G - 1 RGB images
+    yield "--ngf (of this scale)", width
+    yield "--n_frames_G", n_frames
+    yield (
+        "channels of a frame's condition (--label_nc, --input_nc, --use_instance)",
+        condition_channels // n_frames,
+    )
+    yield "--norm", "batch" if "model_down_seg.2.weight" in state_dict else "instance"
+    yield "--no_flow", _describe_flag("model_final_flow.1.weight" not in state_dict)
+    yield "--fg", _describe_flag("indv_final.1.weight" in state_dict)
+    is_finer_scale = any(key.startswith("model_up_img.0.conv_block") for key in state_dict)
+    if is_finer_scale:
+        yield "--n_blocks_local", _count_blocks(state_dict, "model_up_img")
+    else:
+        yield "--n_downsample_G", sum(_is_downsampling(key, shape) for key, shape in shapes.items())
+        yield "--n_blocks", _count_blocks(state_dict, "model_down_seg", "model_res_img")
+
+
+def _infer_discriminator_options(state_dict: _StateDict) -> Iterator[tuple[str, int | str]]:
+    # scale0_layer0.0.weight with feature matching; layer0.0.weight without (--no_ganFeat)
+    pattern = r"(?:scale(\d+)_layer(\d+)\.0|layer(\d+)\.(\d+))\.weight"
+    matches = [re.fullmatch(pattern, key) for key in state_dict]
+    convolutions = [match for match in matches if match and state_dict[match[0]].ndim == 4]
+    if not convolutions:
+        return
+    scales = {match[1] or match[3] for match in convolutions}
+    width, input_channels = state_dict[convolutions[0][0]].shape[:2]
+    has_norm_weights = any(
+        key.endswith(".weight") and value.ndim == 1 for key, value in state_dict.items()
+    )
+    yield "--num_D", len(scales)
+    yield "--n_layers_D", len(convolutions) // len(scales) - 2
+    yield "--no_ganFeat", _describe_flag(convolutions[0][1] is None)
+    yield "--ndf (of the coarsest scale)", width
+    yield "input channels (--label_nc, --input_nc, --use_instance, --n_frames_D)", input_channels
+    yield "--norm", "batch" if has_norm_weights else "instance"
+
+
+def _describe_flag(is_set: bool) -> str:
+    return "set" if is_set else "not set"
+
+
+def _is_downsampling(key: str, shape: tuple[int, ...]) -> bool:
+    is_encoder_conv = re.fullmatch(r"model_down_seg\.\d+\.weight", key) is not None
+    return is_encoder_conv and shape[0] == 2 * shape[1] and shape[2:] == (3, 3)
+
+
+def _count_blocks(state_dict: _StateDict, *stages: str) -> int:
+    """Return the number of residual blocks in these stages of a generator."""
+    return sum(
+        key.split(".")[0] in stages and key.endswith("conv_block.1.weight") for key in state_dict
+    )

@@ -20,19 +20,12 @@ from data.loader import WorkerStatus, build_dataloader
 from data.quick_check import run_quick_check
 from data.sampler import ClipPlan, SamplerConfig, check_sequence_lengths, plan_epoch
 from data.sequences import FrameSequence, find_sequences
-from models.checkpoint import (
-    RunState,
-    archive_previous_run,
-    load_pretrained,
-    restore_checkpoint,
-    save_latest,
-)
+from models.checkpoint import load_pretrained
 from models.evaluation.label_prediction import evaluate_forecast
 from models.evaluation.video_metrics import MetricValues, build_standard_metrics, evaluate_synthesis
 from models.flow import FlowEstimator, build_flow_estimator
-from models.flow.annotate import build_flow_annotator
 from models.flow.cache import FlowCache
-from models.flow.precompute import list_file_pairs, precompute_flow
+from models.flow.precompute import build_flow_annotator, list_file_pairs, precompute_flow
 from models.inference import first_frame
 from models.inference.instance_features import encode_dataset_features, save_feature_clusters
 from models.inference.label_forecast import LabelForecaster, LabelPredictor
@@ -52,6 +45,12 @@ from models.training.callbacks import (
 )
 from models.training.device_groups import GroupReplicas, ParallelForward, build_parallel_forward
 from models.training.forward import WindowForward
+from models.training.resume import (
+    RunState,
+    archive_previous_run,
+    restore_checkpoint,
+    save_latest,
+)
 from models.training.schedule import ScheduleConfig, compute_epoch_settings
 from models.training.trainer import EpochCallback, StepCallback, Trainer
 from options import configs

@@ -1,6 +1,7 @@
-"""Fills a flow cache before training: `python scripts/precompute_flow.py --flow_cache DIR FLAGS OF train.py`.
+"""Fill a flow cache before training.
 
-Flow is estimated between all images that training with these flags may compare. Cut off, it goes on where it was.
+`python scripts/precompute_flow.py --flow_cache DIR FLAGS OF train.py` estimates the flow of all image pairs that
+training with these flags may need. An interrupted run continues where it stopped.
 """
 
 from __future__ import annotations
@@ -20,28 +21,22 @@ from util.errors import UserError, exit_on_user_error
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    options = parse_train(argv)
-    if options.flow_cache is None:
+    """Run the command line."""
+    opt = parse_train(argv)
+    if opt.flow_cache is None:
         raise UserError(
-            "--flow_cache is not given: name the folder to fill, and give it to train.py too"
+            "--flow_cache is not given: name the folder to fill, and pass it to train.py too"
         )
-    device = setup_devices(DeviceConfig(options.gpu_ids)).device
-    sequences = find_sequences(
-        options.dataroot,
-        options.phase,
-        configs.build_frame_reader(options).folder_specs(uses_images=True),
-        options.allow_symlinks,
-    )
-    reference, why = build_flow_estimator(configs.flow_config(options), device)
-    print(why)
-    pairs = list_file_pairs(
-        [sequence.files["image"] for sequence in sequences],
-        compute_flow_strides(options.max_t_step, configs.temporal_config(options)),
-    )
-    precompute_flow(
-        FlowCache.for_estimator(options.flow_cache, reference), pairs, reference, read_image, device
-    )
-    print(f"{len(pairs)} flows are in {options.flow_cache}")
+    device = setup_devices(DeviceConfig(opt.gpu_ids)).device
+    folder_specs = configs.build_frame_reader(opt).folder_specs(uses_images=True)
+    sequences = find_sequences(opt.dataroot, opt.phase, folder_specs, opt.allow_symlinks)
+    flow_estimator, summary = build_flow_estimator(configs.flow_config(opt), device)
+    print(summary)
+    strides = compute_flow_strides(opt.max_t_step, configs.temporal_config(opt))
+    pairs = list_file_pairs([sequence.files["image"] for sequence in sequences], strides)
+    cache = FlowCache.for_estimator(opt.flow_cache, flow_estimator)
+    precompute_flow(cache, pairs, flow_estimator, read_image, device)
+    print(f"{opt.flow_cache} holds the flow of {len(pairs)} image pairs")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import torch
 
 import train
 from data.synthetic import make_toy_data
-from models.checkpoint import LATEST_STATE_FILE
+from models.training.resume import LATEST_STATE_FILE
 from models.training.trainer import Trainer
 from tests.crash.kill_and_resume import is_bitwise_equal, read_run_state
 from util.errors import UserError

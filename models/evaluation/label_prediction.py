@@ -1,4 +1,4 @@
-"""How good predicted label maps are, beside repeating the last known one: what any predictor has to beat."""
+"""Metrics of predicted label maps, and of the baseline that repeats the last given one."""
 
 from __future__ import annotations
 
@@ -19,22 +19,34 @@ ConfusionCounts = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ForecastScores:
-    """predicted, repeated: (horizon, N, N) pixels of real label i taken for j, so many frames ahead."""
+    """Confusion matrices of predictions 1 to `horizon` frames ahead.
+
+    Attributes:
+        predicted_counts: (horizon, N, N): entry [h, i, j] counts pixels of real label i that are predicted as j,
+            h + 1 frames ahead.
+        repeated_counts: The same for the baseline, the last given label map.
+    """
 
     predicted_counts: ConfusionCounts
     repeated_counts: ConfusionCounts
 
     def compute_metrics(self, offsets: slice = slice(None)) -> dict[str, float]:
-        """Mean IoU over the labels that occur, and the share of pixels that are right; 0..1. ahead: which frames, from
-        0 for the next one."""
-        found = {}
-        for suffix, counts in (
-            ("", self.predicted_counts[offsets].sum(0)),
-            ("_repeated", self.repeated_counts[offsets].sum(0)),
+        """Return mean IoU over the labels that occur, and pixel accuracy, both 0..1; higher is better.
+
+        The baseline's values have the suffix `_repeated`.
+
+        Args:
+            offsets: Which frames to pool, by h: 0 is the next frame.
+        """
+        values = {}
+        for suffix, counts_by_offset in (
+            ("", self.predicted_counts),
+            ("_repeated", self.repeated_counts),
         ):
-            found[f"mean_iou{suffix}"] = mean_iou(counts)
-            found[f"accuracy{suffix}"] = float(np.diag(counts).sum() / counts.sum())
-        return found
+            counts = counts_by_offset[offsets].sum(0)
+            values[f"mean_iou{suffix}"] = mean_iou(counts)
+            values[f"accuracy{suffix}"] = float(np.diag(counts).sum() / counts.sum())
+        return values
 
 
 def evaluate_forecast(
@@ -43,31 +55,41 @@ def evaluate_forecast(
     horizon: int,
     device: torch.device,
 ) -> ForecastScores:
-    """Pieces of n_past given and up to `horizon` predicted maps, one after another without overlap.
+    """Predict the label maps of every segment of the sequences and count the errors.
 
-    sequences: their clips (B = T = 1). A piece's end that is shorter counts for the frames that it has."""
+    A segment is `n_history` given maps and up to `horizon` predicted ones. Segments do not overlap.
+
+    Args:
+        predictor: The network.
+        sequences: The clips (B = T = 1) of each sequence. A shorter last segment counts with the frames that it has.
+        horizon: Largest number of frames to predict.
+        device: Where the network runs.
+    """
     config = predictor.config
-    totals = np.zeros((2, horizon, config.label_nc, config.label_nc), np.int64)
+    shape = (horizon, config.label_nc, config.label_nc)
+    predicted_counts, repeated_counts = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     for clips in sequences:
-        for given, real in _split_segments(clips, config.n_history, horizon):
-            predictions = forecast_labels(predictor, [clip.to(device) for clip in given])
-            last = _to_label_id_array(given[-1].condition)
-            for ahead, clip in enumerate(real):
-                for total, fake in zip(
-                    totals, (_to_label_id_array(next(predictions)), last), strict=True
-                ):
-                    total[ahead] += confusion_matrix(
-                        _to_label_id_array(clip.condition), fake, config.label_nc
-                    )
-    return ForecastScores(*totals)
+        for history, targets in _split_segments(clips, config.n_history, horizon):
+            predictions = forecast_labels(predictor, [clip.to(device) for clip in history])
+            last = _to_label_id_array(history[-1].condition)
+            for offset, target in enumerate(targets):
+                real = _to_label_id_array(target.condition)
+                predicted = _to_label_id_array(next(predictions))
+                predicted_counts[offset] += confusion_matrix(real, predicted, config.label_nc)
+                repeated_counts[offset] += confusion_matrix(real, last, config.label_nc)
+    return ForecastScores(predicted_counts, repeated_counts)
 
 
 def _split_segments(
     clips: Iterable[Clip], n_history: int, horizon: int
 ) -> Iterator[tuple[Sequence[Clip], Sequence[Clip]]]:
+    """Yield (history, targets) of consecutive segments."""
     remaining = iter(clips)
-    while len(piece := list(islice(remaining, n_history + horizon))) > n_history:
-        yield piece[:n_history], piece[n_history:]
+    while True:
+        segment = list(islice(remaining, n_history + horizon))
+        if len(segment) <= n_history:
+            return
+        yield segment[:n_history], segment[n_history:]
 
 
 def _to_label_id_array(maps: torch.Tensor) -> NDArray[np.integer]:

@@ -1,4 +1,7 @@
-"""How good generated videos are beside the real ones: frame by frame, in constant memory. Composes models.evaluation.metrics."""
+"""Evaluation of generated videos frame by frame, in constant memory, and the report of its results.
+
+The formulas are in `models/evaluation/metrics.py`.
+"""
 
 from __future__ import annotations
 
@@ -12,67 +15,69 @@ import torch
 from torch import Tensor, nn
 
 from models.evaluation import metrics
-from models.evaluation.frechet import FeatureExtractor
+from models.evaluation.feature_extractors import FeatureExtractor
 from models.flow import FlowEstimator
 from models.flow.warp import warp
 from models.inference.first_frame import FirstImageProvider
 from models.inference.synthesis import SynthesisConfig, synthesize
 from util.clip import Clip
+from util.images.pairs import RealFakePair
 from util.images.visualization import tensor_to_image
 from util.pages.evaluation import EvaluationReport
 
-ImagePair = tuple[np.ndarray, np.ndarray]  # real, generated: (H, W, 3) uint8
 MetricValues = dict[str, float]
-Metric = Callable[
-    [Sequence[ImagePair]], MetricValues
-]  # of the newest of up to LATEST pairs, the oldest first
+# Returns a frame's values by name, from its pair and up to two pairs before it; the oldest pair is first.
+Metric = Callable[[Sequence[RealFakePair]], MetricValues]
 _MAX_METRIC_PAIRS = 3
 _MIN_FRECHET_SAMPLES = (
-    2048  # samples below which a Fréchet distance says little: published ones use thousands
+    2048  # published distances use thousands of samples; with fewer, the bias is large
 )
-_CONSISTENCY_TOLERANCE = (
-    0.01,
-    0.5,
-)  # share of the squared lengths, and pixels², that there and back may miss (Sundaram, 2010)
+# Forward-backward check of Sundaram et al. (ECCV 2010): relative to the squared lengths, and in squared pixels
+_CONSISTENCY_TOLERANCE = (0.01, 0.5)
 
 
 @dataclass(frozen=True)
 class SequenceScores:
-    """frames: what was measured of each frame (some figures need frames before it). features: by their name the (N, D)
-    vectors of real and generated clips."""
+    """The results for one sequence.
+
+    Attributes:
+        name: Name of the sequence.
+        frame_metrics: The values of each frame. Metrics of several frames have no value for the first ones.
+        features: For each feature extractor, the features (N, D) of real and of fake clips.
+    """
 
     name: str
     frame_metrics: tuple[MetricValues, ...]
     features: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     def get_curve(self, metric: str) -> list[float]:
-        """A number for each frame; nan where it has none."""
-        return [frame.get(metric, float("nan")) for frame in self.frame_metrics]
+        """Return the metric's value of each frame; nan where it has none."""
+        return [values.get(metric, float("nan")) for values in self.frame_metrics]
+
+
+# Scoring sequences
 
 
 def score_sequence(
     name: str,
-    pairs: Iterable[ImagePair],
+    pairs: Iterable[RealFakePair],
     metric_functions: Sequence[Metric],
     extractors: Sequence[FeatureExtractor] = (),
 ) -> SequenceScores:
-    latest: deque[ImagePair] = deque(maxlen=_MAX_METRIC_PAIRS)
-    collectors = [_FeatureCollector(kind) for kind in extractors]
-    frames = []
+    """Compute all metrics and features of a sequence."""
+    latest: deque[RealFakePair] = deque(maxlen=_MAX_METRIC_PAIRS)
+    collectors = [_FeatureCollector(extractor) for extractor in extractors]
+    frame_metrics = []
     for pair in pairs:
         latest.append(pair)
-        frames.append(
-            {
-                name: value
-                for measure in metric_functions
-                for name, value in measure(list(latest)).items()
-            }
-        )
+        values: MetricValues = {}
+        for metric in metric_functions:
+            values.update(metric(list(latest)))
+        frame_metrics.append(values)
         for collector in collectors:
             collector.add(pair)
-    return SequenceScores(
-        name, tuple(frames), {c.extractor.name: c.get_features() for c in collectors}
-    )
+    features = {collector.extractor.name: collector.get_features() for collector in collectors}
+    return SequenceScores(name, tuple(frame_metrics), features)
 
 
 def evaluate_synthesis(
@@ -84,29 +89,73 @@ def evaluate_synthesis(
     max_frames: int,
     device: torch.device,
 ) -> MetricValues:
-    """Mean figures of the networks as they stand, through the very synthesis of test.py.
+    """Generate validation sequences as test.py does, and return the mean metrics.
 
-    sequences: clips (B = T = 1) with their real images, by name. frames: made of each, at most."""
+    Args:
+        networks: The generators, the coarsest scale first.
+        sequences: Name and clips (B = T = 1, with real images) of each sequence.
+        first_frames: Provides the images before the first generated one.
+        config: How to generate.
+        metric_functions: What to compute.
+        max_frames: Largest number of frames to generate per sequence.
+        device: Where the networks run.
+    """
 
-    def pairs(clips: Iterable[Clip]) -> Iterator[ImagePair]:
-        for clip, image in islice(
-            synthesize(networks, clips, first_frames, config, device), max_frames
-        ):
+    def generate_pairs(clips: Iterable[Clip]) -> Iterator[RealFakePair]:
+        generated = synthesize(networks, clips, first_frames, config, device)
+        for clip, image in islice(generated, max_frames):
             assert clip.image is not None
             yield tensor_to_image(clip.image[0, 0]), tensor_to_image(image[0])
 
     return average_metrics(
-        [score_sequence(name, pairs(clips), metric_functions) for name, clips in sequences]
+        [score_sequence(name, generate_pairs(clips), metric_functions) for name, clips in sequences]
     )
 
 
-def compute_fidelity_metrics(latest_pairs: Sequence[ImagePair]) -> MetricValues:
-    """PSNR and SSIM of the newest pair."""
-    return {"psnr": metrics.psnr(*latest_pairs[-1]), "ssim": metrics.ssim(*latest_pairs[-1])}
+class _FeatureCollector:
+    """Features of consecutive clips without overlap. An incomplete last clip is ignored."""
+
+    def __init__(self, extractor: FeatureExtractor) -> None:
+        self.extractor = extractor
+        self._clip: list[RealFakePair] = []
+        self._real_features: list[np.ndarray] = []
+        self._fake_features: list[np.ndarray] = []
+
+    def add(self, pair: RealFakePair) -> None:
+        self._clip.append(pair)
+        if len(self._clip) < self.extractor.n_frames:
+            return
+        self._real_features.append(self._extract([real for real, _ in self._clip]))
+        self._fake_features.append(self._extract([fake for _, fake in self._clip]))
+        self._clip.clear()
+
+    def _extract(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        clip = torch.cat([array_to_tensor(image, torch.device("cpu")) for image in images])
+        return self.extractor(clip).cpu().numpy()
+
+    def get_features(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.array(self._real_features), np.array(self._fake_features)
 
 
-def compute_flicker(latest_pairs: Sequence[ImagePair]) -> MetricValues:
-    """Of the generated video and, to hold it against, of the real one; from the third frame on."""
+# Metrics
+
+
+def build_standard_metrics(flow_estimator: FlowEstimator, device: torch.device) -> list[Metric]:
+    """Return the metrics that need no other weights. The warping error requires a flow estimator."""
+    standard: list[Metric] = [compute_fidelity_metrics, compute_flicker]
+    if flow_estimator.name != "none":
+        standard.append(WarpingError(flow_estimator, device))
+    return standard
+
+
+def compute_fidelity_metrics(latest_pairs: Sequence[RealFakePair]) -> MetricValues:
+    """Return `psnr` and `ssim` of the latest pair."""
+    real, fake = latest_pairs[-1]
+    return {"psnr": metrics.psnr(real, fake), "ssim": metrics.ssim(real, fake)}
+
+
+def compute_flicker(latest_pairs: Sequence[RealFakePair]) -> MetricValues:
+    """Return `flicker` and, as a baseline, `flicker_real`; nothing before the third frame."""
     if len(latest_pairs) < 3:
         return {}
     real, fake = zip(*latest_pairs, strict=True)
@@ -115,167 +164,157 @@ def compute_flicker(latest_pairs: Sequence[ImagePair]) -> MetricValues:
 
 @dataclass(frozen=True)
 class WarpingError:
-    """Warping error of the generated video along the real one's motion, where that is visible in both frames; and of
-    the real video itself, which no flow explains wholly."""
+    """`warping_error` of the generated video and, as a baseline, `warping_error_real`.
+
+    Both use the flow of the real video, and only pixels that are visible in both frames.
+
+    Attributes:
+        flow_estimator: Estimates the flow of the real video.
+        device: Where the estimator runs.
+    """
 
     flow_estimator: FlowEstimator
     device: torch.device
 
     @torch.no_grad()
-    def __call__(self, latest_pairs: Sequence[ImagePair]) -> MetricValues:
+    def __call__(self, latest_pairs: Sequence[RealFakePair]) -> MetricValues:
+        """Return both values; nothing before the second frame."""
         if len(latest_pairs) < 2:
             return {}
-        (real_before, fake_before), (real, fake) = latest_pairs[-2:]
-        before, now = array_to_tensor(real_before, self.device), array_to_tensor(real, self.device)
-        there, back = (
-            self.flow_estimator.estimate(now, before),
-            self.flow_estimator.estimate(before, now),
-        )
-        visible = compute_forward_backward_mask(there, back)[0, 0].cpu().numpy()
+        (real_prev, fake_prev), (real, fake) = latest_pairs[-2:]
+        current = array_to_tensor(real, self.device)
+        previous = array_to_tensor(real_prev, self.device)
+        flow = self.flow_estimator.estimate(current, previous)
+        opposite_flow = self.flow_estimator.estimate(previous, current)
+        visible = compute_forward_backward_mask(flow, opposite_flow)[0, 0].cpu().numpy()
+        warped_fake, warped_real = (self._warp_image(i, flow) for i in (fake_prev, real_prev))
         return {
-            "warping_error": metrics.warping_error(
-                fake, self._warp_image(fake_before, there), visible
-            ),
-            "warping_error_real": metrics.warping_error(
-                real, self._warp_image(real_before, there), visible
-            ),
+            "warping_error": metrics.warping_error(fake, warped_fake, visible),
+            "warping_error_real": metrics.warping_error(real, warped_real, visible),
         }
 
     def _warp_image(self, image: np.ndarray, flow: Tensor) -> np.ndarray:
-        image_before = array_to_tensor(image, self.device).double()
-        return tensor_to_array(warp(image_before, flow.double()))
+        return tensor_to_array(warp(array_to_tensor(image, self.device).double(), flow.double()))
 
 
 @dataclass(frozen=True)
 class SegmentationIoU:
-    """Whether a segmentation network finds in the generated frame what it finds in the real one: a frame's mean IoU.
+    """`mean_iou` between the labels predicted for the real and for the generated frame.
 
-    segment: (H, W, 3) uint8 -> (h, w) label ids."""
+    Attributes:
+        segment: Maps (H, W, 3) uint8 to label ids (h, w).
+    """
 
     segment: Callable[[np.ndarray], np.ndarray]
 
-    def __call__(self, latest_pairs: Sequence[ImagePair]) -> MetricValues:
+    def __call__(self, latest_pairs: Sequence[RealFakePair]) -> MetricValues:
+        """Return `mean_iou` of the latest pair."""
         real, fake = (self.segment(image) for image in latest_pairs[-1])
-        return {
-            "mean_iou": metrics.mean_iou(
-                metrics.confusion_matrix(real, fake, int(max(real.max(), fake.max())) + 1)
-            )
-        }
-
-
-def build_standard_metrics(flow_estimator: FlowEstimator, device: torch.device) -> list[Metric]:
-    """All that need no weights of their own; without a flow there is no warping error."""
-    return [
-        compute_fidelity_metrics,
-        compute_flicker,
-        *([] if flow_estimator.name == "none" else [WarpingError(flow_estimator, device)]),
-    ]
+        label_nc = int(max(real.max(), fake.max())) + 1
+        return {"mean_iou": metrics.mean_iou(metrics.confusion_matrix(real, fake, label_nc))}
 
 
 def compute_forward_backward_mask(forward_flow: Tensor, backward_flow: Tensor) -> Tensor:
-    """(N, 1, H, W) bool: where following a flow (N, 2, H, W) there and back ends where it began."""
-    missed = (
-        (forward_flow + (returned := warp(backward_flow, forward_flow)))
-        .square()
-        .sum(1, keepdim=True)
+    """Return (N, 1, H, W) bool: where following both flows ends near the start.
+
+    `|f + b|^2 < 0.01 (|f|^2 + |b|^2) + 0.5`, with b read where f points (Sundaram et al., ECCV 2010).
+
+    Args:
+        forward_flow: (N, 2, H, W) pixels.
+        backward_flow: (N, 2, H, W) pixels, of the opposite direction.
+    """
+    returning_flow = warp(backward_flow, forward_flow)
+    error = (forward_flow + returning_flow).square().sum(1, keepdim=True)
+    lengths = forward_flow.square().sum(1, keepdim=True) + returning_flow.square().sum(
+        1, keepdim=True
     )
-    share, pixels = _CONSISTENCY_TOLERANCE
-    lengths = forward_flow.square().sum(1, keepdim=True) + returned.square().sum(1, keepdim=True)
-    return missed < share * lengths + pixels
+    relative_tolerance, absolute_tolerance = _CONSISTENCY_TOLERANCE
+    return error < relative_tolerance * lengths + absolute_tolerance
+
+
+# Summary over sequences
 
 
 def average_metrics(sequences: Sequence[SequenceScores]) -> MetricValues:
-    """Every figure's mean over all frames that have it; an infinite PSNR (equal images) makes it infinite."""
-    names = dict.fromkeys(
-        name for sequence in sequences for frame in sequence.frame_metrics for name in frame
-    )
-    found = {
-        name: np.array([value for sequence in sequences for value in sequence.get_curve(name)])
-        for name in names
-    }
-    return {
-        name: float(values[~np.isnan(values)].mean()) if (~np.isnan(values)).any() else float("nan")
-        for name, values in found.items()
-    }
+    """Return each metric's mean over all frames of all sequences that have a value.
+
+    An infinite PSNR (equal images) makes the mean infinite.
+    """
+    means = {}
+    for name in _list_metric_names(sequences):
+        values = np.array([value for sequence in sequences for value in sequence.get_curve(name)])
+        values = values[~np.isnan(values)]
+        means[name] = float(values.mean()) if len(values) else float("nan")
+    return means
+
+
+def _list_metric_names(sequences: Sequence[SequenceScores]) -> list[str]:
+    names: dict[str, None] = {}
+    for sequence in sequences:
+        for values in sequence.frame_metrics:
+            names.update(dict.fromkeys(values))
+    return list(names)
 
 
 def compute_frechet_distances(
     sequences: Sequence[SequenceScores],
 ) -> tuple[MetricValues, dict[str, int]]:
-    """By the features' name the distance over all sequences, where there are clips enough for one; and their counts."""
-    names = sequences[0].features if sequences else {}
-    pooled = {
-        name: [
-            np.concatenate([sequence.features[name][side] for sequence in sequences])
-            for side in (0, 1)
-        ]
-        for name in names
-    }
-    return (
-        {
-            name: metrics.frechet_distance(*sides)
-            for name, sides in pooled.items()
-            if len(sides[0]) > 1
-        },
-        {name: len(sides[0]) for name, sides in pooled.items()},
-    )
+    """Return the Fréchet distance and the number of samples of each feature extractor.
+
+    There is no distance for fewer than two samples.
+    """
+    distances, counts = {}, {}
+    for name in sequences[0].features if sequences else ():
+        real = np.concatenate([sequence.features[name][0] for sequence in sequences])
+        fake = np.concatenate([sequence.features[name][1] for sequence in sequences])
+        counts[name] = len(real)
+        if len(real) > 1:
+            distances[name] = metrics.frechet_distance(real, fake)
+    return distances, counts
 
 
 def build_evaluation_report(
     sequences: Sequence[SequenceScores], settings: dict[str, str]
 ) -> EvaluationReport:
-    """All that is reported of an evaluation. settings: what was compared, in words."""
+    """Summarize an evaluation.
+
+    Args:
+        sequences: The results.
+        settings: What was compared and how, by title.
+    """
+    means = average_metrics(sequences)
     distances, counts = compute_frechet_distances(sequences)
-    frames = sum(len(sequence.frame_metrics) for sequence in sequences)
+    n_frames = sum(len(sequence.frame_metrics) for sequence in sequences)
     curves = {
         name: metrics.mean_curve([sequence.get_curve(name) for sequence in sequences]).tolist()
-        for name in average_metrics(sequences)
+        for name in means
     }
     return EvaluationReport(
-        settings=settings | {"sequences": str(len(sequences)), "frames": str(frames)},
+        settings=settings | {"sequences": str(len(sequences)), "frames": str(n_frames)},
         warnings=[
-            f"{name}: {counts[name]} samples, fewer than {_MIN_FRECHET_SAMPLES}: the distance is biased upward, compare only "
-            "with one of as many"
-            for name in counts
-            if counts[name] < _MIN_FRECHET_SAMPLES
+            f"{name}: {count} samples, fewer than {_MIN_FRECHET_SAMPLES}: the distance is biased upward; "
+            "compare it only with distances of as many samples"
+            for name, count in counts.items()
+            if count < _MIN_FRECHET_SAMPLES
         ],
-        mean=average_metrics(sequences) | distances,
+        mean=means | distances,
         drift={name: metrics.drift(curve) for name, curve in curves.items()},
         sequences={sequence.name: average_metrics([sequence]) for sequence in sequences},
         curves=curves,
     )
 
 
+# Conversions
+
+
 def array_to_tensor(image: np.ndarray, device: torch.device) -> Tensor:
-    """(H, W, 3) uint8 -> (1, 3, H, W) in [-1, 1]."""
+    """Convert (H, W, 3) uint8 to (1, 3, H, W) float32 in [-1, 1]."""
     return torch.from_numpy(image.transpose(2, 0, 1).copy()).to(device)[None].float() / 127.5 - 1
 
 
 def tensor_to_array(image: Tensor) -> np.ndarray:
-    """The way back: (1, 3, H, W) in [-1, 1] -> (H, W, 3) in 0..255, to a thousandth of a level: what rounding
-    leaves beyond that would keep a still video's error from being 0."""
+    """Convert (1, 3, H, W) in [-1, 1] to float (H, W, 3) in 0..255, rounded to 0.001.
+
+    Without the rounding, the error of a static video would not be exactly 0.
+    """
     return ((image[0] + 1) * 127.5).permute(1, 2, 0).cpu().numpy().round(3)
-
-
-class _FeatureCollector:
-    """Vectors of consecutive clips, without overlap; what is left of a sequence is dropped."""
-
-    def __init__(self, extractor: FeatureExtractor) -> None:
-        self.extractor = extractor
-        self._clip: list[ImagePair] = []
-        self._features: tuple[list[np.ndarray], list[np.ndarray]] = [], []
-
-    def add(self, pair: ImagePair) -> None:
-        self._clip.append(pair)
-        if len(self._clip) < self.extractor.n_frames:
-            return
-        for side, found in enumerate(self._features):
-            clip = torch.cat(
-                [array_to_tensor(frames[side], torch.device("cpu")) for frames in self._clip]
-            )
-            found.append(self.extractor(clip).cpu().numpy())
-        self._clip.clear()
-
-    def get_features(self) -> tuple[np.ndarray, np.ndarray]:
-        real, fake = (np.array(found) for found in self._features)
-        return real, fake

@@ -1,4 +1,4 @@
-"""Which reference flow a run uses, and why."""
+"""Selection and construction of the reference flow estimator (`--flow_net`)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ FLOW_NETS = ("auto", "flownet2", "raft", "dis", "none")
 
 @dataclass(frozen=True)
 class FlowConfig:
-    """What the command line says about the reference flow.
+    """The reference flow options of the command line.
 
-    flow_net: one of FLOW_NETS.
-    flownet2_checkpoint: the published weights, a file that need not exist unless flow_net is `flownet2`.
-    raft_weights: None means torchvision's own, from the usual cache.
+    Attributes:
+        flow_net: One of FLOW_NETS. `auto`: FlowNet2 if its file exists, else RAFT if its weights are named or
+            cached, else DIS.
+        flownet2_checkpoint: The published FlowNet2 weights. The file must exist only for `flownet2`.
+        raft_weights: A state dict of torchvision's RAFT. None: torchvision's own weights, downloaded if not cached.
     """
 
     flow_net: str = "auto"
@@ -34,32 +36,33 @@ class FlowConfig:
 
 
 def build_flow_estimator(config: FlowConfig, device: torch.device) -> tuple[FlowEstimator, str]:
-    """The reference flow with its weights on the device, and one sentence for the log saying which and why."""
-    name, why = (
-        _select_flow_net(config)
-        if config.flow_net == "auto"
-        else (config.flow_net, "--flow_net asks for it")
-    )
-    return _load_flow_estimator(name, config, device), f"reference flow: {name} ({why})"
+    """Return the estimator with its weights on `device`, and a line for the log: which one, and why."""
+    if config.flow_net == "auto":
+        name, reason = _select_flow_net(config)
+    else:
+        name, reason = config.flow_net, "set by --flow_net"
+    return _load_flow_estimator(name, config, device), f"reference flow: {name} ({reason})"
 
 
 def _select_flow_net(config: FlowConfig) -> tuple[str, str]:
-    if config.flownet2_checkpoint.is_file():
-        return "flownet2", f"its weights are there: {config.flownet2_checkpoint}"
-    if config.raft_weights is not None:
-        return "raft", f"its weights are given: {config.raft_weights}"
-    missing = f"FlowNet2's weights are not at {config.flownet2_checkpoint}"
+    """Return the best estimator whose weights are available, and the reason."""
     from models.flow.raft import find_cached_raft_weights
 
-    if (path := find_cached_raft_weights()) is not None:
-        return "raft", f"{missing}, RAFT's are cached: {path}"
-    return "dis", f"{missing}, RAFT's are not cached; dis needs none"
+    if config.flownet2_checkpoint.is_file():
+        return "flownet2", f"found its weights: {config.flownet2_checkpoint}"
+    if config.raft_weights is not None:
+        return "raft", f"--raft_weights {config.raft_weights}"
+    no_flownet2 = f"no FlowNet2 weights at {config.flownet2_checkpoint}"
+    path = find_cached_raft_weights()
+    if path is not None:
+        return "raft", f"{no_flownet2}; RAFT weights are cached: {path}"
+    return "dis", f"{no_flownet2}; RAFT weights are not cached; dis needs no weights"
 
 
 def _load_flow_estimator(name: str, config: FlowConfig, device: torch.device) -> FlowEstimator:
-    """Imports what is chosen alone: torchvision and OpenCV need not be there for the others."""
+    # Imported on demand, so that torchvision and OpenCV are needed only by the estimators that use them.
     if name == "flownet2":
-        from models.flow.flownet2_estimator import load_flownet2
+        from models.flow.flownet2 import load_flownet2
 
         return load_flownet2(config.flownet2_checkpoint, device)
     if name == "raft":

@@ -1,9 +1,9 @@
-"""FlowNetC's correlation of two feature maps, in plain PyTorch, on any device.
+"""FlowNetC's correlation of two feature maps in PyTorch, on any device.
 
-All horizontal displacements of a row pair are one matrix product: features of row y (W x C) times features of row
-y + dy (C x W). Of each product only a band of diagonals is wanted, so rows are cut into blocks, which keeps the band
-dense, and for a stride into phases (columns of equal remainder), which meet only themselves. Peak memory is two
-outputs and one block's products, whatever the number of displacements.
+All horizontal displacements between row y of `a` and row y + dy of `b` are one matrix product, (W x C) times (C x W),
+of which only a band of diagonals is needed. Rows are cut into blocks of columns, so that most of each product is
+inside the band. With a stride, the columns are split by their remainder (their "phase"), because only columns of the
+same phase are compared. Peak memory is two outputs and the products of one block, for any number of displacements.
 """
 
 from __future__ import annotations
@@ -19,53 +19,68 @@ from torch.autograd.function import once_differentiable
 
 from models.flow.correlation_triton import correlation_triton, is_correlation_kernel_supported
 
-_BLOCK_COLUMNS = 16  # columns of one phase: wide enough for a fast matrix product, narrow enough for a dense band
+# Columns of one block: enough for a fast matrix product, few enough that most of the product is in the band.
+_BLOCK_COLUMNS = 16
+
+_Index = tuple[Any, ...]
 
 
 def correlation(a: Tensor, b: Tensor, max_displacement: int, stride: int) -> Tensor:
-    """`mean over channels of a(p) * b(p + d)` for every displacement d; b is 0 outside.
+    """Return the channel mean of `a(p) * b(p + d)` for every displacement d; `b` is 0 outside the map.
 
-    a, b: (N, C, H, W). d runs over multiples of `stride` in -max_displacement..max_displacement, rows outer, columns
-    inner. Returns (N, D * D, H, W), D = 2 * (max_displacement // stride) + 1. Differentiable once, in both.
+    Args:
+        a: (N, C, H, W).
+        b: (N, C, H, W).
+        max_displacement: d runs over the multiples of `stride` in -max_displacement..max_displacement, in y and in x.
+        stride: Distance between displacements.
+
+    Returns:
+        (N, D * D, H, W) with D = 2 * (max_displacement // stride) + 1; dy is the outer and dx the inner index.
+        Differentiable once, with respect to both maps.
     """
     assert a.shape == b.shape and a.dim() == 4 and stride > 0 <= max_displacement
     _, channels, height, width = a.shape
-    return _Correlation.apply(
-        a, b, _Layout(channels, height, width, max_displacement // stride, stride)
-    )
+    layout = _Layout(channels, height, width, max_displacement // stride, stride)
+    return _Correlation.apply(a, b, layout)
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where the numbers lie. Maps: (N, H, phase, column of the phase, C). Products: (N, dy, H, phase, column, dx)."""
+    """Memory layout of feature maps and products, and the blocks they are computed in.
+
+    A feature map is (N, H, phase, column of the phase, C). Products are (N, dy, H, phase, column of the phase, dx).
+    """
 
     channels: int
     height: int
     width: int
-    radius: int
+    radius: int  # displacements on either side of 0, in units of `stride`
     stride: int
 
     @property
     def columns(self) -> int:
+        """Columns of one phase."""
         return -(-self.width // self.stride)
 
     @property
     def displacements(self) -> int:
+        """Displacements in y, and in x."""
         return 2 * self.radius + 1
 
     def split_columns(self, maps: Tensor, margin: int) -> Tensor:
-        """(N, C, H, W) -> (N, H, phase, margin + column + margin, C), zeros around."""
+        """(N, C, H, W) -> (N, H, phase, margin + column + margin, C), padded with zeros."""
         fill = self.columns * self.stride - self.width
         padded = F.pad(maps, (margin * self.stride, margin * self.stride + fill))
         return padded.unflatten(3, (-1, self.stride)).permute(0, 2, 4, 3, 1).contiguous()
 
     def join_columns(self, split: Tensor, margin: int) -> Tensor:
-        """The inverse of `split`."""
-        kept = split[:, :, :, margin : margin + self.columns]
-        return kept.permute(0, 4, 1, 3, 2).flatten(3)[..., : self.width]
+        """Invert `split_columns`."""
+        cropped = split[:, :, :, margin : margin + self.columns]
+        return cropped.permute(0, 4, 1, 3, 2).flatten(3)[..., : self.width]
 
     def zero_products(self, reference: Tensor) -> Tensor:
-        size = (
+        """Return zero products with the batch size, dtype and device of `reference`."""
+        return reference.new_zeros(
             reference.shape[0],
             self.displacements,
             self.height,
@@ -73,46 +88,44 @@ class _Layout:
             self.columns,
             self.displacements,
         )
-        return reference.new_zeros(size)
 
     def to_channels(self, products: Tensor) -> Tensor:
         """Products -> (N, dy * dx, H, W)."""
         return products.permute(0, 1, 5, 2, 4, 3).flatten(4).flatten(1, 2)[..., : self.width]
 
     def from_channels(self, maps: Tensor) -> Tensor:
-        """The inverse of `to_channels`."""
-        filled = F.pad(maps, (0, self.columns * self.stride - self.width))
-        apart = filled.unflatten(3, (-1, self.stride)).unflatten(
-            1, (self.displacements, self.displacements)
-        )
-        return apart.permute(0, 1, 3, 5, 4, 2)
+        """Invert `to_channels`."""
+        padded = F.pad(maps, (0, self.columns * self.stride - self.width))
+        split = padded.unflatten(3, (-1, self.stride))
+        split = split.unflatten(1, (self.displacements, self.displacements))
+        return split.permute(0, 1, 3, 5, 4, 2)
 
-    def iter_blocks(self) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]]:
-        """Index of each block in the products, in a's map and in b's (which has a margin of `radius` columns)."""
+    def iter_blocks(self) -> Iterator[tuple[_Index, _Index, _Index]]:
+        """Yield each block's index into the products, map a, and map b.
+
+        Map b has a margin of `radius` columns.
+        """
         for row in range(self.displacements):
             dy = (row - self.radius) * self.stride
             top, bottom = max(0, -dy), min(self.height, self.height - dy)
-            for left in range(0, self.columns if top < bottom else 0, _BLOCK_COLUMNS):
+            if top >= bottom:
+                continue
+            rows_a, rows_b = slice(top, bottom), slice(top + dy, bottom + dy)
+            for left in range(0, self.columns, _BLOCK_COLUMNS):
                 right = min(left + _BLOCK_COLUMNS, self.columns)
-                inside, shifted = slice(top, bottom), slice(top + dy, bottom + dy)
-                columns, reach = slice(left, right), slice(left, right + 2 * self.radius)
+                columns_a, columns_b = slice(left, right), slice(left, right + 2 * self.radius)
                 yield (
-                    (slice(None), row, inside, slice(None), columns),
-                    _index_map(inside, columns),
-                    _index_map(shifted, reach),
+                    (slice(None), row, rows_a, slice(None), columns_a),
+                    (slice(None), rows_a, slice(None), columns_a),
+                    (slice(None), rows_b, slice(None), columns_b),
                 )
 
 
-def _index_map(rows: slice, columns: slice) -> tuple[slice, ...]:
-    return slice(None), rows, slice(None), columns
-
-
 def _view_diagonal_band(products: Tensor, displacements: int) -> Tensor:
-    """The view (…, W, D) of (…, W, W + D - 1) whose entry [w, d] is [w, w + d]."""
-    *outer, row, column = products.stride()
-    return products.as_strided(
-        (*products.shape[:-1], displacements), (*outer, row + column, column)
-    )
+    """Return the view (..., W, D) of (..., W, W + D - 1) whose entry [w, d] is [w, w + d]."""
+    *outer, row_stride, column_stride = products.stride()
+    size = (*products.shape[:-1], displacements)
+    return products.as_strided(size, (*outer, row_stride + column_stride, column_stride))
 
 
 class _Correlation(torch.autograd.Function):
@@ -128,17 +141,17 @@ class _Correlation(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         a, b = ctx.saved_tensors
-        return *_correlation_backward(grad, a, b, ctx.layout), None
+        grad_a, grad_b = _correlation_backward(grad, a, b, ctx.layout)
+        return grad_a, grad_b, None
 
 
 def _correlation_forward(a: Tensor, b: Tensor, layout: _Layout) -> Tensor:
-    maps_a, maps_b = (
-        layout.split_columns(a, 0).div_(layout.channels),
-        layout.split_columns(b, layout.radius),
-    )
+    maps_a = layout.split_columns(a, 0).div_(layout.channels)
+    maps_b = layout.split_columns(b, layout.radius)
     out = layout.zero_products(a)
-    for here, at_a, at_b in layout.iter_blocks():
-        out[here] = _view_diagonal_band(maps_a[at_a] @ maps_b[at_b].mT, layout.displacements)
+    for out_index, a_index, b_index in layout.iter_blocks():
+        products = maps_a[a_index] @ maps_b[b_index].mT
+        out[out_index] = _view_diagonal_band(products, layout.displacements)
     return layout.to_channels(out)
 
 
@@ -148,10 +161,10 @@ def _correlation_backward(
     maps_a, maps_b = layout.split_columns(a, 0), layout.split_columns(b, layout.radius)
     grad_a, grad_b = torch.zeros_like(maps_a), torch.zeros_like(maps_b)
     grad = layout.from_channels(grad) / layout.channels
-    for here, at_a, at_b in layout.iter_blocks():
-        block = maps_a[at_a]
-        products = grad.new_zeros(*block.shape[:-1], maps_b[at_b].shape[-2])
-        _view_diagonal_band(products, layout.displacements).copy_(grad[here])
-        grad_a[at_a] += products @ maps_b[at_b]
-        grad_b[at_b] += products.mT @ block
+    for out_index, a_index, b_index in layout.iter_blocks():
+        block_a, block_b = maps_a[a_index], maps_b[b_index]
+        products = grad.new_zeros(*block_a.shape[:-1], block_b.shape[-2])
+        _view_diagonal_band(products, layout.displacements).copy_(grad[out_index])
+        grad_a[a_index] += products @ block_b
+        grad_b[b_index] += products.mT @ block_a
     return layout.join_columns(grad_a, 0), layout.join_columns(grad_b, layout.radius)

@@ -1,4 +1,4 @@
-"""The correlation's forward pass as one CUDA kernel, where Triton is installed."""
+"""The forward pass of FlowNetC's correlation as one CUDA kernel, if Triton is installed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from torch import Tensor
 try:
     import triton
     import triton.language as tl
-except ImportError:  # no CUDA build of torch: nothing to run it on either
+except ImportError:  # torch without CUDA
     triton = None
 
-_PROGRAM_COLUMNS = 64  # columns of one program
+_PROGRAM_COLUMNS = 64  # columns computed by one program
 
 
 def is_correlation_kernel_supported(maps: Tensor) -> bool:
+    """Return whether the kernel runs on this device and dtype."""
     return (
         triton is not None
         and maps.is_cuda
@@ -23,7 +24,10 @@ def is_correlation_kernel_supported(maps: Tensor) -> bool:
 
 
 def correlation_triton(a: Tensor, b: Tensor, radius: int, stride: int) -> Tensor:
-    """As `models.flow.correlation.correlation`, for -radius..radius times stride; sums in float32."""
+    """Compute `models.flow.correlation.correlation` for displacements -radius..radius times `stride`.
+
+    Sums are in float32.
+    """
     n, channels, height, width = a.shape
     displacements = 2 * radius + 1
     out = torch.empty(
@@ -61,28 +65,28 @@ if triton is not None:
         DISPLACEMENTS: tl.constexpr,
         BLOCK: tl.constexpr,
     ):
-        """One program: one row y, one dy, BLOCK columns, all dx: a is read once for the DISPLACEMENTS sums."""
+        """Compute all dx of one row y, one dy and BLOCK columns, so that `a` is read once for all of them."""
         x = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
         y = tl.program_id(1)
         count = 2 * radius + 1
         image, row = tl.program_id(2) // count, tl.program_id(2) % count
-        shifted = y + (row - radius) * stride
+        y_b = y + (row - radius) * stride
         dx = tl.arange(0, DISPLACEMENTS)
-        other = x[None, :] + (dx[:, None] - radius) * stride
-        wanted = (dx[:, None] < count) & (x[None, :] < width)
-        inside = wanted & (other >= 0) & (other < width)
+        x_b = x[None, :] + (dx[:, None] - radius) * stride
+        is_output = (dx[:, None] < count) & (x[None, :] < width)
+        is_inside_b = is_output & (x_b >= 0) & (x_b < width)
         plane = height * width
         start = image.to(tl.int64) * channels * plane
-        at_a, at_b = start + y * width + x, start + shifted * width + other
+        offset_a, offset_b = start + y * width + x, start + y_b * width + x_b
         total = tl.zeros((DISPLACEMENTS, BLOCK), dtype=tl.float32)
-        if (shifted >= 0) & (shifted < height):
+        if (y_b >= 0) & (y_b < height):
             for channel in range(channels):
-                left = tl.load(a + at_a + channel * plane, mask=x < width, other=0.0).to(tl.float32)
-                right = tl.load(b + at_b + channel * plane, mask=inside, other=0.0).to(tl.float32)
-                total += left[None, :] * right
-        place = (
+                values_a = tl.load(a + offset_a + channel * plane, mask=x < width, other=0.0)
+                values_b = tl.load(b + offset_b + channel * plane, mask=is_inside_b, other=0.0)
+                total += values_a.to(tl.float32)[None, :] * values_b.to(tl.float32)
+        offset_out = (
             (image.to(tl.int64) * count * count + row * count + dx[:, None]) * plane
             + y * width
             + x[None, :]
         )
-        tl.store(out + place, (total / channels).to(out.dtype.element_ty), mask=wanted)
+        tl.store(out + offset_out, (total / channels).to(out.dtype.element_ty), mask=is_output)

@@ -1,4 +1,4 @@
-"""OpenCV's Dense Inverse Search: a reference flow that needs no weights and no GPU."""
+"""OpenCV's Dense Inverse Search (Kroeger et al., ECCV 2016): reference flow without weights or GPU."""
 
 from __future__ import annotations
 
@@ -17,21 +17,25 @@ _MIN_IMAGE_SIDE = 12  # OpenCV's patches do not fit smaller images
 
 
 class DISFlowEstimator(FlowEstimator):
-    """DIS flow, preset MEDIUM, between grey images (SPEC 9). Picklable: runs in the loader's workers too."""
+    """DIS flow with preset MEDIUM between gray images. Picklable, so the data loader's workers can run it."""
 
     name = "dis"
     version = f"medium, OpenCV {cv2.__version__}"
     is_worker_safe = True
 
     def estimate(self, current: Tensor, previous: Tensor) -> Tensor:
+        """Return the flow, (N, 2, H, W), on the device of `current`."""
         pairs = zip(to_gray_array(current), to_gray_array(previous), strict=True)
-        return torch.from_numpy(np.stack([estimate_dis_flow(*pair) for pair in pairs])).to(
-            current.device
-        )
+        flow = np.stack([estimate_dis_flow(*pair) for pair in pairs])
+        return torch.from_numpy(flow).to(current.device)
 
 
 def estimate_dis_flow(current: np.ndarray, previous: np.ndarray) -> np.ndarray:
-    """Backward flow (2, H, W) float32 of two grey images (H, W) uint8. UserError when they are too small."""
+    """Return backward flow (2, H, W) float32 between two gray images (H, W) uint8.
+
+    Raises:
+        UserError: The images are too small for DIS.
+    """
     if min(current.shape) < _MIN_IMAGE_SIDE:
         height, width = current.shape
         raise UserError(
@@ -42,16 +46,14 @@ def estimate_dis_flow(current: np.ndarray, previous: np.ndarray) -> np.ndarray:
 
 
 def to_gray_array(images: Tensor) -> np.ndarray:
-    """(N, 3, H, W) in [-1, 1] -> (N, H, W) uint8."""
-    levels = ((images.detach().float() + 1) * 127.5).round().clamp(0, 255)
-    rgb = levels.byte().permute(0, 2, 3, 1).cpu().numpy()
+    """Convert (N, 3, H, W) in [-1, 1] to (N, H, W) uint8."""
+    pixels = ((images.detach().float() + 1) * 127.5).round().clamp(0, 255)
+    rgb = pixels.byte().permute(0, 2, 3, 1).cpu().numpy()
     return np.stack(
         [cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY) for image in rgb]
     )
 
 
-@cache
-def _get_dis() -> (
-    Any
-):  # its stubs demand a first guess, which it takes for one. Kept: its buffers are half the cost
+@cache  # one object a process: allocating its buffers takes half of the time of an estimate
+def _get_dis() -> Any:  # OpenCV's type stubs do not allow None as the initial flow of `calc`
     return cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)

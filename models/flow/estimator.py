@@ -1,4 +1,4 @@
-"""What every reference flow fulfils, and how far its vectors are believed."""
+"""The interface of all reference flow estimators, and the confidence of a flow."""
 
 from __future__ import annotations
 
@@ -11,63 +11,74 @@ from torch import Tensor
 from models.flow.warp import warp
 from util.clip import FlowEstimate
 
-_MAX_WARP_ERROR = (
-    0.02  # largest squared RGB difference, in [-1, 1], that a right vector leaves (SPEC 9)
-)
+# As published: a flow vector is confident if the squared RGB difference that remains after warping,
+# summed over the channels of images in [-1, 1], is below this threshold.
+_MAX_WARP_ERROR = 0.02
 
 
 class FlowEstimator(ABC):
-    """An estimator of backward flow in pixels: `current(p) ~ previous(p + flow(p))`. It never trains.
+    """An estimator of backward flow in pixels: `current(p) ~ previous(p + flow(p))`. It is never trained.
 
-    Images are (N, 3, H, W) in [-1, 1], on any device; answers are float32, without gradient, on the same one.
+    Images are (N, 3, H, W) in [-1, 1] on any device. Results are float32 on the same device, without gradient.
+
+    Attributes:
+        name: The value of `--flow_net` that selects this estimator.
+        version: What the flow depends on besides the images (hash of the weights, library version).
+        is_worker_safe: Whether the data loader's workers can run it: picklable, and fast on a CPU.
     """
 
-    name: str  # as spelled after --flow_net
-    version: str  # what the vectors depend on besides the images: the weights, the library
-    is_worker_safe = False  # whether the data loader's workers may run it: picklable, and on a CPU
+    name: str
+    version: str
+    is_worker_safe = False
 
     @abstractmethod
     def estimate(self, current: Tensor, previous: Tensor) -> Tensor:
-        """(N, 2, H, W)."""
+        """Return the flow, (N, 2, H, W)."""
 
     def __call__(self, current: Tensor, previous: Tensor) -> FlowEstimate:
-        """The vectors, and where they are believed."""
+        """Return the flow and its confidence."""
         return add_confidence(self.estimate(current, previous), current, previous)
 
 
 class ZeroFlowEstimator(FlowEstimator):
-    """Knows nothing: zero vectors that nobody believes, so that every masked term is 0."""
+    """`--flow_net none`: zero flow with zero confidence, so that every loss masked by it is 0."""
 
     name = "none"
     version = ""
     is_worker_safe = True
 
     def estimate(self, current: Tensor, previous: Tensor) -> Tensor:
+        """Return zeros."""
         return current.new_zeros(current.shape[0], 2, *current.shape[2:], dtype=torch.float32)
 
     def __call__(self, current: Tensor, previous: Tensor) -> FlowEstimate:
+        """Return zero flow and zero confidence."""
         flow = self.estimate(current, previous)
         return FlowEstimate(flow, flow[:, :1])
 
 
 @torch.no_grad()
 def add_confidence(flow: Tensor, current: Tensor, previous: Tensor) -> FlowEstimate:
-    """The flow (N, 2, H, W) of an image pair (N, 3, H, W), believed where it carries previous onto current."""
-    difference = (current - warp(previous, flow)).float().square().sum(1, keepdim=True)
-    return FlowEstimate(flow.float(), (difference < _MAX_WARP_ERROR).float())
+    """Add a confidence of 1 where the flow warps `previous` onto `current`, and 0 elsewhere.
+
+    Args:
+        flow: (N, 2, H, W) pixels, from `current` to `previous`.
+        current: (N, 3, H, W) in [-1, 1].
+        previous: (N, 3, H, W) in [-1, 1].
+    """
+    error = (current - warp(previous, flow)).float().square().sum(1, keepdim=True)
+    return FlowEstimate(flow.float(), (error < _MAX_WARP_ERROR).float())
 
 
 def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """(N, C, H, W) to (H, W), bilinear, half-pixel centres."""
-    return (
-        maps
-        if maps.shape[2:] == size
-        else F.interpolate(maps, size, mode="bilinear", align_corners=False)
-    )
+    """Resize (N, C, H, W) to `size` (H, W), bilinear with half-pixel centers."""
+    if maps.shape[2:] == size:
+        return maps
+    return F.interpolate(maps, size, mode="bilinear", align_corners=False)
 
 
 def resize_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
-    """(N, 2, H, W) pixels to (H, W), in its pixels: x and y scale by their own ratios."""
+    """Resize flow (N, 2, H, W) to `size` (H, W) and scale its x and y to pixels of the new size."""
     ratio = flow.new_tensor([size[1] / flow.shape[3], size[0] / flow.shape[2]])
     return resize_maps(flow, size) * ratio[:, None, None]
 
@@ -76,16 +87,22 @@ def resize_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
 def estimate_clip_flow(
     flow_estimator: FlowEstimator, current: Tensor, previous: Tensor, cached_flow: Tensor | None
 ) -> FlowEstimate:
-    """Of P pairs of each of B clips: current, previous (B, P, 3, H, W) -> flow (B, P, 2, H, W) and confidence.
+    """Return flow (B, P, 2, H, W) and confidence (B, P, 1, H, W) of P image pairs of each of B clips.
 
-    known: the vectors, where a loader's worker has estimated them; then only their confidence is computed here.
+    Args:
+        flow_estimator: Estimates the flow if `cached_flow` is None.
+        current: (B, P, 3, H, W).
+        previous: (B, P, 3, H, W).
+        cached_flow: (B, P, 2, H, W), estimated by the data loader's workers. Only its confidence is computed here,
+            because it depends on the images as they are trained on.
     """
     images = current.flatten(0, 1), previous.flatten(0, 1)
-    flow = (
-        flow_estimator(*images)
-        if cached_flow is None
-        else add_confidence(cached_flow.flatten(0, 1).to(current.device), *images)
-    )
+    if cached_flow is None:
+        estimate = flow_estimator(*images)
+    else:
+        flow = cached_flow.flatten(0, 1).to(current.device)
+        estimate = add_confidence(flow, *images)
+    batch_shape = current.shape[:2]
     return FlowEstimate(
-        flow.flow.unflatten(0, current.shape[:2]), flow.confidence.unflatten(0, current.shape[:2])
+        estimate.flow.unflatten(0, batch_shape), estimate.confidence.unflatten(0, batch_shape)
     )

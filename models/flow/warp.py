@@ -1,4 +1,4 @@
-"""The one warp (SPEC 6): every flow in the program is in pixels and backward, and is read here."""
+"""Backward warping. All flow in the program is backward and in pixels, and is applied here."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from torch import Tensor
 
 
 def warp(image: Tensor, flow: Tensor) -> Tensor:
-    """`image(p + flow(p))`, bilinear, points outside clamped to the border.
+    """Return `image(p + flow(p))`, bilinear; positions outside the image are clamped to its border.
 
-    image: (N, C, H, W). flow: (N, 2, H, W) in pixels, channel 0 = x, 1 = y; a flow of (1, 0) reads exactly one
-    pixel to the right. Positions keep at least float32, since half precision cannot count the pixels of a row.
-    Returns (N, C, H, W) in the image's type.
+    Args:
+        image: (N, C, H, W).
+        flow: (N, 2, H, W) in pixels, channel 0 = x, channel 1 = y. A flow of (1, 0) reads the pixel to the right.
+
+    Returns:
+        (N, C, H, W) in the image's dtype.
     """
-    assert (
-        image.shape[0] == flow.shape[0] and image.shape[2:] == flow.shape[2:] and flow.shape[1] == 2
-    )
-    exact = torch.promote_types(torch.promote_types(image.dtype, flow.dtype), torch.float32)
-    grid = make_sampling_grid(flow.to(exact))
-    return F.grid_sample(image.to(exact), grid, "bilinear", "border", align_corners=True).to(
-        image.dtype
-    )
+    assert image.shape[0] == flow.shape[0] and image.shape[2:] == flow.shape[2:]
+    assert flow.shape[1] == 2
+    # Positions need at least float32: bfloat16 cannot represent every pixel index above 256.
+    dtype = torch.promote_types(torch.promote_types(image.dtype, flow.dtype), torch.float32)
+    grid = make_sampling_grid(flow.to(dtype))
+    warped = F.grid_sample(image.to(dtype), grid, "bilinear", "border", align_corners=True)
+    return warped.to(image.dtype)
 
 
 def make_sampling_grid(flow: Tensor) -> Tensor:
-    """Where a flow (N, 2, H, W) points: (N, H, W, 2) in grid_sample's units, -1 and 1 the outer pixels' centres."""
+    """Convert flow (N, 2, H, W) in pixels to a grid (N, H, W, 2) for `grid_sample(align_corners=True)`."""
     height, width = flow.shape[2:]
     x = torch.arange(width, dtype=flow.dtype, device=flow.device) + flow[:, 0]
     y = torch.arange(height, dtype=flow.dtype, device=flow.device)[:, None] + flow[:, 1]
@@ -33,4 +35,5 @@ def make_sampling_grid(flow: Tensor) -> Tensor:
 
 
 def _normalize_coordinate(position: Tensor, size: int) -> Tensor:
+    """Map pixel positions 0..size-1 to -1..1."""
     return position * (2 / max(size - 1, 1)) - 1

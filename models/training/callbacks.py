@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from models.checkpoint import RunState, prune_epochs, save_weights
+from models.checkpoint import save_weights
 from models.losses.vid2vid import LossConfig
 from models.networks.collection import Vid2VidModels
 from models.training.divergence import DivergenceMonitor, compute_health_indicators
 from models.training.forward import WindowForward
+from models.training.resume import RunState, prune_epochs
 from models.training.trainer import StepResult
 from util.run_logger import RunLogger
 

@@ -11,7 +11,6 @@ from threading import Event
 from torch import Tensor
 from tqdm import tqdm
 
-from models.checkpoint import RunState
 from models.losses.vid2vid import sum_losses
 from models.networks.collection import Vid2VidModels, optimizer_name
 from models.networks.input_encoding import pad_clip
@@ -24,6 +23,7 @@ from models.training.non_finite import (
     check_finite_gradients,
     reduce_and_check_losses,
 )
+from models.training.resume import RunState
 from models.training.schedule import (
     EpochSettings,
     ScheduleConfig,

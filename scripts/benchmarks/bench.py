@@ -14,8 +14,7 @@ from pathlib import Path
 
 import torch
 
-from models.flow.flownet2 import FlowNet2
-from models.flow.flownet2_estimator import FlowNet2Estimator
+from models.flow.flownet2 import FlowNet2, FlowNet2Estimator
 from scripts.benchmarks import report
 from scripts.benchmarks.case import (
     MODE_FLAGS,

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from tqdm import tqdm
 
 from data.face import FaceFrameReader
 from data.sequences import FrameSequence, find_sequences
 from data.transforms import FrameTransform, TransformConfig, sample_transform
+from models.evaluation.metrics import psnr, ssim
 from util.errors import exit_on_user_error
 
 _DISPLAYED_FRAMES = (0, 9, 19, 29)  # frames of the image: how it goes on
@@ -33,14 +33,6 @@ def make_face_transform(
 def read_cropped_image(path: Path, transform: FrameTransform) -> np.ndarray:
     with Image.open(path) as image:
         return np.asarray(transform.apply(image.convert("RGB"), Image.Resampling.BICUBIC))
-
-
-def compute_psnr_ssim(real: np.ndarray, fake: np.ndarray) -> tuple[float, float]:
-    """PSNR in dB and SSIM of two (H, W, 3) uint8 images."""
-    return (
-        float(peak_signal_noise_ratio(real, fake, data_range=255)),
-        float(structural_similarity(real, fake, channel_axis=2, data_range=255)),
-    )
 
 
 def main() -> None:
@@ -71,7 +63,10 @@ def main() -> None:
         "mean image": [mean] * len(reals),
     }
     figures = {
-        name: [compute_psnr_ssim(real, other) for real, other in zip(reals, images, strict=True)]
+        name: [
+            (psnr(real, other), ssim(real, other))
+            for real, other in zip(reals, images, strict=True)
+        ]
         for name, images in tqdm(others.items(), "comparing")
     }
     print(format_demo_table(figures, [path.stem.removeprefix("fake_B_") for path in fakes]))
@@ -92,7 +87,7 @@ def format_demo_table(metrics: dict[str, list[tuple[float, float]]], frames: lis
 
     def row(title: str, values: list[tuple[float, float]]) -> str:
         return f"{title:>12}" + "".join(
-            f"{f'{psnr:.2f} dB / {ssim:.3f}':>20}" for psnr, ssim in values
+            f"{f'{mean_psnr:.2f} dB / {mean_ssim:.3f}':>20}" for mean_psnr, mean_ssim in values
         )
 
     def average(last: int) -> list[tuple[float, float]]:

@@ -15,7 +15,16 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(
-    include=["data", "models.checkpoint", "options", "util", "PIL", "zipfile", "tarfile"]
+    include=[
+        "data",
+        "models.checkpoint",
+        "models.training.resume",
+        "options",
+        "util",
+        "PIL",
+        "zipfile",
+        "tarfile",
+    ]
 ):
     from tests.fuzz.targets import FuzzTarget, build_fuzz_targets
     from util.errors import UserError

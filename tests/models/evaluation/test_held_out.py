@@ -1,16 +1,17 @@
-"""`--eval_freq`: what training says of held-out clips is what test.py would make of them."""
+"""`--eval_freq`: validation during training gives the metrics of test.py's output."""
 
 from dataclasses import replace
 
 import pytest
 import torch
 
-from models.checkpoint import RunState, get_weights_path
+from models.checkpoint import get_weights_path
 from models.evaluation.metrics import ssim
 from models.evaluation.video_metrics import compute_fidelity_metrics, evaluate_synthesis
 from models.inference import first_frame
 from models.inference.synthesis import synthesize
 from models.training.callbacks import ClipCounter, Evaluate
+from models.training.resume import RunState
 from options import configs
 from tests.tiny import street_clip, tiny_networks, tiny_options, tiny_trainer
 from util.images.visualization import tensor_to_image
@@ -25,7 +26,7 @@ def options(tmp_path):
     return tiny_options(f"--label_nc 5 --checkpoints_dir {tmp_path} --name run --eval_freq 1")
 
 
-def frames_of(clip):
+def split_frames(clip):
     return [clip.slice_frames(t, t + 1) for t in range(len(clip))]
 
 
@@ -33,25 +34,25 @@ def test_validation_metrics_equal_those_of_synthesis(options):
     networks, clip = tiny_networks(options), street_clip(8, 16, 24)
     arguments = (
         networks.netG,
-        frames_of(clip),
+        split_frames(clip),
         first_frame.get_real_images,
         configs.synthesis_config(options),
         CPU,
     )
     expected = [
-        ssim(tensor_to_image(frame.image[0, 0]), tensor_to_image(made[0]))
-        for frame, made in synthesize(*arguments)
+        ssim(tensor_to_image(frame.image[0, 0]), tensor_to_image(fake[0]))
+        for frame, fake in synthesize(*arguments)
     ][:4]
-    found = evaluate_synthesis(
+    values = evaluate_synthesis(
         networks.netG,
-        [("s", frames_of(clip))],
+        [("s", split_frames(clip))],
         first_frame.get_real_images,
         configs.synthesis_config(options),
         [compute_fidelity_metrics],
         4,
         CPU,
     )
-    assert found["ssim"] == pytest.approx(sum(expected) / 4)
+    assert values["ssim"] == pytest.approx(sum(expected) / 4)
 
 
 def make_evaluate(options, networks, metrics):

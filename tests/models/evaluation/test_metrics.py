@@ -1,3 +1,5 @@
+"""Formulas of the metrics, against scikit-image, SciPy, scikit-learn and hand-worked values."""
+
 import math
 
 import numpy as np
@@ -11,13 +13,13 @@ from models.evaluation import metrics
 RNG = np.random.default_rng(0)
 
 
-def image(height=24, width=32):
+def make_random_image(height=24, width=32):
     return RNG.integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def test_psnr_and_ssim_match_scikit_image():
     for _ in range(5):
-        real = image()
+        real = make_random_image()
         fake = np.clip(real + RNG.normal(0, 20, real.shape), 0, 255).astype(np.uint8)
         assert metrics.psnr(real, fake) == pytest.approx(
             peak_signal_noise_ratio(real, fake), abs=1e-6
@@ -29,21 +31,21 @@ def test_psnr_and_ssim_match_scikit_image():
 
 
 def test_warping_error_counts_only_visible_pixels():
-    current, carried = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4, 3), np.uint8)
-    carried[0, 0], carried[3, 3] = 255, 51
+    current, warped_prev = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4, 3), np.uint8)
+    warped_prev[0, 0], warped_prev[3, 3] = 255, 51
     visible = np.ones((4, 4), bool)
     visible[0, 0] = False
-    assert metrics.warping_error(current, carried, visible) == pytest.approx(0.2**2 / 15)
-    assert math.isnan(metrics.warping_error(current, carried, ~np.ones((4, 4), bool)))
+    assert metrics.warping_error(current, warped_prev, visible) == pytest.approx(0.2**2 / 15)
+    assert math.isnan(metrics.warping_error(current, warped_prev, ~np.ones((4, 4), bool)))
 
 
 def test_flicker_is_zero_for_a_fade_and_grows_with_amplitude():
-    fade = [np.full((4, 4, 3), level, np.uint8) for level in (20, 30, 40)]
+    fade = [np.full((4, 4, 3), value, np.uint8) for value in (20, 30, 40)]
     assert metrics.flicker(*fade) == pytest.approx(0, abs=1e-12)
-    amplitudes = [
-        metrics.flicker(fade[0], fade[0] + np.uint8(level), fade[0]) for level in (1, 5, 50)
+    values = [
+        metrics.flicker(fade[0], fade[0] + np.uint8(amplitude), fade[0]) for amplitude in (1, 5, 50)
     ]
-    assert amplitudes == pytest.approx([1 / 255, 5 / 255, 50 / 255])
+    assert values == pytest.approx([1 / 255, 5 / 255, 50 / 255])
 
 
 def test_drift_is_the_slope_without_missing_values():
@@ -66,7 +68,7 @@ def test_frechet_distance_matches_scipy_sqrtm():
     )
     assert metrics.frechet_distance(real, fake) == pytest.approx(expected, rel=1e-9)
     assert metrics.frechet_distance(real, real) == pytest.approx(0, abs=1e-9)
-    few = RNG.normal(size=(3, 8))  # fewer images than features: a singular covariance
+    few = RNG.normal(size=(3, 8))  # fewer images than features: the covariance is singular
     assert metrics.frechet_distance(few, few) == pytest.approx(0, abs=1e-6)
 
 

@@ -1,3 +1,6 @@
+"""FlowNetC's correlation and its Triton kernel."""
+
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -19,22 +22,22 @@ SETTINGS = [
 ]
 
 
-def draw_pair(
+def make_random_maps(
     shape: tuple[int, ...], dtype: torch.dtype = torch.float32
 ) -> tuple[torch.Tensor, torch.Tensor]:
     maps = torch.randn(2, *shape, generator=torch.Generator().manual_seed(3), dtype=dtype)
     return maps[0], maps[1]
 
 
-def by_definition(
+def correlate_by_definition(
     a: torch.Tensor, b: torch.Tensor, max_displacement: int, stride: int
 ) -> torch.Tensor:
-    """One displacement at a time, one pixel at a time."""
+    """Compute one displacement and one pixel at a time."""
     n, _, height, width = a.shape
     radius = max_displacement // stride
-    steps = [stride * k for k in range(-radius, radius + 1)]
-    out = torch.zeros(n, len(steps) ** 2, height, width)
-    for channel, (dy, dx) in enumerate((dy, dx) for dy in steps for dx in steps):
+    offsets = [stride * k for k in range(-radius, radius + 1)]
+    out = torch.zeros(n, len(offsets) ** 2, height, width)
+    for channel, (dy, dx) in enumerate(itertools.product(offsets, offsets)):
         for y in range(max(0, -dy), min(height, height - dy)):
             for x in range(max(0, -dx), min(width, width - dx)):
                 out[:, channel, y, x] = (a[:, :, y, x] * b[:, :, y + dy, x + dx]).mean(1)
@@ -43,8 +46,8 @@ def by_definition(
 
 @pytest.mark.parametrize(("shape", "max_displacement", "stride"), SETTINGS)
 def test_matches_its_definition(shape: tuple[int, ...], max_displacement: int, stride: int) -> None:
-    a, b = draw_pair(shape)
-    expected = by_definition(a, b, max_displacement, stride)
+    a, b = make_random_maps(shape)
+    expected = correlate_by_definition(a, b, max_displacement, stride)
     torch.testing.assert_close(
         correlation(a, b, max_displacement, stride), expected, atol=1e-6, rtol=1e-5
     )
@@ -60,15 +63,15 @@ def test_matches_the_flownet2_release() -> None:
     ("shape", "max_displacement", "stride"), [((2, 3, 4, 5), 2, 1), ((1, 2, 5, 7), 4, 2)]
 )
 def test_gradients(shape: tuple[int, ...], max_displacement: int, stride: int) -> None:
-    a, b = (maps.requires_grad_() for maps in draw_pair(shape, torch.float64))
+    a, b = (maps.requires_grad_() for maps in make_random_maps(shape, torch.float64))
     assert torch.autograd.gradcheck(
         lambda x, y: correlation(x, y, max_displacement, stride), (a, b)
     )
 
 
 def test_gradients_across_blocks() -> None:
-    """Rows longer than a block, against autograd through shifted copies."""
-    a, b = (maps.requires_grad_() for maps in draw_pair((1, 2, 3, 90), torch.float64))
+    """Compare with autograd through shifted copies, for rows longer than a block."""
+    a, b = (maps.requires_grad_() for maps in make_random_maps((1, 2, 3, 90), torch.float64))
     padded = torch.nn.functional.pad(b, (4, 4, 4, 4))
     shifts = [(dy, dx) for dy in range(0, 9, 2) for dx in range(0, 9, 2)]
     naive = torch.stack(
@@ -78,12 +81,12 @@ def test_gradients_across_blocks() -> None:
         naive.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64
     )
     expected = torch.autograd.grad((naive * weights).sum(), (a, b))
-    got = torch.autograd.grad((correlation(a, b, 4, 2) * weights).sum(), (a, b))
-    torch.testing.assert_close(got, expected)
+    result = torch.autograd.grad((correlation(a, b, 4, 2) * weights).sum(), (a, b))
+    torch.testing.assert_close(result, expected)
 
 
 class LargestTensor(TorchDispatchMode):
-    """The most elements that any tensor made inside holds."""
+    """Records the number of elements of the largest tensor created inside the context."""
 
     numel = 0
 
@@ -99,16 +102,16 @@ class LargestTensor(TorchDispatchMode):
 
 def test_memory_does_not_grow_with_displacements() -> None:
     """441 shifted copies would hold 441 x 64 channels; the output alone has 441."""
-    a, b = draw_pair((1, 64, 16, 32))
+    a, b = make_random_maps((1, 64, 16, 32))
     with LargestTensor() as largest:
         out = correlation(a, b, 20, 2)
     assert largest.numel <= out.numel()
 
 
-def kernel_agrees(
+def check_kernel(
     shape: tuple[int, ...], max_displacement: int, stride: int, dtype: torch.dtype
 ) -> None:
-    a, b = (maps.to(dtype) for maps in draw_pair(shape))
+    a, b = (maps.to(dtype) for maps in make_random_maps(shape))
     out = correlation_triton(
         a.to(TRITON_DEVICE), b.to(TRITON_DEVICE), max_displacement // stride, stride
     )
@@ -127,11 +130,11 @@ def kernel_agrees(
 def test_triton_matches_pytorch(
     shape: tuple[int, ...], max_displacement: int, stride: int, dtype: torch.dtype
 ) -> None:
-    kernel_agrees(shape, max_displacement, stride, dtype)
+    check_kernel(shape, max_displacement, stride, dtype)
 
 
 @needs_gpu
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_triton_matches_pytorch_at_flownet2_size(dtype: torch.dtype) -> None:
-    kernel_agrees((2, 64, 32, 130), 20, 2, dtype)
+    check_kernel((2, 64, 32, 130), 20, 2, dtype)

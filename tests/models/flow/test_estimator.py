@@ -1,3 +1,5 @@
+"""The interface of the reference flow estimators, confidence, and DIS."""
+
 import pickle
 
 import cv2
@@ -14,10 +16,9 @@ from util.errors import UserError
 
 @pytest.fixture(scope="module")
 def moved_pair() -> tuple[torch.Tensor, torch.Tensor]:
-    """A photograph and the same camera 3 pixels right and 2 down: current(p) = previous(p + (3, 2))."""
-    photograph = (
-        torch.from_numpy(data.astronaut()[:140, 100:300].copy()).permute(2, 0, 1)[None] / 127.5 - 1
-    )
+    """Return a photograph shifted by 3 pixels in x and 2 in y: current(p) = previous(p + (3, 2))."""
+    pixels = torch.from_numpy(data.astronaut()[:140, 100:300].copy())
+    photograph = pixels.permute(2, 0, 1)[None] / 127.5 - 1
     return photograph[..., 2:130, 3:195], photograph[..., 0:128, 0:192]
 
 
@@ -48,12 +49,11 @@ def test_dis_is_backward_flow(moved_pair: tuple[torch.Tensor, torch.Tensor]) -> 
 
 
 def test_dis_does_not_mix_pairs_or_sizes(moved_pair: tuple[torch.Tensor, torch.Tensor]) -> None:
-    """The estimator is kept for the process: what it saw before must not reach the next answer."""
+    """One OpenCV object serves the whole process: earlier images must not affect later results."""
     current, previous = moved_pair
     fresh = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    expected = fresh.calc(to_gray_array(current)[0], to_gray_array(previous)[0], None).transpose(
-        2, 0, 1
-    )
+    expected = fresh.calc(to_gray_array(current)[0], to_gray_array(previous)[0], None)
+    expected = expected.transpose(2, 0, 1)
     DISFlowEstimator()(previous[..., :64, :96], current[..., :64, :96])
     batch = DISFlowEstimator()(torch.cat([previous, current]), torch.cat([current, previous]))
     np.testing.assert_array_equal(batch.flow[1].numpy(), expected)
@@ -61,15 +61,14 @@ def test_dis_does_not_mix_pairs_or_sizes(moved_pair: tuple[torch.Tensor, torch.T
 
 def test_dis_is_picklable(moved_pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     DISFlowEstimator()(*moved_pair)
-    there = pickle.loads(pickle.dumps(DISFlowEstimator()))
-    torch.testing.assert_close(
-        there(*moved_pair).flow, DISFlowEstimator()(*moved_pair).flow, rtol=0, atol=0
-    )
+    unpickled = pickle.loads(pickle.dumps(DISFlowEstimator()))
+    expected = DISFlowEstimator()(*moved_pair)
+    torch.testing.assert_close(unpickled(*moved_pair).flow, expected.flow, rtol=0, atol=0)
 
 
 def test_gray_conversion_rounds_as_the_uint8_image() -> None:
-    levels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16).expand(1, 3, 16, 16)
-    np.testing.assert_array_equal(to_gray_array(levels / 127.5 - 1)[0], levels[0, 0].numpy())
+    pixels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16).expand(1, 3, 16, 16)
+    np.testing.assert_array_equal(to_gray_array(pixels / 127.5 - 1)[0], pixels[0, 0].numpy())
 
 
 def test_image_too_small_for_dis_is_refused() -> None:

@@ -1,3 +1,5 @@
+"""Estimating flow ahead of training, and what the data loader's workers add to a clip."""
+
 from pathlib import Path
 
 import pytest
@@ -5,11 +7,16 @@ import torch
 
 from data.image_io import read_image
 from data.synthetic import make_toy_data
-from models.flow import ZeroFlowEstimator
-from models.flow.annotate import CachedFlowAnnotator, FlowAnnotator, build_flow_annotator
+from models.flow import FlowEstimator, ZeroFlowEstimator
 from models.flow.cache import FlowCache
 from models.flow.dis import DISFlowEstimator
-from models.flow.precompute import list_file_pairs, precompute_flow
+from models.flow.precompute import (
+    CachedFlowAnnotator,
+    FlowAnnotator,
+    build_flow_annotator,
+    list_file_pairs,
+    precompute_flow,
+)
 from models.flow.raft import RAFTFlowEstimator
 from models.losses.temporal_groups import TemporalConfig, compute_flow_strides, list_flow_pairs
 from scripts.precompute_flow import main
@@ -28,13 +35,18 @@ from util.errors import UserError
 )
 @pytest.mark.parametrize("max_t_step", [1, 3])
 def test_flow_strides_cover_all_clips(config: TemporalConfig, max_t_step: int) -> None:
-    numbers = list_flow_pairs(n_frames=62, window_size=6, n_frames_G=3, config=config)
-    asked = {(a - b) * spacing for a, b in numbers for spacing in range(1, max_t_step + 1)}
-    assert compute_flow_strides(max_t_step, config) == asked
+    pairs = list_flow_pairs(n_frames=62, window_size=6, n_frames_G=3, config=config)
+    expected = {
+        (current - previous) * t_step
+        for current, previous in pairs
+        for t_step in range(1, max_t_step + 1)
+    }
+    assert compute_flow_strides(max_t_step, config) == expected
 
 
 def test_file_pairs_match_flow_strides() -> None:
-    a, b = [Path(f"a{n}") for n in range(3)], [Path(f"b{n}") for n in range(2)]
+    a = [Path(f"a{i}") for i in range(3)]
+    b = [Path(f"b{i}") for i in range(2)]
     assert list_file_pairs([a, b], {2, 1}) == [
         (a[1], a[0]),
         (a[2], a[1]),
@@ -45,49 +57,42 @@ def test_file_pairs_match_flow_strides() -> None:
 
 def test_precompute_resumes_after_an_interruption(tmp_path: Path) -> None:
     make_toy_data("street", tmp_path, sequences=1, frames=4, size=(64, 32))
-    files = sorted((tmp_path / "train_B").rglob("*.png")) + sorted(
-        (tmp_path / "train_B").rglob("*.jpg")
-    )
-    pairs, asked = list_file_pairs([files], {1}), []
+    files = sorted((tmp_path / "train_B").rglob("*.png"))
+    files += sorted((tmp_path / "train_B").rglob("*.jpg"))
+    pairs = list_file_pairs([files], {1})
+    calls = []
 
     def network(current: torch.Tensor, previous: torch.Tensor) -> list[torch.Tensor]:
-        asked.append(current)
+        calls.append(current)
         return [current[:, :2]]
 
-    reference = RAFTFlowEstimator(network)
-    cache = FlowCache.for_estimator(tmp_path / "cache", reference)
-    precompute_flow(cache, pairs[:2], reference, read_image, torch.device("cpu"))
-    precompute_flow(cache, pairs, reference, read_image, torch.device("cpu"))
-    assert len(asked) == len(pairs) == 3
+    estimator = RAFTFlowEstimator(network)
+    cache = FlowCache.for_estimator(tmp_path / "cache", estimator)
+    precompute_flow(cache, pairs[:2], estimator, read_image, torch.device("cpu"))
+    precompute_flow(cache, pairs, estimator, read_image, torch.device("cpu"))
+    assert len(calls) == len(pairs) == 3
 
 
 def test_annotator_depends_on_the_estimator_and_the_cache(tmp_path: Path) -> None:
-    def annotated(reference, folder):  # type: ignore[no-untyped-def]
-        return build_flow_annotator(reference, lambda clip: (), read_image, folder)
+    def build(flow_estimator: FlowEstimator, cache_folder: Path | None) -> object:
+        return build_flow_annotator(flow_estimator, lambda clip: (), read_image, cache_folder)
 
     raft = RAFTFlowEstimator(lambda current, previous: [])
-    assert annotated(ZeroFlowEstimator(), tmp_path) is None and annotated(raft, None) is None
-    assert isinstance(annotated(DISFlowEstimator(), None), FlowAnnotator)
-    found, estimated = annotated(raft, tmp_path), annotated(DISFlowEstimator(), tmp_path)
-    assert isinstance(found, CachedFlowAnnotator) and found.flow_estimator is None
-    assert isinstance(estimated, CachedFlowAnnotator) and estimated.flow_estimator is not None
+    assert build(ZeroFlowEstimator(), tmp_path) is None and build(raft, None) is None
+    assert isinstance(build(DISFlowEstimator(), None), FlowAnnotator)
+    raft_annotator, dis_annotator = build(raft, tmp_path), build(DISFlowEstimator(), tmp_path)
+    assert isinstance(raft_annotator, CachedFlowAnnotator)
+    assert raft_annotator.flow_estimator is None
+    assert isinstance(dis_annotator, CachedFlowAnnotator)
+    assert dis_annotator.flow_estimator is not None
 
 
 def test_command_line_fills_the_cache(tmp_path: Path) -> None:
     make_toy_data("street", tmp_path / "data", sequences=1, frames=5, size=(64, 32))
-    flags = [
-        "--dataroot",
-        str(tmp_path / "data"),
-        "--label_nc",
-        "35",
-        "--flow_net",
-        "dis",
-        "--gpu_ids",
-        "-1",
-    ]
+    flags = f"--dataroot {tmp_path}/data --label_nc 35 --flow_net dis --gpu_ids -1".split()
     with pytest.raises(UserError, match="--flow_cache is not given"):
         main(flags)
     main([*flags, "--flow_cache", str(tmp_path / "cache")])
-    assert (
-        len(list((tmp_path / "cache").rglob("*.flow"))) == 4 + 2
-    )  # neighbours, and those 3 frames apart
+    n_neighbors, n_pairs_3_apart = 4, 2
+    n_files = len(list((tmp_path / "cache").rglob("*.flow")))
+    assert n_files == n_neighbors + n_pairs_3_apart

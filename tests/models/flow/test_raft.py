@@ -1,3 +1,5 @@
+"""torchvision's RAFT as a reference flow estimator."""
+
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("height", "width"), [(128, 160), (50, 131), (130, 20)])
 def test_padding_is_removed_where_it_was_added(height: int, width: int) -> None:
-    """A network that answers with its first image's red and green must answer with the unpadded image's."""
+    """A network that returns its first image's red and green yields those of the unpadded image."""
 
     def network(current: torch.Tensor, previous: torch.Tensor) -> list[torch.Tensor]:
         assert current.shape == previous.shape
@@ -31,11 +33,10 @@ def test_padding_is_removed_where_it_was_added(height: int, width: int) -> None:
 
 
 def test_raft_variant_is_inferred_from_its_weights(small_weights: Path) -> None:
-    reference = load_raft(small_weights, torch.device("cpu"))
-    assert (
-        sum(p.numel() for p in reference.network.parameters()) == 990_162
-    )  # torchvision's count of raft_small
-    estimate = reference(*torch.rand(2, 1, 3, 40, 64))
+    estimator = load_raft(small_weights, torch.device("cpu"))
+    n_parameters = sum(parameter.numel() for parameter in estimator.network.parameters())
+    assert n_parameters == 990_162  # of raft_small, according to torchvision
+    estimate = estimator(*torch.rand(2, 1, 3, 40, 64))
     assert estimate.flow.shape == (1, 2, 40, 64) and estimate.confidence.shape == (1, 1, 40, 64)
     assert not estimate.flow.requires_grad
 

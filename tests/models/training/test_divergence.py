@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.checkpoint import RunState
 from models.losses.functional import gan_loss
 from models.losses.vid2vid import LossConfig
 from models.training.callbacks import ClipCounter, LogLosses, WarnOfDivergence
@@ -17,6 +16,7 @@ from models.training.divergence import (
     compute_health_indicators,
     compute_pixel_std,
 )
+from models.training.resume import RunState
 from models.training.schedule import compute_epoch_settings
 from options import configs
 from tests.tiny import street_clip, tiny_networks, tiny_options, tiny_trainer

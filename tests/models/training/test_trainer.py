@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.checkpoint import RunState
 from models.networks.collection import Vid2VidModels
 from models.training.callbacks import ClipCounter
 from models.training.forward import ClipState, Vid2VidForward
+from models.training.resume import RunState
 from models.training.schedule import EpochSettings, compute_epoch_settings
 from models.training.trainer import StepResult
 from tests.tiny import street_clip, tiny_networks, tiny_options, tiny_trainer
