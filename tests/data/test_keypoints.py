@@ -114,7 +114,7 @@ def test_area_counts_only_confident_points(tmp_path: Path) -> None:
         (BODY_OF_N.replace("N", "NaN"), "a coordinate of nan"),
         (BODY_OF_N.replace("N", "1e999"), "a coordinate of inf"),
         (BODY_OF_N.replace("N", "1e7"), "a coordinate of 1e\\+07"),
-        (BODY_OF_N.replace("N", "1" * 400), "a number beyond all images"),
+        (BODY_OF_N.replace("N", "1" * 400), "a number too large"),
     ],
 )
 def test_broken_files_are_refused_by_name(tmp_path: Path, text: str, found: str) -> None:

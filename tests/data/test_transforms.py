@@ -6,11 +6,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from data.frame_reader import ReferenceFrame
 from data.transforms import (
     CROP_MODES,
     RESIZE_MODES,
     FrameTransform,
+    ReferenceFrame,
     TransformConfig,
     sample_transform,
 )
