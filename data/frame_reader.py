@@ -50,39 +50,47 @@ class FrameSample:
 class FrameReader(Protocol):
     """Reads the frames of one dataset mode.
 
-    Implement it as a frozen dataclass whose fields are the options of the mode. It holds no other
-    state: each method depends on its arguments and the fields only, since data loader workers
-    call it in any order. It must be picklable.
+    To add a dataset mode, implement this protocol as a frozen dataclass whose fields are the options
+    of the mode, and construct it in `options.configs.build_frame_reader`. `data.street` is the
+    simplest example.
 
-    To add a dataset mode, write such a class and construct it in
-    `options.configs.build_frame_reader`.
+    Loader workers receive a pickled copy and call it in any order. A method's result must therefore
+    depend on its arguments and the fields only.
+
+    The caller asks for `folder_specs`, finds the files, and calls for each clip
+    `read_reference_frame` once, samples a transform, and calls `read_frame` for every frame.
     """
 
     @property
     def normalization(self) -> PixelNormalization | None:
-        """The function that converts a batch of uint8 conditions to float32 on the device.
+        """The function that converts uint8 conditions (..., C, H, W) to float32 on the device.
 
-        A module-level function (..., C, H, W) uint8 -> float32, for example `normalize_to_pm1`.
-        None if the condition holds label ids, which the networks turn into one-hot channels.
+        It must be a module-level function, for example `normalize_to_pm1`. None if the condition
+        holds label ids, which the networks turn into one-hot channels.
         """
         ...
 
     def folder_specs(self, uses_images: bool) -> dict[str, FolderSpec]:
         """Return the folders to read, by key.
 
-        The keys are the mode's own and appear as the keys of `paths` in the other methods. Two are
-        used elsewhere: `image` (the real images) and `condition` (label maps that `check_data.py`
-        examines). The first entry names the frames. Sequences and frames of all
-        folders are matched in sorted order and must be equal in number.
+        The other methods get one file of each folder, by the same keys. Sequences and frames of
+        all folders are matched by sorted order and must be equal in number. Results are named after
+        the files of the first folder.
+
+        The key of the real images must be `image`, since flow is cached per image file. A folder
+        of label maps should have the key `condition`, which `scripts/check_data.py` looks for. Other
+        keys are free.
 
         Args:
-            uses_images: whether the run needs real images (training, `--use_real_img`). A mode that
-                needs them to make its condition returns their folder in any case.
+            uses_images: whether the run needs real images (training, `--use_real_img`). A mode whose
+                condition is computed from the image returns its folder in any case.
         """
         ...
 
     def read_reference_frame(self, paths: FramePaths, is_train: bool) -> ReferenceFrame:
-        """Return the size (and face crop) from which the transform of a clip is computed.
+        """Return the size of the images and, optionally, a box to cut out of them.
+
+        The transform of the whole clip is computed from it (`data.transforms.sample_transform`).
 
         Args:
             paths: files of the first frame of a training clip or test sequence.
@@ -96,15 +104,16 @@ class FrameReader(Protocol):
     def read_frame(
         self, paths: FramePaths, transform: FrameTransform, rng: np.random.Generator | None
     ) -> FrameSample:
-        """Return one frame, with `transform` applied to every map.
+        """Return the condition, real image and instance ids of one frame.
 
-        All tensors of the result have the same H and W in all frames of a clip.
+        `transform` must have been applied to each of them. All have the same H and W, in all frames
+        of a clip. `FrameSample.image` is None if `paths` has no image.
 
         Args:
             paths: files of the frame.
             transform: the clip's resize, crop and flip.
-            rng: the clip's generator for augmentation noise in training; None in test, where nothing
-                is random.
+            rng: random generator of the clip for augmentation, used frame after frame. None in test,
+                where the result must not be random.
 
         Raises:
             UserError: a file cannot be read, has another size than the other files of its frame, or
@@ -113,7 +122,10 @@ class FrameReader(Protocol):
         ...
 
     def validate_files(self, paths: FramePaths) -> None:
-        """Open all files of a frame and check them as `read_frame` would, without rendering.
+        """Check all files of a frame, without drawing or resizing.
+
+        This is called for a sample of the data before training starts. It opens each file and
+        refuses what `read_frame` and `read_reference_frame` would refuse.
 
         Raises:
             UserError: as `read_frame`.
@@ -121,8 +133,11 @@ class FrameReader(Protocol):
         ...
 
     def condition_to_image(self, condition: Tensor) -> np.ndarray:
-        """Return a condition (C, H, W), as in `FrameSample`, as an RGB image (H, W, 3) uint8.
+        """Return an RGB image (H, W, 3) uint8 that shows a condition to people.
 
-        The image is for people: `real_A` in the results folder and on the training page.
+        It is saved as `real_A` in the results folder and on the training page.
+
+        Args:
+            condition: (C, H, W) uint8, as in `FrameSample`.
         """
         ...

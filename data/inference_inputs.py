@@ -42,7 +42,7 @@ class InputConfig:
         max_frames: upper bound of the generated frames.
         should_loop: whether to start again at the end, without end.
         max_sequences: upper bound of the sequences of the data set.
-        allow_links: whether links may lead out of the data root.
+        allow_links: whether symbolic links may point out of the data root.
     """
 
     dataroot: Path

@@ -58,7 +58,7 @@ def find_sequences(
         dataroot: root of the data set.
         phase: prefix of the folders, for example `train`.
         folder_specs: the folders by key; the first names the sequences and frames.
-        allow_links: whether symbolic links may lead out of the data root.
+        allow_links: whether symbolic links may point out of the data root.
 
     Raises:
         UserError: a folder is missing or empty, numbers of sequences or frames differ, or a link or
@@ -101,7 +101,7 @@ def iter_leaf_folders(
     Args:
         folder: where to search.
         spec: the suffixes that frames have.
-        link_root: resolved folder that symbolic links must stay in; None: they may lead anywhere.
+        link_root: resolved folder that symbolic links must stay in; None: they may point anywhere.
 
     Raises:
         UserError: a folder cannot be listed, holds no frames, or holds both frames and folders; or a

@@ -96,7 +96,7 @@ def test_crop_is_computed_per_sequence() -> None:
 @pytest.mark.parametrize(
     ("size", "expected"),
     [
-        ((320, 280), (55, 28, 265, 238)),  # 84 wide, so 210; centre 170, (3 * 116 + 186) // 4
+        ((320, 280), (55, 28, 265, 238)),  # 84 wide, so 210; center 170, (3 * 116 + 186) // 4
         ((240, 220), (30, 10, 240, 220)),  # shifted into the image
         ((200, 150), (-10, -60, 200, 150)),  # larger than the image: starts outside
         ((np.inf, np.inf), (55, 28, 265, 238)),
