@@ -1,1 +1,1 @@
-"""From files on disk to clips: sequences, which frames, how they are cut, and what each domain makes of a frame."""
+"""Read data sets: find sequences, choose frames, transform and batch them; one module per dataset mode."""

@@ -1,4 +1,4 @@
-"""Faces: 68 landmarks -> edge map, distance maps and part map (SPEC 4)."""
+"""Face mode: 68 landmarks -> edge map, distance maps and part map (dataset mode face)."""
 
 from __future__ import annotations
 
@@ -23,23 +23,28 @@ from data.drawing import (
     rasterize_curve,
     split_into_triples,
 )
-from data.frame_reader import FolderSpec, FramePaths, FrameSample, ReferenceFrame
+from data.frame_reader import FolderSpec, FramePaths, FrameSample
 from data.image_io import id_map_to_tensor, image_to_tensor, open_image, read_image_size
 from data.keypoints import read_face_points
-from data.transforms import Box, FrameTransform, ImageSize
+from data.transforms import Box, FrameTransform, ImageSize, ReferenceFrame
 from util.errors import UserError
 from util.images.normalization import PixelNormalization, normalize_to_01
 from util.images.visualization import gray_to_rgb
 
 FACE_BRUSH = make_square_brush(-1, 1)
-FACE_CROP_SCALE = 2.5  # of the face's width
-MAX_FACE_CROP_SIDE = 2**13  # px of a crop; a stray point would make one that fills the memory
+FACE_CROP_SCALE = 2.5  # side of the crop, in widths of the face
+MAX_FACE_CROP_SIDE = 2**13  # px; a larger crop, from a wrong point, would not fit into memory
 
 
 @dataclass(frozen=True)
 class FacePart:
-    """A part of the face. label: its id in the part map. runs: the contours that bound it, as point numbers.
-    scale: the (x, y) factors of `random_scale_points`."""
+    """A part of the face.
+
+    Attributes:
+        label: id of the part in the part map.
+        contours: the contours that bound the part, as indices of points.
+        scale_factors: (x, y) factors by which `random_scale_points` scales the part.
+    """
 
     label: int
     contours: tuple[tuple[int, ...], ...]
@@ -47,10 +52,11 @@ class FacePart:
 
     @property
     def point_indices(self) -> list[int]:
-        """All its point numbers; those where runs meet are repeated, and count so in a mean."""
-        return [number for run in self.contours for number in run]
+        """Indices of all points of the part; points shared by two contours occur twice."""
+        return [index for contour in self.contours for index in contour]
 
 
+# Points 0..67 are dlib's; 68..82 are those that `add_forehead_points` appends.
 OUTLINE = FacePart(1, ((*range(17), *range(68, 83), 0),), (0.9, 1))
 BROWS = (FacePart(2, (tuple(range(17, 22)),), (1, 1)), FacePart(2, (tuple(range(22, 27)),), (1, 1)))
 NOSE = FacePart(3, ((28, 31), tuple(range(31, 36)), (35, 28)), (0.9, 1))
@@ -60,17 +66,24 @@ EYES = (
 )
 MOUTH = FacePart(5, (tuple(range(48, 55)), (54, 55, 56, 57, 58, 59, 48)), (0.9, 0.9))
 LIPS = FacePart(6, (tuple(range(60, 65)), (64, 65, 66, 67, 60)), (0.9, 0.9))
+# as published: the order decides which part covers which in the part map, and it is the order of
+# the distance channels.
 ALL_FACE_PARTS = (OUTLINE, *BROWS, NOSE, *EYES, MOUTH, LIPS)
-PAIR_DISTANCE_SCALE = (
-    0.9  # how far brows, and eyes, keep from their common middle under `random_scale_points`
-)
+# Factor of the horizontal distance between the brows, and between the eyes, with `random_scale_points`.
+PAIR_DISTANCE_SCALE = 0.9
 
 
 @dataclass(frozen=True)
 class FaceFrameReader:
-    """canny: edges of the image outside the face are added to the edge map.
-    distance_maps: a distance map of each contour follows the edge map: 15 channels, else 1.
-    random_scale_points: test draws a face of other proportions (not random)."""
+    """Implements `data.frame_reader.FrameReader` with the keys `condition` (landmarks) and `image`.
+
+    Attributes:
+        uses_canny: whether Canny edges of the image outside the face are added to the edge map.
+        uses_distance_maps: whether a distance map of each of the 14 contours follows the edge map
+            (15 channels instead of 1).
+        random_scale_points: whether test draws a face of other proportions. Despite the published
+            name, nothing about it is random.
+    """
 
     uses_canny: bool
     uses_distance_maps: bool
@@ -78,19 +91,23 @@ class FaceFrameReader:
 
     @property
     def normalization(self) -> PixelNormalization:
+        """Edge and distance maps are in [0, 1]."""
         return normalize_to_01
 
     def folder_specs(self, uses_images: bool) -> dict[str, FolderSpec]:
-        keypoints = {"condition": FolderSpec("keypoints", (".txt",))}
-        return (
-            keypoints | {"image": FolderSpec("img")}
-            if uses_images or self.uses_canny
-            else keypoints
-        )
+        """Return the folders keypoints and img; Canny edges need the image in any case."""
+        specs = {"condition": FolderSpec("keypoints", (".txt",))}
+        if uses_images or self.uses_canny:
+            specs["image"] = FolderSpec("img")
+        return specs
 
     def read_reference_frame(self, paths: FramePaths, is_train: bool) -> ReferenceFrame:
-        """Cuts the surroundings of the first frame's face. A run that reads no images knows of no right and bottom
-        border: there the box is not pushed back inside, as if the image were large enough."""
+        """Return the square around the first frame's face.
+
+        Without an image the right and bottom border are unknown. The square is then not shifted
+        left or up, as if the image were large enough.
+        """
+        # as published: the crop follows the first frame's face only; it is fixed for the clip.
         size = read_image_size(paths["image"]) if "image" in paths else None
         points = _read_checked_face_points(paths["condition"], size)
         box = compute_crop_box(points, size or (np.inf, np.inf))
@@ -105,14 +122,27 @@ class FaceFrameReader:
     def read_frame(
         self, paths: FramePaths, transform: FrameTransform, rng: np.random.Generator | None
     ) -> FrameSample:
+        """Return one frame; `rng` is not used, but its absence means test."""
         image = open_image(paths["image"]) if "image" in paths else None
         points = _read_checked_face_points(paths["condition"], image.size if image else None)
+        is_test = rng is None
         return self.draw_landmarks(
             points,
             image,
             transform,
-            should_change_proportions=self.random_scale_points and rng is None,
+            should_change_proportions=self.random_scale_points and is_test,
         )
+
+    def validate_files(self, paths: FramePaths) -> None:
+        """Open the image and check the landmarks."""
+        if "image" in paths:
+            open_image(paths["image"])
+        # The face must have a valid crop in every frame, since each may be a clip's first.
+        self.read_reference_frame(paths, is_train=True)
+
+    def condition_to_image(self, condition: Tensor) -> np.ndarray:
+        """Return the edge map in gray."""
+        return gray_to_rgb(normalize_to_01(condition[0]))
 
     def draw_landmarks(
         self,
@@ -121,121 +151,168 @@ class FaceFrameReader:
         transform: FrameTransform,
         should_change_proportions: bool,
     ) -> FrameSample:
-        """A frame of landmarks (68, 2). rescale: draw a face of other proportions."""
+        """Draw one frame's maps at full size, then transform them.
+
+        Args:
+            points: (68, 2) landmarks in pixels of the image.
+            image: the real image; None if the run reads no images.
+            transform: crop and resize of the clip.
+            should_change_proportions: whether to draw a face of other proportions.
+
+        Returns:
+            The maps as condition, the part map as instance ids.
+        """
         points = add_forehead_points(points)
         size = image.size if image else _infer_canvas_size(points, transform.box)
-        parts = draw_part_map(points, size)
+        part_map = draw_part_map(points, size)
         if should_change_proportions:
+            # as published: only the drawn contours change. The part map keeps the original proportions.
             points = change_proportions(points)
-        maps = self._iter_condition_maps(points, parts, image)
-        return FrameSample(
-            torch.cat(
-                [
-                    image_to_tensor(transform.apply(Image.fromarray(m), Image.Resampling.BILINEAR))
-                    for m in maps
-                ]
-            ),
-            image_to_tensor(transform.apply(image, Image.Resampling.BICUBIC)) if image else None,
-            id_map_to_tensor(
-                transform.apply(Image.fromarray(parts), Image.Resampling.NEAREST), torch.int32
-            ),
+        # as published: maps are resized as uint8; interpolation in float32 rounds differently.
+        condition = [
+            image_to_tensor(transform.apply(Image.fromarray(array), Image.Resampling.BILINEAR))
+            for array in self._iter_condition_maps(points, part_map, image)
+        ]
+        instance = id_map_to_tensor(
+            transform.apply(Image.fromarray(part_map), Image.Resampling.NEAREST), torch.int32
         )
-
-    def validate_files(self, paths: FramePaths) -> None:
-        if "image" in paths:
-            open_image(paths["image"])
-        self.read_reference_frame(paths, is_train=True)  # any frame may be a clip's first
-
-    def condition_to_image(self, condition: Tensor) -> np.ndarray:
-        """The edge map."""
-        return gray_to_rgb(normalize_to_01(condition[0]))
+        real = None
+        if image is not None:
+            real = image_to_tensor(transform.apply(image, Image.Resampling.BICUBIC))
+        return FrameSample(torch.cat(condition), real, instance)
 
     def _iter_condition_maps(
         self, points: Points, part_map: NDArray[np.uint8], image: Image.Image | None
     ) -> Iterator[NDArray[np.uint8]]:
-        """The edge map, then the distance maps."""
-        runs = rasterize_contours(points, part_map.shape[::-1])
+        """Yield the edge map, then the distance maps; each is (H, W)."""
+        size = part_map.shape[::-1]
+        contours = rasterize_contours(points, size)
         edges = np.zeros_like(part_map)
-        edges.flat[np.concatenate(runs)] = 255
+        edges.flat[np.concatenate(contours)] = 255
         if self.uses_canny:
-            assert image is not None, "streams() asks for it"
-            background = feature.canny(np.array(image.convert("L"))) & (part_map == 0)
-            edges += (
-                background.astype(np.uint8) * 255
-            )  # wraps to 254 where both are set, as published
+            assert image is not None, "folder_specs asks for the image if Canny edges are used"
+            # as published: Canny runs on the whole image, before the crop, and its edges inside the face
+            # are removed.
+            is_background_edge = feature.canny(np.array(image.convert("L"))) & (part_map == 0)
+            # as published: a uint8 sum, which wraps to 254 where a contour meets a Canny edge.
+            edges += is_background_edge.astype(np.uint8) * 255
         yield edges
         if self.uses_distance_maps:
-            yield from (compute_distance_map(run, part_map.shape[::-1]) for run in runs)
+            for contour in contours:
+                yield compute_distance_map(contour, size)
 
 
 def add_forehead_points(points: Points) -> Points:
-    """(83, 2): points 68..82 mirror the jaw at the height of its ends, flattened to two thirds, right to left."""
+    """Append points 68..82, an approximate forehead.
+
+    The jaw is mirrored at the height of its ends and flattened to two thirds.
+
+    Args:
+        points: (68, 2).
+
+    Returns:
+        (83, 2); the forehead runs from right to left.
+    """
+    # as published: the jaw is truncated to integers, the height `base` is not rounded, the division
+    # floors, and the result is truncated again when it is stored in the integer array.
     jaw = points[:17].astype(int)
     base = (jaw[0, 1] + jaw[16, 1]) / 2
-    brow = jaw[15:0:-1].copy()
-    brow[:, 1] = base + (base - brow[:, 1]) * 2 // 3
-    return np.vstack([points, brow])
+    forehead = jaw[15:0:-1].copy()
+    forehead[:, 1] = base + (base - forehead[:, 1]) * 2 // 3
+    return np.vstack([points, forehead])
 
 
 def draw_part_map(points: Points, size: ImageSize) -> NDArray[np.uint8]:
-    """(H, W) ids of the face's parts, 0 outside. points: (83, 2). size: (w, h)."""
-    parts = np.zeros(size[::-1], np.uint8)
+    """Return the map (H, W) of part ids, 0 outside the face.
+
+    Args:
+        points: (83, 2), as returned by `add_forehead_points`.
+        size: (w, h) of the map.
+    """
+    part_map = np.zeros(size[::-1], np.uint8)
     for part in ALL_FACE_PARTS:
-        cv2.fillPoly(parts, [points[part.point_indices].astype(np.int32)], part.label)
-    return parts
+        # as published: polygon corners are truncated to integers, not rounded.
+        polygon = points[part.point_indices].astype(np.int32)
+        cv2.fillPoly(part_map, [polygon], part.label)
+    return part_map
 
 
 def rasterize_contours(points: Points, size: ImageSize) -> list[PixelCoordinates]:
-    """For each of the 14 runs the flat indices, into an image of `size`, of the pixels it covers. points: (83, 2)."""
-    runs = [points[list(run)] for part in ALL_FACE_PARTS for run in part.contours]
-    return [
-        np.concatenate(
-            [
-                compute_brush_indices(rasterize_curve(piece), FACE_BRUSH, size).ravel()
-                for piece in split_into_triples(run)
-            ]
-        )
-        for run in runs
+    """Return the pixels of each of the 14 contours, as flat indices into an image of `size` (w, h).
+
+    Args:
+        points: (83, 2), as returned by `add_forehead_points`.
+        size: (w, h).
+    """
+    contours = [points[list(contour)] for part in ALL_FACE_PARTS for contour in part.contours]
+    return [_rasterize_contour(contour, size) for contour in contours]
+
+
+def _rasterize_contour(contour: Points, size: ImageSize) -> PixelCoordinates:
+    indices = [
+        compute_brush_indices(rasterize_curve(triple), FACE_BRUSH, size).ravel()
+        for triple in split_into_triples(contour)
     ]
+    return np.concatenate(indices)
 
 
 def change_proportions(points: Points) -> Points:
-    """(83, 2) points of a face of other proportions: brows and eyes nearer together, then each part scaled."""
+    """Return (83, 2) points of a face of other proportions.
+
+    Brows and eyes move closer together, then every part is scaled about its center.
+    """
+    # as published: points that two contours of a part share count twice in the means, and those that
+    # the contours of an eye share are moved with each of them, one after the other.
     points = points.copy()
     for pair in (BROWS, EYES):
-        middle = points[[number for part in pair for number in part.point_indices]].mean(axis=0)
-        for run in (run for part in pair for run in part.contours):
-            own = points[list(run)].mean(axis=0)
-            points[list(run)] = (
-                points[list(run)] - own + ((own - middle) * (PAIR_DISTANCE_SCALE, 1) + middle)
-            )
+        pair_center = points[[i for part in pair for i in part.point_indices]].mean(axis=0)
+        for contour in (contour for part in pair for contour in part.contours):
+            indices = list(contour)
+            center = points[indices].mean(axis=0)
+            new_center = (center - pair_center) * (PAIR_DISTANCE_SCALE, 1) + pair_center
+            points[indices] = points[indices] - center + new_center
     for part in ALL_FACE_PARTS:
-        middle = points[part.point_indices].mean(axis=0)
-        points[part.point_indices] = (
-            points[part.point_indices] - middle
-        ) * part.scale_factors + middle
+        indices = part.point_indices
+        center = points[indices].mean(axis=0)
+        points[indices] = (points[indices] - center) * part.scale_factors + center
     return points
 
 
 def compute_crop_box(points: Points, size: Sequence[float]) -> Box:
-    """The square around a face. points: (68, 2). size: (w, h) of the image, which the box is kept inside of where it
-    fits; a side that does not fit begins before the image."""
-    (min_x, min_y), (max_x, max_y) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    """Return the square (left, top, right, bottom) around a face.
+
+    The square is shifted to lie inside the image. If it is larger than the image, it ends at the
+    right or bottom border and starts outside the image.
+
+    Args:
+        points: (68, 2).
+        size: (w, h) of the image; infinite where unknown.
+    """
+    min_x, min_y = points.min(axis=0).tolist()
+    max_x, max_y = points.max(axis=0).tolist()
+    # as published: the side depends on the face's width only, and every division floors (floats).
+    # The center lies a quarter of the landmarks' height below their top, since landmarks end at the
+    # brows and the head does not.
     side = FACE_CROP_SCALE * (max_x - min_x)
     half = side // 2
-    x, y = (
-        (min(max(0, middle - half) + side, limit) - half)
-        for middle, limit in zip(
-            ((min_x + max_x) // 2, (3 * min_y + max_y) // 4), size, strict=True
-        )
-    )
+    x = _shift_center((min_x + max_x) // 2, side, size[0])
+    y = _shift_center((3 * min_y + max_y) // 4, side, size[1])
     return int(x - half), int(y - half), int(x + half), int(y + half)
 
 
+def _shift_center(center: float, side: float, limit: float) -> float:
+    """Return the center of an interval of length `side`, moved so that it lies in 0..limit."""
+    half = side // 2
+    return min(max(0, center - half) + side, limit) - half
+
+
 def _read_checked_face_points(path: Path, size: ImageSize | None) -> Points:
-    """(68, 2); refused where they have nothing to do with the image of `size` (w, h)."""
+    """Return (68, 2) landmarks; UserError if all lie outside an image of `size` (w, h)."""
     points = read_face_points(path)
-    if size is not None and not ((points.max(axis=0) >= 0) & (points.min(axis=0) < size)).all():
+    if size is None:
+        return points
+    touches_image = (points.max(axis=0) >= 0) & (points.min(axis=0) < size)
+    if not touches_image.all():
         raise UserError(
             f"{path}: the face lies outside its {size[0]}x{size[1]} image, its first point at "
             f"{points[0, 0]:g},{points[0, 1]:g}: detect the keypoints on images of this size"
@@ -244,6 +321,7 @@ def _read_checked_face_points(path: Path, size: ImageSize | None) -> Points:
 
 
 def _infer_canvas_size(points: Points, box: Box | None) -> ImageSize:
-    """Where no image gives the size: room for the face, its pen and the box."""
+    """Return a (w, h) that holds the face with its brush and the box, if no image gives a size."""
     right, bottom = (points.max(axis=0) + len(FACE_BRUSH)).astype(int).tolist()
-    return max(right, box[2] if box else 0, 1), max(bottom, box[3] if box else 0, 1)
+    _, _, box_right, box_bottom = box or (0, 0, 0, 0)
+    return max(right, box_right, 1), max(bottom, box_bottom, 1)

@@ -1,4 +1,4 @@
-"""Keypoint files -> arrays, in pixels. A file that does not hold what its format says is refused by name."""
+"""Read keypoint files (face landmarks as text, OpenPose JSON) into arrays of pixel coordinates."""
 
 from __future__ import annotations
 
@@ -11,35 +11,32 @@ import numpy as np
 from data.drawing import Points
 from util.errors import UserError
 
-MAX_COORDINATE = (
-    2**14
-)  # px; farther out than any film frame is wide: the file is broken, and its curves would fill the memory
-
-MAX_KEYPOINT_FILE_BYTES = (
-    2**23
-)  # bytes of a frame's keypoints; a person of OpenPose takes about 4000
+# px. No image is this wide: a larger coordinate means a broken file, and its curve would fill memory.
+MAX_COORDINATE = 2**14
+# Of the keypoints of one frame; OpenPose writes about 4000 bytes per person.
+MAX_KEYPOINT_FILE_BYTES = 2**23
 MAX_PEOPLE = 256
 
 N_FACE_POINTS = 68
-N_BODY_25_POINTS, N_COCO_18_POINTS, N_HAND_POINTS, N_FACE_70_POINTS = (
-    25,
-    18,
-    21,
-    70,
-)  # OpenPose's numbers of points
-COCO_18_TO_BODY_25 = (
-    *range(8),
-    *range(9, 19),
-)  # where COCO-18 points stand in BODY_25, which has a middle hip as its 8th
+# Numbers of points in OpenPose files.
+N_BODY_25_POINTS, N_COCO_18_POINTS, N_HAND_POINTS, N_FACE_70_POINTS = 25, 18, 21, 70
+# Index in BODY_25 of each COCO-18 point. BODY_25 has the middle hip, which COCO-18 lacks, as point 8.
+COCO_18_TO_BODY_25 = (*range(8), *range(9, 19))
 MID_HIP_INDEX, HIP_INDICES = 8, (9, 12)
-KEYPOINT_CONFIDENCE_THRESHOLD = 0.01  # confidence above which a point counts
+KEYPOINT_CONFIDENCE_THRESHOLD = 0.01  # a point of higher confidence is detected
 
 
 @dataclass(frozen=True)
 class Person:
-    """OpenPose's points of one person, each (N, 3): x, y in pixels, confidence. All 0: not there.
+    """OpenPose's points of one person; each array is (N, 3): x, y in pixels, confidence.
 
-    body: (25, 3) in BODY_25's order. left_hand, right_hand: (21, 3). face: (68, 3) in dlib's order.
+    Points that were not detected are all 0.
+
+    Attributes:
+        body: (25, 3) in BODY_25's order.
+        left_hand: (21, 3).
+        right_hand: (21, 3).
+        face: (68, 3) in dlib's order.
     """
 
     body: Points
@@ -49,14 +46,20 @@ class Person:
 
     @property
     def area(self) -> float:
-        """Of the bounding box of the points seen, in square pixels."""
+        """Area of the bounding box of all detected points, in square pixels."""
         points = np.concatenate([self.body, self.left_hand, self.right_hand, self.face])
-        seen = points[points[:, 2] > KEYPOINT_CONFIDENCE_THRESHOLD, :2]
-        return float(np.prod(np.ptp(seen, axis=0))) if len(seen) else 0.0
+        detected = points[points[:, 2] > KEYPOINT_CONFIDENCE_THRESHOLD, :2]
+        return float(np.prod(np.ptp(detected, axis=0))) if len(detected) else 0.0
 
 
 def read_face_points(path: Path) -> Points:
-    """(68, 2) points of a face in dlib's order, from a text file of 68 lines `x,y`. Blank lines do not count."""
+    """Read the (68, 2) points of a face, in dlib's order, from a text file of 68 lines `x,y`.
+
+    Blank lines are skipped.
+
+    Raises:
+        UserError: the file cannot be read or has another format.
+    """
     lines = [line for line in read_keypoint_text(path).splitlines() if line.strip()]
     if len(lines) != N_FACE_POINTS:
         raise _face_points_error(path, f"{len(lines)} lines")
@@ -66,13 +69,19 @@ def read_face_points(path: Path) -> Points:
 
 
 def read_people(path: Path) -> list[Person]:
-    """Everybody in an OpenPose JSON file, in its order. Bodies are BODY_25, or COCO-18 (18 points: the middle hip is
-    put between the hips); hands and face (70 or 68 points) may be absent, their keys end in `_2d` or not."""
+    """Read all people of an OpenPose JSON file, in its order.
+
+    Bodies are BODY_25 or COCO-18. For the latter the middle hip is set between the hips. Hands and
+    face (70 or 68 points) may be absent. Keys may end in `_2d` or not.
+
+    Raises:
+        UserError: the file cannot be read or has another format.
+    """
     try:
-        found = json.loads(read_keypoint_text(path), parse_constant=float)
-    except (ValueError, RecursionError) as fault:
-        raise _openpose_error(path, f"no JSON ({type(fault).__name__})") from fault
-    people = found.get("people") if isinstance(found, dict) else None
+        content = json.loads(read_keypoint_text(path), parse_constant=float)
+    except (ValueError, RecursionError) as error:
+        raise _openpose_error(path, f"no JSON ({type(error).__name__})") from error
+    people = content.get("people") if isinstance(content, dict) else None
     if not isinstance(people, list) or not all(isinstance(person, dict) for person in people):
         raise _openpose_error(path, "no list `people` of objects")
     if len(people) > MAX_PEOPLE:
@@ -80,37 +89,78 @@ def read_people(path: Path) -> list[Person]:
     return [_parse_person(path, person) for person in people]
 
 
+def read_keypoint_text(path: Path) -> str:
+    """Read a UTF-8 text file of at most `MAX_KEYPOINT_FILE_BYTES`; UserError otherwise."""
+    try:
+        n_bytes = path.stat().st_size
+        if n_bytes > MAX_KEYPOINT_FILE_BYTES:
+            raise UserError(
+                f"{path}: {n_bytes} bytes, expected the keypoints of one frame: replace it"
+            )
+        return path.read_text(encoding="utf-8-sig")  # accepts a byte order mark
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}): replace it") from error
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: is not UTF-8 text; expected a file of keypoints: replace it"
+        ) from error
+
+
+def check_coordinates(points: Points, path: Path) -> None:
+    """Raise UserError if any value is NaN or larger than any image.
+
+    Args:
+        points: coordinates in pixels, of any shape.
+        path: the file to name in the message.
+    """
+    is_valid = np.abs(points) <= MAX_COORDINATE  # False for NaN
+    invalid = points[~is_valid]
+    if invalid.size:
+        raise UserError(
+            f"{path}: a coordinate of {invalid[0]:g}; expected pixels, at most {MAX_COORDINATE} from the corner: "
+            "detect that frame's keypoints again"
+        )
+
+
+def _parse_face_point(path: Path, line: str) -> list[float]:
+    try:
+        x, y = map(float, line.split(","))
+    except ValueError as error:
+        raise _face_points_error(path, f"the line {line[:40]!r}") from error
+    return [x, y]
+
+
 def _parse_person(path: Path, person: dict[str, object]) -> Person:
     body = _parse_points(path, person, "pose_keypoints", (N_BODY_25_POINTS, N_COCO_18_POINTS))
+    if len(body) == N_COCO_18_POINTS:
+        body = _coco_18_to_body_25(body)
+    face = _parse_points(path, person, "face_keypoints", (N_FACE_70_POINTS, N_FACE_POINTS))
     return Person(
-        body if len(body) == N_BODY_25_POINTS else _coco_18_to_body_25(body),
-        _parse_points(path, person, "hand_left_keypoints", (N_HAND_POINTS,)),
-        _parse_points(path, person, "hand_right_keypoints", (N_HAND_POINTS,)),
-        _parse_points(path, person, "face_keypoints", (N_FACE_70_POINTS, N_FACE_POINTS))[
-            :N_FACE_POINTS
-        ],
+        body,
+        left_hand=_parse_points(path, person, "hand_left_keypoints", (N_HAND_POINTS,)),
+        right_hand=_parse_points(path, person, "hand_right_keypoints", (N_HAND_POINTS,)),
+        face=face[:N_FACE_POINTS],  # OpenPose's points 68 and 69 are the pupils
     )
 
 
 def _parse_points(
     path: Path, person: dict[str, object], key: str, counts: tuple[int, ...]
 ) -> Points:
-    """(N, 3), N one of `counts`; zeros where the file has none."""
-    numbers = person.get(f"{key}_2d", person.get(key))
-    if numbers is None or numbers == []:
+    """Return (N, 3), N being one of `counts`; zeros if the file has none of these points."""
+    values = person.get(f"{key}_2d", person.get(key))
+    if values is None or values == []:
         return np.zeros((counts[0], 3))
-    if not isinstance(numbers, list) or not all(type(n) in (int, float) for n in numbers):
+    # `type`, since isinstance(True, int) holds.
+    if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
         raise _openpose_error(path, f"{key} is no list of numbers")
-    if len(numbers) not in (3 * count for count in counts):
-        raise _openpose_error(
-            path,
-            f"{key} of {len(numbers)} numbers instead of "
-            + " or ".join(str(3 * count) for count in counts),
-        )
+    lengths = [3 * count for count in counts]
+    if len(values) not in lengths:
+        expected = " or ".join(str(length) for length in lengths)
+        raise _openpose_error(path, f"{key} of {len(values)} numbers instead of {expected}")
     try:
-        points = np.array(numbers, np.float64).reshape(-1, 3)
-    except OverflowError as fault:
-        raise _openpose_error(path, f"{key} with a number beyond all images") from fault
+        points = np.array(values, np.float64).reshape(-1, 3)
+    except OverflowError as error:
+        raise _openpose_error(path, f"{key} with a number too large for a float") from error
     check_coordinates(points, path)
     return points
 
@@ -120,41 +170,9 @@ def _coco_18_to_body_25(coco: Points) -> Points:
     body[list(COCO_18_TO_BODY_25)] = coco
     hips = body[list(HIP_INDICES)]
     if (hips[:, 2] > KEYPOINT_CONFIDENCE_THRESHOLD).all():
-        body[MID_HIP_INDEX] = *hips[:, :2].mean(axis=0), hips[:, 2].min()
+        x, y = hips[:, :2].mean(axis=0)
+        body[MID_HIP_INDEX] = x, y, hips[:, 2].min()
     return body
-
-
-def read_keypoint_text(path: Path) -> str:
-    try:
-        if path.stat().st_size > MAX_KEYPOINT_FILE_BYTES:
-            raise UserError(
-                f"{path}: {path.stat().st_size} bytes, expected the keypoints of one frame: replace it"
-            )
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as fault:
-        raise UserError(f"{path}: cannot be read ({fault.strerror}): replace it") from fault
-    except UnicodeDecodeError as fault:
-        raise UserError(
-            f"{path}: holds no text: expected a file of keypoints, replace it"
-        ) from fault
-
-
-def check_coordinates(points: Points, path: Path) -> None:
-    """Refuses coordinates (any shape) that are no pixels of any image."""
-    far = points[~(np.abs(points) <= MAX_COORDINATE)]  # NaN too
-    if far.size:
-        raise UserError(
-            f"{path}: a coordinate of {far[0]:g}; expected pixels, at most {MAX_COORDINATE} from the corner: "
-            "detect that frame's keypoints again"
-        )
-
-
-def _parse_face_point(path: Path, line: str) -> list[float]:
-    try:
-        x, y = map(float, line.split(","))
-    except ValueError as fault:
-        raise _face_points_error(path, f"the line {line[:40]!r}") from fault
-    return [x, y]
 
 
 def _face_points_error(path: Path, reason: str) -> UserError:

@@ -1,4 +1,4 @@
-"""From clips to batches, read ahead by worker processes that are watched: one that dies or hangs is named."""
+"""Batch clips and read them ahead in worker processes; crashes and stalls name the file being read."""
 
 from __future__ import annotations
 
@@ -20,70 +20,72 @@ from util.clip import Clip
 from util.errors import UserError
 from util.runtime.signals import ignore_signals_in_worker
 
-STATUS_BYTES = 1024  # bytes for what a worker is at
-STALL_TIMEOUT = 60.0  # seconds without a clip before people are told
+STATUS_BYTES = 1024  # per worker, for the files that it is reading
+STALL_TIMEOUT = 60.0  # seconds without a clip until a warning is printed
 
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """What every worker is at, in memory that outlives it. slots: SLOT bytes each, `pid frames`, ended by a zero."""
+    """What each worker process is reading, in shared memory that outlives the worker.
 
-    buffer: ctypes.Array[ctypes.c_char]
+    Attributes:
+        slots: one zero-terminated string per worker, `PID FILES`.
+    """
+
+    slots: tuple[ctypes.Array[ctypes.c_char], ...]
 
     @staticmethod
     def create(num_workers: int, multiprocessing_context: str | None = None) -> WorkerStatus:
+        """Allocate the shared memory; one slot if the training process itself loads."""
+        context = multiprocessing.get_context(multiprocessing_context)
+        n_slots = max(1, num_workers)
         return WorkerStatus(
-            multiprocessing.get_context(multiprocessing_context).RawArray(
-                ctypes.c_char, STATUS_BYTES * max(1, num_workers)
-            )
+            tuple(context.RawArray(ctypes.c_char, STATUS_BYTES) for _ in range(n_slots))
         )
 
     def update(self, text: str) -> None:
-        """By a worker, of itself; by the training process where there are none."""
+        """Set the status of the calling process."""
         worker = get_worker_info()
-        start = STATUS_BYTES * (worker.id if worker else 0)
-        entry = f"{os.getpid()} {text}".encode()[: STATUS_BYTES - 1]
-        memoryview(self.buffer).cast("B")[start : start + len(entry) + 1] = entry + b"\0"
+        slot = self.slots[worker.id if worker else 0]
+        slot.value = f"{os.getpid()} {text}".encode()[: STATUS_BYTES - 1]
 
     def read_all(self) -> dict[int, str]:
-        """By process id."""
-        memory = bytes(self.buffer)
-        entries = [
-            memory[i : i + STATUS_BYTES].split(b"\0")[0].decode(errors="replace").split(" ", 1)
-            for i in range(0, len(memory), STATUS_BYTES)
-        ]
-        return {int(entry[0]): entry[1] for entry in entries if len(entry) == 2}
+        """Return the status of each process that has set one, by process id."""
+        entries = [slot.value.decode(errors="replace") for slot in self.slots]
+        fields = [entry.split(" ", maxsplit=1) for entry in entries if " " in entry]
+        return {int(pid): text for pid, text in fields}
 
     @contextmanager
     def report_worker_crash(self) -> Iterator[None]:
-        """torch tells of a worker that died wherever the training process happens to be: as a UserError, what the
-        worker was at."""
+        """Turn PyTorch's "DataLoader worker exited" error into a UserError that names the files.
+
+        PyTorch raises that error from a signal handler, so at any point of the training process.
+        """
         try:
             yield
-        except RuntimeError as fault:
-            if "DataLoader worker (pid" not in str(fault):
+        except RuntimeError as error:
+            if "DataLoader worker (pid" not in str(error):
                 raise
-            was_at = [text for pid, text in self.read_all().items() if str(pid) in str(fault)]
-            words = " ".join(str(fault).split()).rstrip(".")
+            texts = [text for pid, text in self.read_all().items() if str(pid) in str(error)]
+            message = " ".join(str(error).split()).rstrip(".")
             raise UserError(
-                f"{words}; it was loading {'; '.join(was_at) or 'nothing yet'}: if memory ran out, give "
-                "fewer --nThreads, or 0 to load in the training process; go on with "
-                "--continue_train"
-            ) from fault
+                f"{message}; it was loading {'; '.join(texts) or 'nothing yet'}: if memory ran out, give "
+                "fewer --nThreads, or 0 to load in the training process; resume with --continue_train"
+            ) from error
 
     @contextmanager
     def warn_on_stall(self, seconds: float) -> Iterator[None]:
-        """Says on stderr, once, what the workers are at when the block takes longer than `seconds`."""
+        """Print one warning to stderr, with the files being read, if the block takes longer."""
 
-        def tell() -> None:
-            at = "; ".join(f"process {pid}: {text}" for pid, text in self.read_all().items())
+        def print_warning() -> None:
+            texts = [f"process {pid}: {text}" for pid, text in self.read_all().items()]
             print(
-                f"\nno clip for {seconds:g} s; being loaded: {at or 'nothing yet'}",
+                f"\nno clip for {seconds:g} s; being loaded: {'; '.join(texts) or 'nothing yet'}",
                 file=sys.stderr,
                 flush=True,
             )
 
-        timer = Timer(seconds, tell)
+        timer = Timer(seconds, print_warning)
         timer.daemon = True
         timer.start()
         try:
@@ -101,17 +103,23 @@ def build_dataloader(
     worker_status: WorkerStatus | None = None,
     stall_timeout: float = STALL_TIMEOUT,
 ) -> Iterator[Clip]:
-    """The clips of `batches`, in order, read ahead by `workers` processes that live until the last batch.
+    """Yield the clips of `batches`, in order, read ahead by worker processes.
 
-    batches: may be endless; taken as they are needed. pin: page-locked memory, for a CUDA device.
-    context: how workers start (`fork`, `spawn`, `forkserver`; None: Python's choice).
-    desks: where workers note what they are at. patience: seconds until a stall is told of.
-    UserError: of a frame that cannot be read, or of clips of unequal size in a batch.
+    Args:
+        dataset: reads a clip from its plan.
+        batches: plans of the clips of each batch. May be infinite; consumed on demand.
+        num_workers: number of worker processes, which live until the last batch; 0: load in this
+            process.
+        pin_memory: whether to copy batches to page-locked memory, for a CUDA device.
+        multiprocessing_context: how workers start (`fork`, `spawn`, `forkserver`; None: Python's
+            default).
+        worker_status: where workers record the files that they read; None: a new one.
+        stall_timeout: seconds without a clip until a warning is printed.
+
+    Raises:
+        UserError: a frame cannot be read, or the clips of a batch differ in size.
     """
     worker_status = worker_status or WorkerStatus.create(num_workers, multiprocessing_context)
-    own_seeds = (
-        torch.Generator()
-    )  # else the loader draws from the global one, and workers would change the run
     loader: DataLoader[Clip | UserError] = DataLoader(
         _ErrorAsValueDataset(dataset, worker_status),
         batch_sampler=batches,
@@ -119,7 +127,9 @@ def build_dataloader(
         collate_fn=_collate,
         pin_memory=pin_memory,
         multiprocessing_context=multiprocessing_context if num_workers else None,
-        generator=own_seeds,
+        # The loader draws a base seed. From the global generator, this would change the training's
+        # random numbers.
+        generator=torch.Generator(),
         worker_init_fn=ignore_signals_in_worker,
     )
     clips = iter(loader)
@@ -135,7 +145,10 @@ def build_dataloader(
 
 @dataclass(frozen=True)
 class _ErrorAsValueDataset(Dataset[Clip | UserError]):
-    """The user's faults travel as values: raised in a worker they would arrive wrapped in its traceback."""
+    """Returns a UserError instead of raising it.
+
+    PyTorch wraps an exception raised in a worker in the text of its traceback.
+    """
 
     dataset: ClipDataset
     worker_status: WorkerStatus
@@ -144,19 +157,20 @@ class _ErrorAsValueDataset(Dataset[Clip | UserError]):
         self.worker_status.update(self.dataset.describe_files(plan))
         try:
             return self.dataset[plan]
-        except UserError as fault:
-            return fault
+        except UserError as error:
+            return error
 
 
 def _collate(items: list[Clip | UserError]) -> Clip | UserError:
-    for fault in items:
-        if isinstance(fault, UserError):
-            return fault
+    for item in items:
+        if isinstance(item, UserError):
+            return item
     clips = [item for item in items if isinstance(item, Clip)]
+    first = clips[0]
     for clip in clips:
-        if _format_size(clip) != _format_size(clips[0]):
+        if _format_size(clip) != _format_size(first):
             return UserError(
-                f"one batch holds {clips[0].names[0][0]} of {_format_size(clips[0])} and {clip.names[0][0]} of "
+                f"one batch holds {first.names[0][0]} of {_format_size(first)} and {clip.names[0][0]} of "
                 f"{_format_size(clip)}: use --batchSize 1, or a --resize_or_crop that makes them equal"
             )
     return Clip.stack(clips)

@@ -1,4 +1,4 @@
-"""Poses: DensePose and OpenPose -> condition (SPEC 5)."""
+"""Pose mode: DensePose and OpenPose -> condition (dataset mode pose)."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from data.drawing import (
     make_square_brush,
     rasterize_curve,
 )
-from data.frame_reader import FolderSpec, FramePaths, FrameSample, ReferenceFrame
+from data.frame_reader import FolderSpec, FramePaths, FrameSample
 from data.image_io import check_same_size, image_to_tensor, open_image, read_image_size
 from data.keypoints import KEYPOINT_CONFIDENCE_THRESHOLD, Person, read_people
-from data.transforms import FrameTransform, ImageSize
+from data.transforms import FrameTransform, ImageSize, ReferenceFrame
 from util.errors import UserError
 from util.images.normalization import PixelNormalization, exact_divide, normalize_to_pm1
 from util.images.visualization import tensor_to_image
@@ -36,7 +36,12 @@ Color = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Pen:
-    """brush: the offsets that a line is stamped with. tip: those of the discs at its ends."""
+    """The brushes of a line.
+
+    Attributes:
+        brush: offsets (x, y) stamped along the line.
+        end_brush: offsets stamped at both ends.
+    """
 
     brush: PixelCoordinates
     end_brush: PixelCoordinates
@@ -44,21 +49,24 @@ class Pen:
 
 @dataclass(frozen=True)
 class Stroke:
-    """A straight line. ends: (2, 2)."""
+    """A straight line.
+
+    Attributes:
+        ends: (2, 2) end points.
+        color: RGB.
+        pen: brushes of the line.
+    """
 
     ends: Points
     color: Color
     pen: Pen
 
 
-THICK_PEN, THIN_PEN = (
-    Pen(make_square_brush(-3, 3), make_disc_brush(6)),
-    Pen(make_square_brush(-1, 1), make_disc_brush(2)),
-)
+THICK_PEN = Pen(make_square_brush(-3, 3), make_disc_brush(6))
+THIN_PEN = Pen(make_square_brush(-1, 1), make_disc_brush(2))
 
-HEAD_LIMBS: tuple[
-    tuple[int, int, Color], ...
-] = (  # nose, eyes and ears: two points of BODY_25 and the line's colour
+# Limbs: two points of BODY_25 and the color of the line. First nose, eyes and ears.
+HEAD_LIMBS: tuple[tuple[int, int, Color], ...] = (
     (17, 15, (153, 0, 153)),
     (15, 0, (153, 0, 102)),
     (0, 16, (102, 0, 153)),
@@ -105,19 +113,28 @@ FACE_POLYLINES = (
     range(48, 55),
     (54, 55, 56, 57, 58, 59, 48),
 )
-FACE_CONFIDENCE_THRESHOLD = 0.1
+FACE_CONFIDENCE_THRESHOLD = 0.1  # as published: ten times that of body and hands
 WHITE = (255, 255, 255)
 HEAD_POINT_INDICES = [0, 15, 16, 17, 18]
-N_DENSEPOSE_PARTS = 24  # DensePose's parts are 1..24
+N_DENSEPOSE_PARTS = 24  # part ids are 1..24, 0 is the background
 DENSEPOSE_FACE_PARTS = (23, 24)
 
 
 @dataclass(frozen=True)
 class PoseFrameReader:
-    """densepose, openpose: which of the two make the condition, in this order, 3 channels each.
-    basic_points: neither head limbs nor hands nor face are drawn.
-    remove_face_labels, drop_prob: training's augmentation: parts and limbs are left out, the face is moved.
-    people: whether OpenPose draws everybody or the one whose points span the largest box."""
+    """Implements `data.frame_reader.FrameReader` with the keys `image`, `densepose`, `openpose`.
+
+    Attributes:
+        uses_densepose: whether DensePose gives the first 3 channels of the condition.
+        uses_openpose: whether OpenPose gives the last 3 channels of the condition.
+        uses_basic_points: whether head limbs, hands and face are left out of the drawing.
+        remove_face_labels: whether training removes DensePose's face parts and jitters OpenPose's
+            head and face.
+        drop_prob: probability in training that a DensePose part, a limb, a hand or the face is left
+            out.
+        person_selection: whether to draw all people of an OpenPose file or the one with the largest
+            bounding box.
+    """
 
     uses_densepose: bool
     uses_openpose: bool
@@ -128,42 +145,49 @@ class PoseFrameReader:
 
     @property
     def normalization(self) -> PixelNormalization:
+        """[-1, 1], with DensePose's part ids spread over the whole range."""
         return normalize_densepose if self.uses_densepose else normalize_to_pm1
 
     def folder_specs(self, uses_images: bool) -> dict[str, FolderSpec]:
-        """The image is always read: it names the frame and gives its size."""
-        streams = {"image": FolderSpec("img")}
+        """Return img in any case, which gives a frame its name and size, then densepose, openpose."""
+        specs = {"image": FolderSpec("img")}
         if self.uses_densepose:
-            streams["densepose"] = FolderSpec("densepose")
+            specs["densepose"] = FolderSpec("densepose")
         if self.uses_openpose:
-            streams["openpose"] = FolderSpec("openpose", (".json",))
-        return streams
+            specs["openpose"] = FolderSpec("openpose", (".json",))
+        return specs
 
     def read_reference_frame(self, paths: FramePaths, is_train: bool) -> ReferenceFrame:
+        """Return the size of the image."""
         return ReferenceFrame(read_image_size(paths["image"]))
 
     def read_frame(
         self, paths: FramePaths, transform: FrameTransform, rng: np.random.Generator | None
     ) -> FrameSample:
+        """Return the middle columns of one frame, with parts and limbs dropped in training."""
+        # The order of the random draws is fixed: dropped DensePose parts, then the jitter of all
+        # people, then the dropped limbs of one person after the other.
         image = open_image(paths["image"])
         condition = []
         if self.uses_densepose:
-            parts = _open_densepose_for(paths, image)
-            condition.append(
-                self._augment_densepose(transform.apply(parts, Image.Resampling.NEAREST), rng)
-            )
+            densepose = _open_densepose_for(paths, image)
+            densepose = transform.apply(densepose, Image.Resampling.NEAREST)
+            condition.append(self._augment_densepose(densepose, rng))
         if self.uses_openpose:
-            drawn = Image.fromarray(
-                self._draw_people(read_people(paths["openpose"]), image.size, rng)
-            )
-            condition.append(image_to_tensor(transform.apply(drawn, Image.Resampling.NEAREST)))
-        middle = center_crop_columns(transform.output_size[0])
-        pixels = image_to_tensor(transform.apply(image, Image.Resampling.BICUBIC))
+            people = read_people(paths["openpose"])
+            openpose = Image.fromarray(self._draw_people(people, image.size, rng))
+            openpose = transform.apply(openpose, Image.Resampling.NEAREST)
+            condition.append(image_to_tensor(openpose))
+        real = image_to_tensor(transform.apply(image, Image.Resampling.BICUBIC))
+        columns = center_crop_columns(transform.output_size[0])
         return FrameSample(
-            torch.cat(condition)[..., middle].contiguous(), pixels[..., middle].contiguous(), None
+            torch.cat(condition)[..., columns].contiguous(),
+            real[..., columns].contiguous(),
+            instance=None,
         )
 
     def validate_files(self, paths: FramePaths) -> None:
+        """Open all files and check the DensePose ids and sizes."""
         image = open_image(paths["image"])
         if self.uses_densepose:
             _open_densepose_for(paths, image)
@@ -171,87 +195,105 @@ class PoseFrameReader:
             read_people(paths["openpose"])
 
     def condition_to_image(self, condition: Tensor) -> np.ndarray:
-        """OpenPose drawn over DensePose."""
+        """Return OpenPose drawn over DensePose."""
         return tensor_to_image(pose_to_image(self.normalization(condition)))
 
-    def _augment_densepose(self, image: Image.Image, rng: np.random.Generator | None) -> Tensor:
-        pixels = np.array(image)
+    def _augment_densepose(self, densepose: Image.Image, rng: np.random.Generator | None) -> Tensor:
+        pixels = np.array(densepose)
         if rng is not None:
-            dropped = np.flatnonzero(rng.random(N_DENSEPOSE_PARTS) < self.drop_prob) + 1
-            pixels[
-                np.isin(
-                    pixels[..., 2],
-                    [*dropped, *(DENSEPOSE_FACE_PARTS if self.remove_face_labels else ())],
-                )
-            ] = 0
+            is_dropped = rng.random(N_DENSEPOSE_PARTS) < self.drop_prob
+            dropped_ids = (np.flatnonzero(is_dropped) + 1).tolist()
+            if self.remove_face_labels:
+                dropped_ids += DENSEPOSE_FACE_PARTS
+            pixels[np.isin(pixels[..., 2], dropped_ids)] = 0
         return image_to_tensor(Image.fromarray(pixels))
 
     def _draw_people(
         self, people: list[Person], size: ImageSize, rng: np.random.Generator | None
     ) -> NDArray[np.uint8]:
-        """(H, W, 3): everybody on a canvas of their own; the canvases are added, wrapping, as published."""
+        """Return an image (H, W, 3) of all people on black."""
         if self.person_selection == "largest" and people:
             people = [max(people, key=lambda person: person.area)]
+        # as published: the points are jittered only if limbs can be dropped as well.
         if rng is not None and self.remove_face_labels and self.drop_prob > 0:
             people = [jitter_keypoints(person, rng) for person in people]
         canvas = np.zeros((*size[::-1], 3), np.uint8)
         for person in people:
-            limbs = list(iter_limb_groups(person, self.uses_basic_points))
-            kept = (
-                limbs if rng is None else [limb for limb in limbs if rng.random() >= self.drop_prob]
-            )
-            canvas += draw_strokes((stroke for limb in kept for stroke in limb), size)
+            groups = list(iter_limb_groups(person, self.uses_basic_points))
+            if rng is not None:
+                groups = [group for group in groups if rng.random() >= self.drop_prob]
+            strokes = [stroke for group in groups for stroke in group]
+            # as published: every person has a canvas, and the canvases are added as uint8. Colors of
+            # overlapping people wrap around.
+            canvas += draw_strokes(strokes, size)
         return canvas
 
 
 def _open_densepose_for(paths: FramePaths, image: Image.Image) -> Image.Image:
-    parts = open_densepose(paths["densepose"])
-    check_same_size({paths["image"]: image.size, paths["densepose"]: parts.size})
-    return parts
+    densepose = open_densepose(paths["densepose"])
+    check_same_size({paths["image"]: image.size, paths["densepose"]: densepose.size})
+    return densepose
 
 
 def open_densepose(path: Path) -> Image.Image:
-    """RGB = (U, V, part id)."""
+    """Open a DensePose map and check its part ids.
+
+    Its first two channels are DensePose's U and V, in either order. The third is the part id.
+    """
     image = open_image(path)
-    highest = int(np.asarray(image)[..., 2].max())
-    if highest > N_DENSEPOSE_PARTS:
+    max_id = int(np.asarray(image)[..., 2].max())
+    if max_id > N_DENSEPOSE_PARTS:
         raise UserError(
-            f"{path}: its third channel goes up to {highest}; expected DensePose part ids 0..{N_DENSEPOSE_PARTS}: "
+            f"{path}: its third channel goes up to {max_id}; expected DensePose part ids 0..{N_DENSEPOSE_PARTS}: "
             "write the IUV map as RGB = (U, V, part id)"
         )
     return image
 
 
 def normalize_densepose(condition: Tensor) -> Tensor:
-    """To float32 in [-1, 1], part ids 0..24 spread over all of it. condition: (..., C, H, W) uint8: U, V, part id, and
-    OpenPose's colours after them."""
-    numbers = normalize_to_pm1(condition)
-    ids = (numbers[..., 2, :, :] * 0.5 + 0.5) * 255
-    numbers[..., 2, :, :] = (exact_divide(ids, N_DENSEPOSE_PARTS) - 0.5) / 0.5
-    return numbers
+    """Convert uint8 to float32 in [-1, 1], with part ids 0..24 spread over the whole range.
+
+    Args:
+        condition: (..., C, H, W) with the channels U, V, part id, and OpenPose's colors if C is 6.
+    """
+    # as published: c -> ((c * 0.5 + 0.5) * 255 / 24 - 0.5) / 0.5, computed from the channel in
+    # [-1, 1]. The detour over [-1, 1] rounds differently than a direct id / 24.
+    normalized = normalize_to_pm1(condition)
+    ids = (normalized[..., 2, :, :] * 0.5 + 0.5) * 255
+    normalized[..., 2, :, :] = (exact_divide(ids, N_DENSEPOSE_PARTS) - 0.5) / 0.5
+    return normalized
 
 
 def center_crop_columns(width: int) -> slice:
-    """The columns kept of a frame: a person stands in the middle."""
+    """Return the columns of a frame that are kept: its middle, where a person stands."""
+    # as published: about half of the width, each side of the center a multiple of 32.
     half = int(width * 0.25) // 32 * 32
     if not half:
         raise UserError(
-            f"a pose keeps the middle of each frame, and of {width} columns nothing is left; "
+            f"pose mode keeps the middle of each frame, and of {width} columns none is left; "
             "expected at least 128 after resizing: raise --loadSize or change --resize_or_crop"
         )
     return slice(width // 2 - half, width // 2 + half)
 
 
 def pose_to_image(condition: Tensor) -> Tensor:
-    """(..., 3, H, W): the condition as one image, OpenPose drawn over DensePose. condition: (..., 6 or 3, H, W)."""
+    """Return the condition as one image (..., 3, H, W): OpenPose drawn over DensePose.
+
+    Args:
+        condition: (..., 6 or 3, H, W), normalized to [-1, 1].
+    """
     if condition.shape[-3] == 3:
         return condition
     densepose, openpose = condition.split(3, dim=-3)
-    return torch.where((openpose > -1).any(dim=-3, keepdim=True), openpose, densepose)
+    is_drawn = (openpose > -1).any(dim=-3, keepdim=True)
+    return torch.where(is_drawn, openpose, densepose)
 
 
 def jitter_keypoints(person: Person, rng: np.random.Generator) -> Person:
-    """Head points moved each on its own, the face as a whole, so that the network does not copy a face's shape."""
+    """Return the person with noise on its head, so that networks do not copy the face's shape.
+
+    Each head point moves by N(0, 5²) pixels per axis, the whole face by N(0, 2²) pixels per axis.
+    """
     body, face = person.body.copy(), person.face.copy()
     body[HEAD_POINT_INDICES, :2] += 5 * rng.standard_normal((len(HEAD_POINT_INDICES), 2))
     face[:, :2] += 2 * rng.standard_normal(2)
@@ -259,50 +301,59 @@ def jitter_keypoints(person: Person, rng: np.random.Generator) -> Person:
 
 
 def iter_limb_groups(person: Person, uses_basic_points: bool) -> Iterator[list[Stroke]]:
-    """What is drawn or dropped as a whole, in the order of drawing: each limb, each hand, the face."""
-    for start, end, colour in BODY_LIMBS if uses_basic_points else (*HEAD_LIMBS, *BODY_LIMBS):
+    """Yield the strokes that are dropped together: of each limb, each hand and the face.
+
+    A group is empty if its points were not detected. The order is the drawing order.
+    """
+    limbs = BODY_LIMBS if uses_basic_points else (*HEAD_LIMBS, *BODY_LIMBS)
+    for start, end, color in limbs:
         yield build_polyline(
-            person.body, (start, end), KEYPOINT_CONFIDENCE_THRESHOLD, colour, THICK_PEN
+            person.body, (start, end), KEYPOINT_CONFIDENCE_THRESHOLD, color, THICK_PEN
         )
-    if not uses_basic_points:
-        for hand in (person.left_hand, person.right_hand):
-            yield [
-                s
-                for finger, colour in FINGERS
-                for s in build_polyline(
-                    hand, finger, KEYPOINT_CONFIDENCE_THRESHOLD, colour, THIN_PEN
-                )
-            ]
-        yield [
-            s
-            for run in FACE_POLYLINES
-            for s in build_polyline(person.face, run, FACE_CONFIDENCE_THRESHOLD, WHITE, THIN_PEN)
-        ]
+    if uses_basic_points:
+        return
+    for hand in (person.left_hand, person.right_hand):
+        strokes: list[Stroke] = []
+        for finger, color in FINGERS:
+            strokes += build_polyline(hand, finger, KEYPOINT_CONFIDENCE_THRESHOLD, color, THIN_PEN)
+        yield strokes
+    strokes = []
+    for polyline in FACE_POLYLINES:
+        strokes += build_polyline(person.face, polyline, FACE_CONFIDENCE_THRESHOLD, WHITE, THIN_PEN)
+    yield strokes
 
 
 def build_polyline(
     points: Points, indices: Sequence[int], threshold: float, color: Color, pen: Pen
 ) -> list[Stroke]:
-    """The lines between a run's neighbours, if every point of it is seen. points: (N, 3) with confidence."""
-    chosen = points[list(indices)]
-    if not (chosen[:, 2] > threshold).all():
+    """Return the lines between consecutive points; none unless all points are detected.
+
+    Args:
+        points: (N, 3) with confidence.
+        indices: the points to connect.
+        threshold: confidence above which a point is detected.
+        color: RGB.
+        pen: brushes of the lines.
+    """
+    selected = points[list(indices)]
+    is_detected = selected[:, 2] > threshold
+    if not is_detected.all():
         return []
-    lines = [np.stack(ends) for ends in pairwise(chosen[:, :2])]
-    return [
-        Stroke(ends, color, pen) for ends in lines if ends[:, 0].all()
-    ]  # x = 0: detectors' word for missing
+    lines = [np.stack(ends) for ends in pairwise(selected[:, :2])]
+    # as published: a line with an end at x = 0 is skipped, since detectors write 0 for a missing point.
+    return [Stroke(ends, color, pen) for ends in lines if ends[:, 0].all()]
 
 
 def draw_strokes(strokes: Iterable[Stroke], size: ImageSize) -> NDArray[np.uint8]:
-    """(H, W, 3): the strokes on black. size: (w, h)."""
+    """Return an image (H, W, 3) of `size` (w, h) with the strokes, in their order, on black."""
     canvas = np.zeros((*size[::-1], 3), np.uint16)
     for stroke in strokes:
         pixels = rasterize_curve(stroke.ends)
-        if len(pixels):
-            blend_brush(canvas, compute_brush_indices(pixels, stroke.pen.brush, size), stroke.color)
-            blend_brush(
-                canvas,
-                compute_brush_indices(pixels[[0, -1]], stroke.pen.end_brush, size),
-                stroke.color,
-            )
+        if not len(pixels):
+            continue
+        line = compute_brush_indices(pixels, stroke.pen.brush, size)
+        # as published: both ends are stamped at once, so they are blended as one curve of two pixels.
+        ends = compute_brush_indices(pixels[[0, -1]], stroke.pen.end_brush, size)
+        blend_brush(canvas, line, stroke.color)
+        blend_brush(canvas, ends, stroke.color)
     return canvas.astype(np.uint8)

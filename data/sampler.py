@@ -1,4 +1,4 @@
-"""Which frames make a clip, and which clips an epoch: pure functions of lengths, epoch and seed (SPEC 2 and 13)."""
+"""Choose the frames of a clip and the clips of an epoch, as pure functions of lengths, epoch and seed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,21 @@ from util.errors import UserError
 
 @dataclass(frozen=True)
 class SamplerConfig:
-    """n_frames_G: frames that the generator sees; a clip carries n_frames_G - 1 before the first generated one.
-    max_frames_per_gpu, n_gpus_gen: their product bounds the frames of a window (n_gpus_gen: g of SPEC 2, so 1 unless
-        batch_size is 1).
-    max_t_step: largest spacing of a clip's frames.
-    max_clips: bounds the clips of an epoch (`max_dataset_size`).
-    clips_per_epoch: replaces the published count; sequences then take turns, in a new order each round.
-    serial: sequences in order instead of shuffled.
-    per_start_frame: an epoch has a clip for every possible start frame (pose), not one for every sequence.
+    """How clips are sampled.
+
+    Attributes:
+        n_frames_G: frames that the generator takes. A clip starts with n_frames_G - 1 history frames.
+        max_frames_per_gpu: largest number of frames generated per window on one GPU.
+        n_gpus_gen: number of GPUs that share a window's frames; 1 unless the batch size is 1.
+        max_t_step: largest spacing of a clip's frames in the sequence.
+        batch_size: clips per batch, over all processes.
+        max_clips: upper bound of the clips of an epoch (`--max_dataset_size`).
+        clips_per_epoch: clips of an epoch instead of the published number. Sequences are then used
+            in rounds, each in a new order.
+        serial_batches: whether sequences are used in order instead of shuffled.
+        uses_every_start_frame: whether an epoch has one clip per possible start frame (pose)
+            instead of one per sequence.
+        seed: seed of all random draws.
     """
 
     n_frames_G: int = 3
@@ -39,9 +46,13 @@ class SamplerConfig:
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """One clip of a training batch: which frames of which sequence, oldest first.
+    """One clip of a training batch.
 
-    load: generated frames per window. seed: of all that is drawn while the clip is read (geometry, noise).
+    Attributes:
+        sequence: index of the sequence.
+        frames: indices of the frames, oldest first.
+        window_size: number of frames generated per training window.
+        seed: seed of the random draws made when the clip is read (transform, augmentation).
     """
 
     sequence: int
@@ -51,7 +62,7 @@ class ClipPlan:
 
 
 def check_sequence_lengths(names: Sequence[str], lengths: Sequence[int], n_frames_G: int) -> None:
-    """UserError for a sequence from which no clip can be cut."""
+    """Raise UserError if a sequence has fewer frames than the generator takes."""
     for name, length in zip(names, lengths, strict=True):
         if length < n_frames_G:
             raise UserError(
@@ -61,50 +72,71 @@ def check_sequence_lengths(names: Sequence[str], lengths: Sequence[int], n_frame
 
 
 def compute_clip_length(length: int, config: SamplerConfig, n_frames_total: int) -> tuple[int, int]:
-    """(load, frames read) of a clip from a sequence of `length` frames, while clips of `n_frames_total` are due."""
-    history = config.n_frames_G - 1
-    total = min(n_frames_total, length - history)
-    load = min(total, config.max_frames_per_gpu * config.n_gpus_gen)
-    return load, load * (total // load) + history
+    """Return (window_size, number of frames) of a clip.
+
+    Args:
+        length: frames of the sequence.
+        config: sampling options.
+        n_frames_total: frames to generate per clip at this point of the training schedule.
+    """
+    n_history = config.n_frames_G - 1
+    n_generated = min(n_frames_total, length - n_history)
+    window_size = min(n_generated, config.max_frames_per_gpu * config.n_gpus_gen)
+    # as published: only whole windows are trained; the remainder of the frames is not read.
+    n_windows = n_generated // window_size
+    return window_size, window_size * n_windows + n_history
 
 
 def plan_epoch(
     lengths: Sequence[int], config: SamplerConfig, n_frames_total: int, epoch: int
 ) -> list[list[ClipPlan]]:
-    """The batches of an epoch, all of `batch_size` clips: at least one, a short last one left out.
+    """Return the batches of an epoch, each of `batch_size` clips.
 
-    lengths: of the sequences, each at least n_frames_G. n_frames_total: clip length that the schedule has reached.
-    The same arguments always give the same plan.
+    There is at least one batch. Clips that do not fill a last batch are left out, as published. The
+    same arguments always give the same result.
+
+    Args:
+        lengths: number of frames of each sequence, at least n_frames_G.
+        config: sampling options.
+        n_frames_total: frames to generate per clip at this point of the training schedule.
+        epoch: number of the epoch.
     """
     assert min(lengths) >= config.n_frames_G and config.max_clips >= 1
+    # The order of the random draws is fixed: order of the clips, then per batch the sequences of its
+    # clips, then the frames of its clips.
     rng = np.random.default_rng([config.seed, epoch, 0])
     clips = _clip_indices(lengths, config, rng)
-    starts = range(0, len(clips), config.batch_size)
     return [
         _plan_batch(
-            clips[i : i + config.batch_size], i, lengths, config, n_frames_total, epoch, rng
+            clips[start : start + config.batch_size],
+            start,
+            lengths,
+            config,
+            n_frames_total,
+            epoch,
+            rng,
         )
-        for i in starts
+        for start in range(0, len(clips), config.batch_size)
     ]
 
 
 def _clip_indices(
     lengths: Sequence[int], config: SamplerConfig, rng: np.random.Generator
 ) -> list[int]:
-    """Numbers below the count of clips in the order of training, a whole number of batches of them.
+    """Return the indices of the epoch's clips in training order, a whole number of batches.
 
-    Where there are fewer clips than one batch holds, they take turns (each time with other frames)."""
-    count = (
-        sum(_count_start_frames(lengths, config)) if config.uses_every_start_frame else len(lengths)
-    )
-    bound = int(min(config.clips_per_epoch or count, config.max_clips))
+    If there are fewer clips than a batch holds, they are repeated to fill it, with new random frames.
+    """
+    start_frames = _count_start_frames(lengths, config)
+    count = sum(start_frames) if config.uses_every_start_frame else len(lengths)
+    n_clips = int(min(config.clips_per_epoch or count, config.max_clips))
     rounds = [
         np.arange(count) if config.serial_batches else rng.permutation(count)
-        for _ in range(ceil(bound / count))
+        for _ in range(ceil(n_clips / count))
     ]
-    order = np.concatenate(rounds)[:bound].tolist()
-    steps = max(1, bound // config.batch_size)
-    return [order[i % bound] for i in range(steps * config.batch_size)]
+    order = np.concatenate(rounds)[:n_clips].tolist()
+    n_batches = max(1, n_clips // config.batch_size)
+    return [order[i % n_clips] for i in range(n_batches * config.batch_size)]
 
 
 def _count_start_frames(lengths: Sequence[int], config: SamplerConfig) -> list[int]:
@@ -120,42 +152,53 @@ def _plan_batch(
     epoch: int,
     rng: np.random.Generator,
 ) -> list[ClipPlan]:
-    """position: of the batch's first clip in the epoch. All clips get the length that the shortest sequence allows."""
+    """Return the plans of a batch, all of the length that its shortest sequence allows.
+
+    Args:
+        clips: indices of the clips.
+        position: position of the first of them in the epoch.
+        lengths: number of frames of each sequence.
+        config: sampling options.
+        n_frames_total: frames to generate per clip.
+        epoch: number of the epoch.
+        rng: random generator of the epoch.
+    """
     sequences = [_choose_sequence(clip, lengths, config, rng) for clip in clips]
-    load, total = compute_clip_length(min(lengths[s] for s in sequences), config, n_frames_total)
-    return [
-        ClipPlan(
-            sequence,
-            _choose_frames(clip, lengths[sequence], total, config, rng),
-            load,
-            seed=(config.seed, epoch, 1 + position + i),
-        )
-        for i, (clip, sequence) in enumerate(zip(clips, sequences, strict=True))
-    ]
+    shortest = min(lengths[sequence] for sequence in sequences)
+    window_size, n_frames = compute_clip_length(shortest, config, n_frames_total)
+    plans = []
+    for i, (clip, sequence) in enumerate(zip(clips, sequences, strict=True)):
+        frames = _choose_frames(clip, lengths[sequence], n_frames, config, rng)
+        # The plan of the epoch itself uses the seed (seed, epoch, 0).
+        seed = (config.seed, epoch, 1 + position + i)
+        plans.append(ClipPlan(sequence, frames, window_size, seed))
+    return plans
 
 
 def _choose_sequence(
     clip: int, lengths: Sequence[int], config: SamplerConfig, rng: np.random.Generator
 ) -> int:
-    """Pose draws the sequence in proportion to its length; in serial order it is the one that holds the start."""
     if not config.uses_every_start_frame:
         return clip
     if config.serial_batches:
+        # The sequence that contains start frame number `clip` of all sequences' start frames.
         counts = list(accumulate(_count_start_frames(lengths, config)))
         return bisect_right(counts, clip)
+    # as published: pose draws a sequence at random, in proportion to its length, so an epoch does not
+    # visit every start frame exactly once, although it has as many clips as there are start frames.
     return int(rng.choice(len(lengths), p=np.divide(lengths, sum(lengths))))
 
 
 def _choose_frames(
     clip: int, length: int, n_frames: int, config: SamplerConfig, rng: np.random.Generator
 ) -> tuple[int, ...]:
-    """`total` frames with a random spacing, from a random start (pose: one that follows from the clip's number)."""
-    widest = min(config.max_t_step, (length - 1) // max(1, n_frames - 1))
-    t_step = int(rng.integers(1, widest, endpoint=True))
+    """Return `n_frames` frame indices with a random spacing and a random start."""
+    max_step = min(config.max_t_step, (length - 1) // max(1, n_frames - 1))
+    t_step = int(rng.integers(1, max_step, endpoint=True))
     last_start = length - 1 - (n_frames - 1) * t_step
-    start = (
-        clip % (last_start + 1)
-        if config.uses_every_start_frame
-        else int(rng.integers(0, last_start, endpoint=True))
-    )
+    if config.uses_every_start_frame:
+        # as published: for pose the start follows from the clip's index and is not random.
+        start = clip % (last_start + 1)
+    else:
+        start = int(rng.integers(0, last_start, endpoint=True))
     return tuple(range(start, start + n_frames * t_step, t_step))

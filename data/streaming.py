@@ -1,4 +1,4 @@
-"""Conditions of images as they come: from a camera, a pipe, a video. One at a time, nothing looked ahead to."""
+"""Make clips of single images as they arrive from a camera, a pipe or a video, without look-ahead."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from PIL import Image
 
 from data.dataset import make_clip
 from data.face import FaceFrameReader, compute_crop_box
-from data.frame_reader import FrameReader, FrameSample, ReferenceFrame
+from data.frame_reader import FrameReader, FrameSample
 from data.image_io import image_to_tensor
 from data.prepare.extractors.base import ConditionExtractor
 from data.prepare.extractors.edges import EdgeExtractor
 from data.prepare.extractors.landmarks import LandmarkExtractor, detect_landmarks
 from data.street import StreetFrameReader
-from data.transforms import FrameTransform, TransformConfig, sample_transform
+from data.transforms import FrameTransform, ReferenceFrame, TransformConfig, sample_transform
 from util.clip import Clip
 from util.errors import UserError
 
-_BICUBIC = Image.Resampling.BICUBIC
-SampleBuilder = Callable[[Image.Image], FrameSample | None]
+SampleBuilder = Callable[[Image.Image], FrameSample]
 
 
 def stream_clips(
@@ -31,21 +30,29 @@ def stream_clips(
     extractor: ConditionExtractor | None,
     transform_config: TransformConfig,
 ) -> Iterator[Clip]:
-    """Images (H, W, 3) uint8 -> a clip (B = T = 1) of each, with the image itself.
+    """Yield a clip (B = T = 1), with the image itself as real image, for each image.
 
-    maker: what turns an image into its condition; None: it is one already. The geometry is planned from the first.
-    A face that is not found stays where it was; images before the first one give no clip. UserError: conditions
-    that a single image does not hold (labels, poses).
+    The transform is computed from the first image, or from the first one with a face. Images before
+    the first face give no clip. Later, where no face is detected, the last one is used again.
+
+    Args:
+        images: (H, W, 3) uint8 RGB, all of one size.
+        frame_reader: reader of the dataset mode.
+        extractor: computes the condition of an image; None: the images are conditions.
+        transform_config: resize and crop.
+
+    Raises:
+        UserError: the condition cannot be computed from a single image (labels, poses).
     """
-    frame_of: SampleBuilder | None = None
-    for number, array in enumerate(images, 1):
+    build_sample: SampleBuilder | None = None
+    for number, array in enumerate(images, start=1):
         image = Image.fromarray(array)
-        frame_of = frame_of or _make_sample_builder(
-            image, frame_reader, extractor, transform_config
-        )
-        maps = frame_of(image) if frame_of else None
-        if maps is not None:
-            yield make_clip([maps], [f"live/{number:06}"], frame_reader.normalization)
+        if build_sample is None:
+            build_sample = _make_sample_builder(image, frame_reader, extractor, transform_config)
+        if build_sample is None:
+            continue
+        sample = build_sample(image)
+        yield make_clip([sample], [f"live/{number:06}"], frame_reader.normalization)
 
 
 def _make_sample_builder(
@@ -54,25 +61,19 @@ def _make_sample_builder(
     extractor: ConditionExtractor | None,
     transform_config: TransformConfig,
 ) -> SampleBuilder | None:
-    """What draws this frame and those after it; None while there is no face to plan the crop from."""
+    """Return the function for this image and those after it; None if its crop needs a face first."""
+    if isinstance(frame_reader, FaceFrameReader) and isinstance(extractor, LandmarkExtractor):
+        points = detect_landmarks(np.asarray(image), extractor.upsample)
+        if points is None:
+            return None
+        return _FaceSampleBuilder(frame_reader, extractor, transform_config, points, image.size)
     if (
         isinstance(frame_reader, StreetFrameReader)
         and not frame_reader.label_nc
         and (extractor is None or isinstance(extractor, EdgeExtractor))
     ):
-        return partial(
-            _build_street_sample,
-            frame_reader,
-            extractor,
-            sample_transform(ReferenceFrame(image.size), transform_config, None),
-        )
-    if isinstance(frame_reader, FaceFrameReader) and isinstance(extractor, LandmarkExtractor):
-        points = detect_landmarks(np.asarray(image), extractor.upsample)
-        return (
-            None
-            if points is None
-            else _FaceSampleBuilder(frame_reader, extractor, transform_config, points, image.size)
-        )
+        transform = sample_transform(ReferenceFrame(image.size), transform_config, rng=None)
+        return partial(_build_street_sample, frame_reader, extractor, transform)
     raise UserError(
         "a single image gives no label map and no pose: live input needs a run that was trained on edges "
         "or faces (scripts/prepare.py --mode edges or face), or images that are conditions themselves"
@@ -85,19 +86,20 @@ def _build_street_sample(
     transform: FrameTransform,
     image: Image.Image,
 ) -> FrameSample:
-    condition = (
-        image if extractor is None else Image.fromarray(extractor.extract_edges(np.asarray(image)))
-    )
-    shown = condition if frame_reader.input_nc == 1 else condition.convert("RGB")
+    condition = image
+    if extractor is not None:
+        condition = Image.fromarray(extractor.extract_edges(np.asarray(image)))
+    if frame_reader.input_nc == 3:
+        condition = condition.convert("RGB")
     return FrameSample(
-        frame_reader.make_condition(shown, transform),
-        image_to_tensor(transform.apply(image, _BICUBIC)),
-        None,
+        frame_reader.make_condition(condition, transform),
+        image_to_tensor(transform.apply(image, Image.Resampling.BICUBIC)),
+        instance=None,
     )
 
 
 class _FaceSampleBuilder:
-    """Remembers the last face, for the frames in which none is found."""
+    """Builds samples of faces; keeps the last landmarks for images without a detected face."""
 
     def __init__(
         self,
@@ -107,31 +109,50 @@ class _FaceSampleBuilder:
         points: np.ndarray,
         size: tuple[int, int],
     ) -> None:
+        """Compute the transform from the first face.
+
+        Args:
+            frame_reader: draws the landmarks.
+            extractor: holds the settings of the detector.
+            transform_config: resize and crop.
+            points: (68, 2) landmarks of the first face.
+            size: (w, h) of the images.
+        """
+        self.frame_reader = frame_reader
+        self.upsample = extractor.upsample
+        self.points = points
         box = compute_crop_box(points, size)
-        self.transform = sample_transform(
-            ReferenceFrame((box[2] - box[0], box[3] - box[1]), box), transform_config, None
-        )
-        self.face, self.maker, self.points = frame_reader, extractor, points
+        reference = ReferenceFrame((box[2] - box[0], box[3] - box[1]), box)
+        self.transform = sample_transform(reference, transform_config, rng=None)
 
     def __call__(self, image: Image.Image) -> FrameSample:
-        found = detect_landmarks(np.asarray(image), self.maker.upsample)
-        self.points = self.points if found is None else found
-        return self.face.draw_landmarks(
+        points = detect_landmarks(np.asarray(image), self.upsample)
+        if points is not None:
+            self.points = points
+        return self.frame_reader.draw_landmarks(
             self.points,
             image,
             self.transform,
-            should_change_proportions=self.face.random_scale_points,
+            should_change_proportions=self.frame_reader.random_scale_points,
         )
 
 
 def read_rgb24_frames(stream: BinaryIO, size: tuple[int, int]) -> Iterator[np.ndarray]:
-    """(H, W, 3) uint8 of a pipe's rgb24 frames of `size` (w, h). UserError: it ends inside a frame."""
+    """Yield the frames (H, W, 3) uint8 of a stream of raw rgb24 video.
+
+    Args:
+        stream: for example a pipe from ffmpeg.
+        size: (w, h) of the frames.
+
+    Raises:
+        UserError: the stream ends inside a frame.
+    """
     width, height = size
-    count = width * height * 3
-    while data := stream.read(count):
-        if len(data) < count:
+    n_bytes = width * height * 3
+    while data := stream.read(n_bytes):
+        if len(data) < n_bytes:
             raise UserError(
-                f"--input -: the last frame has {len(data)} bytes of {count}; "
+                f"--input -: the last frame has {len(data)} bytes of {n_bytes}; "
                 f"--input_size {width}x{height} must be the size of the pipe's rgb24 frames"
             )
         yield np.frombuffer(data, np.uint8).reshape(height, width, 3)

@@ -1,17 +1,13 @@
-"""Resize, crop and flip: planned once per clip as a value, applied to every map alike (SPEC 3)."""
+"""Resize, crop and flip: sampled once per clip, then applied to every image and map of the clip."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from util.errors import UserError
-
-if TYPE_CHECKING:
-    from data.frame_reader import ReferenceFrame
 
 ImageSize = tuple[int, int]  # (w, h)
 Box = tuple[int, int, int, int]  # (left, top, right, bottom)
@@ -25,15 +21,19 @@ RESIZE_MODES = (
     "randomScaleHeight",
 )
 CROP_MODES = ("crop", "scaledCrop")
-_LOWERCASE_CROP_MODES = tuple(crop.lower() for crop in CROP_MODES)
+_LOWERCASE_CROP_MODES = tuple(mode.lower() for mode in CROP_MODES)
 
 
 @dataclass(frozen=True)
 class TransformConfig:
-    """load_size, fine_size: pixels, what the modes scale and crop to.
+    """The options from which a transform is computed.
 
-    resize_or_crop: one of SCALES, one of CROPS, or both joined by `_and_`; capital letters do not matter.
-    flip: whether half of the clips are mirrored (training, not `no_flip`, not pose).
+    Attributes:
+        load_size: side in pixels to which the resize modes scale.
+        fine_size: side in pixels of crops, and lower bound of the random resize modes.
+        resize_or_crop: one of `RESIZE_MODES`, one of `CROP_MODES`, or both joined by `_and_`.
+            Case-insensitive.
+        uses_flip: whether half of the training clips are mirrored (not `--no_flip`, not pose).
     """
 
     load_size: int
@@ -42,12 +42,9 @@ class TransformConfig:
     uses_flip: bool
 
     def __post_init__(self) -> None:
-        known = [
-            *RESIZE_MODES,
-            *CROP_MODES,
-            *(f"{scale}_and_{crop}" for scale in RESIZE_MODES for crop in CROP_MODES),
-        ]
-        if self._mode not in map(str.lower, known):
+        combined = [f"{resize}_and_{crop}" for resize in RESIZE_MODES for crop in CROP_MODES]
+        valid_modes = [*RESIZE_MODES, *CROP_MODES, *combined]
+        if self._mode not in [mode.lower() for mode in valid_modes]:
             raise UserError(
                 f"--resize_or_crop {self.resize_or_crop}: unknown; expected one of {', '.join(RESIZE_MODES)}, "
                 f"one of {', '.join(CROP_MODES)}, or both as in scaleWidth_and_crop"
@@ -64,25 +61,49 @@ class TransformConfig:
 
     @property
     def resize_mode(self) -> str:
-        """The lower-case name of SCALES; `none` for a crop alone."""
+        """The resize mode in lower case; `none` if only a crop mode is set."""
         first = self._mode.split("_and_")[0]
         return "none" if first in _LOWERCASE_CROP_MODES else first
 
     @property
     def crop_mode(self) -> str | None:
-        """The lower-case name of CROPS, if any."""
+        """The crop mode in lower case; None if there is no crop."""
         last = self._mode.split("_and_")[-1]
         return last if last in _LOWERCASE_CROP_MODES else None
 
     @property
     def uses_resampling(self) -> bool:
-        """`none` alone leaves every pixel as it is; the networks pad to the multiples that they need."""
+        """False for `none` alone, which keeps every pixel.
+
+        The size is then not rounded either; the networks pad to the multiples that they need.
+        """
         return self._mode != "none"
 
 
 @dataclass(frozen=True)
+class ReferenceFrame:
+    """What a transform is computed from: the first frame of a clip.
+
+    Attributes:
+        size: (w, h) of the image after `box` was cut out of it.
+        box: (left, top, right, bottom) to cut before anything else, in pixels. May extend beyond
+            the image; the outside is black. None: the whole image.
+    """
+
+    size: ImageSize
+    box: Box | None = None
+
+
+@dataclass(frozen=True)
 class FrameTransform:
-    """In this order: cut `box` (zero where it leaves the image), resize to `resize` (w, h), cut `crop`, mirror."""
+    """A transform of images and maps: cut `box`, resize, cut `crop`, mirror, in this order.
+
+    Attributes:
+        resize: (w, h) to resize to.
+        box: region to cut before resizing; None: the whole image.
+        crop: region to cut after resizing; None: all of it.
+        is_flipped: whether to mirror horizontally.
+    """
 
     resize: ImageSize
     box: Box | None = None
@@ -91,57 +112,78 @@ class FrameTransform:
 
     @property
     def output_size(self) -> ImageSize:
-        """(w, h) of what `apply` returns."""
+        """(w, h) of the images that `apply` returns."""
         if self.crop is None:
             return self.resize
         left, top, right, bottom = self.crop
         return right - left, bottom - top
 
     def visible_region(self, original_size: ImageSize) -> tuple[float, float, float, float]:
-        """(left, top, right, bottom): which part of images whose lead was of `original` size `apply` returns, in
-        their pixels."""
+        """Return the (left, top, right, bottom) of the input that `apply` keeps, in its pixels.
+
+        Args:
+            original_size: (w, h) of the input; unused if the transform has a `box`.
+        """
         left, top, right, bottom = self.box or (0, 0, *original_size)
-        x, y = (right - left) / self.resize[0], (bottom - top) / self.resize[1]
-        crop = self.crop or (0, 0, *self.resize)
-        return left + crop[0] * x, top + crop[1] * y, left + crop[2] * x, top + crop[3] * y
+        crop_left, crop_top, crop_right, crop_bottom = self.crop or (0, 0, *self.resize)
+        scale_x = (right - left) / self.resize[0]
+        scale_y = (bottom - top) / self.resize[1]
+        return (
+            left + crop_left * scale_x,
+            top + crop_top * scale_y,
+            left + crop_right * scale_x,
+            top + crop_bottom * scale_y,
+        )
 
     def apply(self, image: Image.Image, resample: Image.Resampling) -> Image.Image:
-        """Any map of the clip, at the size that the plan's lead was read at."""
+        """Transform an image or map that has the size of the clip's reference frame."""
         if self.box is not None:
             image = image.crop(self.box)
         image = image.resize(self.resize, resample)
         if self.crop is not None:
             image = image.crop(self.crop)
-        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.is_flipped else image
+        if self.is_flipped:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return image
 
 
 def sample_transform(
     reference: ReferenceFrame, config: TransformConfig, rng: np.random.Generator | None
 ) -> FrameTransform:
-    """The geometry of a clip whose first image is `lead`.
+    """Sample the transform of a clip.
 
-    rng: training. Without it (test) nothing is drawn: every random value is the middle of its range, so crops are
-    centred (y: the middle of the published range, which lies near the top) and nothing is mirrored.
+    Args:
+        reference: the clip's first frame.
+        config: resize and crop modes and sizes.
+        rng: random generator in training. None in test: every random value is then the middle of
+            its range and nothing is mirrored. Crops are horizontally centered; vertically they are
+            near the top, since the middle of the published range lies there.
     """
+    # The order of the random draws is fixed: scale, crop x, crop y, flip.
     if not config.uses_resampling:
-        return FrameTransform(reference.size, reference.box, is_flipped=_sample_flip(config, rng))
+        is_flipped = _sample_flip(config, rng)
+        return FrameTransform(reference.size, reference.box, is_flipped=is_flipped)
     size = _compute_resize(reference.size, config, rng)
     size, crop = _compute_crop(size, reference.size, config, rng)
-    return FrameTransform(size, reference.box, crop, _sample_flip(config, rng))
+    is_flipped = _sample_flip(config, rng)
+    return FrameTransform(size, reference.box, crop, is_flipped)
 
 
 def _compute_resize(
     original_size: ImageSize, config: TransformConfig, rng: np.random.Generator | None
 ) -> ImageSize:
-    w, h = original_size
     if config.resize_mode == "resize":
+        # as published: this mode alone rounds to no multiple.
         return config.load_size, config.load_size
     if config.resize_mode == "none":
-        return _round_to_multiple((w, h), 4, original_size, config)
+        return _round_to_multiple(original_size, 4, original_size, config)
     side = config.load_size
     if config.resize_mode.startswith("random"):
+        # as published: the range includes loadSize + 1.
         side = _sample_uniform(rng, config.fine_size, config.load_size + 1)
-    size = (side, side * h // w) if config.resize_mode.endswith("width") else (side * w // h, side)
+    size = _scale_to_side(original_size, side, is_width=config.resize_mode.endswith("width"))
+    # as published: sides are first rounded to multiples of 4 and, without a crop, then to multiples
+    # of 32 (`_compute_crop`). Rounding once can give another size: 465 -> 464 -> 448, not 480.
     return _round_to_multiple(size, 4, original_size, config)
 
 
@@ -151,42 +193,54 @@ def _compute_crop(
     config: TransformConfig,
     rng: np.random.Generator | None,
 ) -> tuple[ImageSize, Box | None]:
-    """What to resize to, and what to cut out of that."""
+    """Return the size to resize to, and the region to cut out of the result."""
     if config.crop_mode is None:
-        return (
-            size
-            if config.resize_mode == "resize"
-            else _round_to_multiple(size, 32, original_size, config)
-        ), None
-    crop_w, crop_h = map(
-        min,
-        _round_to_multiple(_compute_crop_size(original_size, config), 32, original_size, config),
-        size,
+        if config.resize_mode != "resize":
+            size = _round_to_multiple(size, 32, original_size, config)
+        return size, None
+    crop_w, crop_h = _round_to_multiple(
+        _compute_crop_size(original_size, config), 32, original_size, config
     )
+    # A crop never exceeds the resized image, whose sides need not be multiples of 32.
+    crop_w, crop_h = min(crop_w, size[0]), min(crop_h, size[1])
     left, top = _sample_crop_corner(size, (crop_w, crop_h), rng)
     return size, (left, top, left + crop_w, top + crop_h)
 
 
 def _compute_crop_size(original_size: ImageSize, config: TransformConfig) -> ImageSize:
-    (w, h), side = original_size, config.fine_size
+    side = config.fine_size
     if config.crop_mode == "crop":
         return side, side
-    return (side, side * h // w) if "width" in config.resize_mode else (side * w // h, side)
+    # as published: without "width" in the mode, and so also without any scaling, `scaledCrop` sets
+    # the height. The aspect ratio is that of the original image, before resizing.
+    return _scale_to_side(original_size, side, is_width="width" in config.resize_mode)
+
+
+def _scale_to_side(size: ImageSize, side: int, is_width: bool) -> ImageSize:
+    """Scale a size so that its width or height becomes `side`; the other side is rounded down."""
+    w, h = size
+    if is_width:
+        return side, side * h // w
+    return side * w // h, side
 
 
 def _sample_crop_corner(
     size: ImageSize, crop: ImageSize, rng: np.random.Generator | None
 ) -> tuple[int, int]:
-    """x: normal around the centre, a third of the span its deviation. y: uniform in the top eighth."""
-    (w, h), (crop_w, crop_h) = size, crop
+    w, h = size
+    crop_w, crop_h = crop
+    # as published: x is normally distributed around the center. `span` is half of the free width,
+    # the standard deviation a third of it; outliers are clamped.
     span = (w - crop_w) // 2
     normal = 0.0 if rng is None else rng.standard_normal()
     left = min(max(0, int(normal * span / 3 + span)), 2 * span)
-    return left, _sample_uniform(rng, 0, min(h - crop_h, h // 8))
+    # as published: y is uniform, but in the top eighth of the image only.
+    top = _sample_uniform(rng, 0, min(h - crop_h, h // 8))
+    return left, top
 
 
 def _sample_uniform(rng: np.random.Generator | None, low: int, high: int) -> int:
-    """low..high, both included."""
+    """Return an integer in low..high, both included; the middle if `rng` is None."""
     return (low + high) // 2 if rng is None else int(rng.integers(low, high, endpoint=True))
 
 
@@ -197,12 +251,12 @@ def _sample_flip(config: TransformConfig, rng: np.random.Generator | None) -> bo
 def _round_to_multiple(
     size: ImageSize, multiple: int, original_size: ImageSize, config: TransformConfig
 ) -> ImageSize:
-    """Half to even, as published."""
+    # as published: Python's round, half to even. 80 is 2.5 * 32 and becomes 64.
     w, h = (round(side / multiple) * multiple for side in size)
-    if not (w and h):
+    if w == 0 or h == 0:
         raise UserError(
             f"an image of {original_size[0]}x{original_size[1]} comes to {size[0]}x{size[1]} with --resize_or_crop "
-            f"{config.resize_or_crop} --loadSize {config.load_size} --fineSize {config.fine_size}, which "
-            f"rounds to nothing in multiples of {multiple}: choose larger sizes or --resize_or_crop none"
+            f"{config.resize_or_crop} --loadSize {config.load_size} --fineSize {config.fine_size}, which rounds "
+            f"to zero in multiples of {multiple}: choose larger sizes or --resize_or_crop none"
         )
     return w, h

@@ -17,9 +17,9 @@ from data.frame_reader import FrameReader
 from data.image_io import read_image
 from data.inference_inputs import InferenceInputs, open_inference_inputs
 from data.loader import WorkerStatus, build_dataloader
-from data.quick_check import run_quick_check
 from data.sampler import ClipPlan, SamplerConfig, check_sequence_lengths, plan_epoch
 from data.sequences import FrameSequence, find_sequences
+from data.validation import run_quick_check
 from models.checkpoint import load_pretrained
 from models.evaluation.label_prediction import evaluate_forecast
 from models.evaluation.video_metrics import MetricValues, build_standard_metrics, evaluate_synthesis

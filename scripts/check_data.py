@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from data.dataset_report import convert_to_label_ids, inspect_sequence, suggest_flags
 from data.sequences import FrameSequence, find_sequences
+from data.validation import convert_to_label_ids, inspect_sequence, suggest_flags
 from options import configs
 from options.parsing import parse_options
 from options.schema import TrainOptions

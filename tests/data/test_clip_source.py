@@ -1,3 +1,6 @@
+"""Tests of `ClipSource`: the region and files that it names reproduce the pixels of the clip."""
+
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -5,31 +8,23 @@ import torch
 from PIL import Image, ImageOps
 
 from data.dataset import ClipDataset
-from data.face import FaceFrameReader
 from data.frame_reader import FrameReader
 from data.image_io import image_to_tensor
-from data.pose import PoseFrameReader
 from data.sampler import ClipPlan
 from data.sequences import find_sequences
-from data.street import StreetFrameReader
 from data.synthetic import make_toy_data
 from data.transforms import TransformConfig
+from tests.frame_readers import FACE_READER, POSE_READER, STREET_READER
 from util.clip import Clip
 
-STREET = StreetFrameReader(label_nc=35, input_nc=3, use_instance=False)
-FACE = FaceFrameReader(uses_canny=False, uses_distance_maps=False, random_scale_points=False)
-POSE = PoseFrameReader(
-    uses_densepose=True,
-    uses_openpose=False,
-    uses_basic_points=False,
-    remove_face_labels=False,
-    drop_prob=0,
-    person_selection="all",
-)
+DENSEPOSE_READER = replace(POSE_READER, uses_openpose=False)
 
 
-def shown_by_source(path: Path, clip: Clip) -> torch.Tensor:
-    """The part of an image file that the source names, resized at once: Pillow takes boxes with fractions."""
+def read_region(path: Path, clip: Clip) -> torch.Tensor:
+    """Cut the source region out of an image file and resize it in one step.
+
+    Pillow's resize accepts a box with fractions, but only inside the image: hence the margin.
+    """
     assert clip.source is not None
     margin = 200
     box = tuple(side + margin for side in clip.source.box)
@@ -40,32 +35,42 @@ def shown_by_source(path: Path, clip: Clip) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("mode", "domain", "geometry"),
+    ("mode", "reader", "config"),
     [
-        ("street", STREET, TransformConfig(160, 96, "scaleWidth_and_scaledCrop", uses_flip=True)),
-        ("street", STREET, TransformConfig(96, 64, "randomScaleWidth_and_crop", uses_flip=True)),
-        ("street", STREET, TransformConfig(96, 64, "none", uses_flip=True)),
-        ("face", FACE, TransformConfig(64, 64, "resize", uses_flip=True)),
-        ("pose", POSE, TransformConfig(256, 128, "scaleHeight", uses_flip=False)),
+        (
+            "street",
+            STREET_READER,
+            TransformConfig(160, 96, "scaleWidth_and_scaledCrop", uses_flip=True),
+        ),
+        (
+            "street",
+            STREET_READER,
+            TransformConfig(96, 64, "randomScaleWidth_and_crop", uses_flip=True),
+        ),
+        ("street", STREET_READER, TransformConfig(96, 64, "none", uses_flip=True)),
+        ("face", FACE_READER, TransformConfig(64, 64, "resize", uses_flip=True)),
+        ("pose", DENSEPOSE_READER, TransformConfig(256, 128, "scaleHeight", uses_flip=False)),
     ],
 )
 def test_source_describes_the_region_and_frames_of_a_clip(
-    mode: str, domain: FrameReader, geometry: TransformConfig, tmp_path: Path
+    mode: str, reader: FrameReader, config: TransformConfig, tmp_path: Path
 ) -> None:
     make_toy_data(mode, tmp_path, sequences=1, frames=2)
-    sequences = find_sequences(tmp_path, "train", domain.folder_specs(uses_images=True))
-    seen: list[Clip] = []
-    dataset = ClipDataset(
-        domain, sequences, geometry, add_flow=lambda clip: seen.append(clip) or clip
-    )
+    sequences = find_sequences(tmp_path, "train", reader.folder_specs(uses_images=True))
+    clips: list[Clip] = []
+
+    def record(clip: Clip) -> Clip:
+        clips.append(clip)
+        return clip
+
+    dataset = ClipDataset(reader, sequences, config, add_flow=record)
     for seed in range(4):
-        assert (
-            dataset[ClipPlan(0, (0, 1), 1, (seed,))].source is None
-        )  # a batch of clips could not hold it
-    assert mode == "pose" or {clip.source.is_flipped for clip in seen} == {True, False}
-    for clip in seen:
+        # The result has no source, since a batch of clips could not hold it.
+        assert dataset[ClipPlan(0, (0, 1), 1, (seed,))].source is None
+    assert mode == "pose" or {clip.source.is_flipped for clip in clips} == {True, False}
+    for clip in clips:
         for frame, path in enumerate(clip.source.files):
-            error = (shown_by_source(path, clip).float() - clip.image[0, frame]).abs()[
-                :, 4:-4, 4:-4
-            ]  # filters end
-            assert error.mean() < 0.12  # of 255 levels; half a pixel off would leave 1.9
+            error = (read_region(path, clip).float() - clip.image[0, frame]).abs()
+            # Without the border, where the resize filter is truncated. In units of 0..255; a shift
+            # by half a pixel would give 1.9.
+            assert error[:, 4:-4, 4:-4].mean() < 0.12

@@ -1,4 +1,4 @@
-"""Reading images: every stored mode arrives as promised, every broken file is refused by name."""
+"""Tests of reading images: all stored modes are supported, broken files are refused by name."""
 
 from pathlib import Path
 
@@ -21,7 +21,8 @@ from util.errors import UserError
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
 
 
-def saved(folder: Path, image: Image.Image, name: str = "a.png") -> Path:
+def save(folder: Path, image: Image.Image, name: str = "a.png") -> Path:
+    """Save an image; return its path."""
     image.save(folder / name)
     return folder / name
 
@@ -29,14 +30,14 @@ def saved(folder: Path, image: Image.Image, name: str = "a.png") -> Path:
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1"])
 def test_image_is_rgb_for_every_stored_mode(tmp_path: Path, mode: str) -> None:
     stored = Image.fromarray(PIXELS).convert(mode)
-    image = open_image(saved(tmp_path, stored))
+    image = open_image(save(tmp_path, stored))
     assert image.mode == "RGB"
     assert np.array_equal(image, stored.convert("RGB"))
 
 
 def test_alpha_is_dropped_not_blended(tmp_path: Path) -> None:
     alpha = np.concatenate([PIXELS, np.zeros((6, 8, 1), np.uint8)], axis=2)
-    assert np.array_equal(open_image(saved(tmp_path, Image.fromarray(alpha))), PIXELS)
+    assert np.array_equal(open_image(save(tmp_path, Image.fromarray(alpha))), PIXELS)
 
 
 def test_palette_with_transparency_is_read_without_a_warning(tmp_path: Path) -> None:
@@ -46,36 +47,36 @@ def test_palette_with_transparency_is_read_without_a_warning(tmp_path: Path) -> 
 
 
 def test_sixteen_bit_image_is_refused(tmp_path: Path) -> None:
-    path = saved(tmp_path, Image.fromarray(np.full((4, 4), 4000, np.uint16)))
+    path = save(tmp_path, Image.fromarray(np.full((4, 4), 4000, np.uint16)))
     with pytest.raises(UserError, match=r"a\.png: an image of mode I;16"):
         open_image(path)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.bmp", "a.tiff", "a.ppm"])
 def test_truncated_files_are_refused_by_name(tmp_path: Path, name: str) -> None:
-    whole = saved(tmp_path, Image.fromarray(PIXELS).resize((64, 48)), name).read_bytes()
-    for kept in range(0, len(whole) * 3 // 4, max(1, len(whole) // 40)):
-        (tmp_path / name).write_bytes(whole[:kept])
-        with pytest.raises(UserError, match=name) as fault:
+    content = save(tmp_path, Image.fromarray(PIXELS).resize((64, 48)), name).read_bytes()
+    for length in range(0, len(content) * 3 // 4, max(1, len(content) // 40)):
+        (tmp_path / name).write_bytes(content[:length])
+        with pytest.raises(UserError, match=name) as error:
             open_image(tmp_path / name)
-        assert "\n" not in str(fault.value)
+        assert "\n" not in str(error.value)
 
 
 def test_missing_file_is_refused_by_name(tmp_path: Path) -> None:
-    for reader in (open_image, open_image_unconverted, read_image_size):
-        with pytest.raises(UserError, match=r"none\.png"):
-            reader(tmp_path / "none.png")
+    for read in (open_image, open_image_unconverted, read_image_size):
+        with pytest.raises(UserError, match=r"missing\.png"):
+            read(tmp_path / "missing.png")
 
 
 def test_size_is_width_then_height(tmp_path: Path) -> None:
-    assert read_image_size(saved(tmp_path, Image.fromarray(PIXELS))) == (8, 6)
+    assert read_image_size(save(tmp_path, Image.fromarray(PIXELS))) == (8, 6)
 
 
 def test_image_tensor_is_channels_first(tmp_path: Path) -> None:
     image = Image.fromarray(PIXELS)
     assert np.array_equal(image_to_tensor(image), PIXELS.transpose(2, 0, 1))
-    numbers = read_image(saved(tmp_path, image))
-    assert np.allclose(numbers, PIXELS.transpose(2, 0, 1) / 127.5 - 1, atol=1e-6)
+    normalized = read_image(save(tmp_path, image))
+    assert np.allclose(normalized, PIXELS.transpose(2, 0, 1) / 127.5 - 1, atol=1e-6)
     assert image_to_tensor(image).is_contiguous()
     assert image_to_tensor(image.convert("L")).shape == (1, 6, 8)
 
@@ -86,7 +87,7 @@ def test_image_tensor_is_channels_first(tmp_path: Path) -> None:
 def test_maps_keep_their_values(tmp_path: Path, dtype: type, name: str) -> None:
     ids = np.array([[0, 1, 2], [24, 200, np.iinfo(dtype).max]], dtype)
     tensor = id_map_to_tensor(
-        open_image_unconverted(saved(tmp_path, Image.fromarray(ids), name)), torch.int32
+        open_image_unconverted(save(tmp_path, Image.fromarray(ids), name)), torch.int32
     )
     assert tensor.shape == (1, 2, 3)
     assert np.array_equal(tensor[0], ids.astype(np.int32))
@@ -96,10 +97,8 @@ def test_palette_map_is_its_indices(tmp_path: Path) -> None:
     ids = np.array([[0, 3], [1, 2]], np.uint8)
     image = Image.fromarray(ids)
     image.putpalette([250, 10, 10] * 4)
-    assert (
-        id_map_to_tensor(open_image_unconverted(saved(tmp_path, image)), torch.uint8)[0].tolist()
-        == ids.tolist()
-    )
+    tensor = id_map_to_tensor(open_image_unconverted(save(tmp_path, image)), torch.uint8)
+    assert tensor[0].tolist() == ids.tolist()
 
 
 def test_unequal_sizes_name_both_files() -> None:

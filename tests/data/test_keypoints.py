@@ -1,4 +1,4 @@
-"""OpenPose files: every dialect in use is read, everything else is refused by name. (Face files: test_face.)"""
+"""Tests of reading OpenPose files: all variants in use are read, others refused. (Face files: test_face.)"""
 
 import json
 from pathlib import Path
@@ -9,27 +9,28 @@ import pytest
 from data.keypoints import read_people
 from util.errors import UserError
 
-BODY_OF_N = '{"people": [{"pose_keypoints_2d": [' + ",".join("N" * 75) + "]}]}"
+BODY_TEMPLATE = '{"people": [{"pose_keypoints_2d": [' + ",".join("N" * 75) + "]}]}"
 
 
-def points(count: int, start: int = 1) -> list[float]:
-    return [float(n) for i in range(start, start + count) for n in (10 * i, 20 * i, 0.9)]
+def make_points(count: int, start: int = 1) -> list[float]:
+    """Return x = 10 i, y = 20 i, confidence 0.9 for i = start, start + 1, ..."""
+    return [value for i in range(start, start + count) for value in (10.0 * i, 20.0 * i, 0.9)]
 
 
-def written(folder: Path, *people: object) -> Path:
+def write_people(folder: Path, *people: object) -> Path:
     (folder / "pose.json").write_text(json.dumps({"version": 1.2, "people": people}))
     return folder / "pose.json"
 
 
 def test_body_25_hands_and_70_face_points(tmp_path: Path) -> None:
     (person,) = read_people(
-        written(
+        write_people(
             tmp_path,
             {
-                "pose_keypoints_2d": points(25),
-                "hand_left_keypoints_2d": points(21),
-                "hand_right_keypoints_2d": points(21, 2),
-                "face_keypoints_2d": points(70),
+                "pose_keypoints_2d": make_points(25),
+                "hand_left_keypoints_2d": make_points(21),
+                "hand_right_keypoints_2d": make_points(21, 2),
+                "face_keypoints_2d": make_points(70),
             },
         )
     )
@@ -40,7 +41,9 @@ def test_body_25_hands_and_70_face_points(tmp_path: Path) -> None:
 
 def test_older_key_names_and_68_face_points(tmp_path: Path) -> None:
     (old,) = read_people(
-        written(tmp_path, {"pose_keypoints": points(25), "face_keypoints": points(68)})
+        write_people(
+            tmp_path, {"pose_keypoints": make_points(25), "face_keypoints": make_points(68)}
+        )
     )
     assert old.body[0, 0] == 10
     assert old.face[67, 0] == 680
@@ -48,23 +51,19 @@ def test_older_key_names_and_68_face_points(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("person", [{}, {"pose_keypoints_2d": [], "face_keypoints_2d": None}])
 def test_absent_keypoints_have_zero_confidence(tmp_path: Path, person: dict[str, object]) -> None:
-    (absent,) = read_people(written(tmp_path, person))
-    shapes = [
-        part.shape for part in (absent.body, absent.left_hand, absent.right_hand, absent.face)
-    ]
-    assert shapes == [(25, 3), (21, 3), (21, 3), (68, 3)]
-    assert not any(
-        part.any() for part in (absent.body, absent.left_hand, absent.right_hand, absent.face)
-    )
+    (absent,) = read_people(write_people(tmp_path, person))
+    arrays = (absent.body, absent.left_hand, absent.right_hand, absent.face)
+    assert [points.shape for points in arrays] == [(25, 3), (21, 3), (21, 3), (68, 3)]
+    assert not any(points.any() for points in arrays)
 
 
 def test_file_without_people_gives_no_people(tmp_path: Path) -> None:
-    assert read_people(written(tmp_path)) == []
+    assert read_people(write_people(tmp_path)) == []
 
 
 def test_coco_18_becomes_body_25(tmp_path: Path) -> None:
     """COCO names: 8 right hip, 11 left hip, 13 left ankle, 14 right eye, 17 left ear."""
-    (person,) = read_people(written(tmp_path, {"pose_keypoints_2d": points(18)}))
+    (person,) = read_people(write_people(tmp_path, {"pose_keypoints_2d": make_points(18)}))
     x = (person.body[:, 0] / 10 - 1).tolist()
     assert x[:8] == list(range(8))
     assert x[8] == (8 + 11) / 2  # the middle hip
@@ -73,23 +72,23 @@ def test_coco_18_becomes_body_25(tmp_path: Path) -> None:
 
 
 def test_coco_18_without_a_hip_has_no_middle_hip(tmp_path: Path) -> None:
-    body = points(18)
+    body = make_points(18)
     body[3 * 11 : 3 * 12] = [0, 0, 0]
-    (person,) = read_people(written(tmp_path, {"pose_keypoints_2d": body}))
+    (person,) = read_people(write_people(tmp_path, {"pose_keypoints_2d": body}))
     assert not person.body[8].any()
     assert person.body[9].any()
 
 
 def test_area_counts_only_confident_points(tmp_path: Path) -> None:
-    body = points(25)
-    body[2] = 0.01  # the first is not seen
-    person, nobody = read_people(written(tmp_path, {"pose_keypoints_2d": body}, {}))
+    body = make_points(25)
+    body[2] = 0.01  # confidence of the first point: not detected
+    person, empty = read_people(write_people(tmp_path, {"pose_keypoints_2d": body}, {}))
     assert person.area == (250 - 20) * (500 - 40)
-    assert nobody.area == 0
+    assert empty.area == 0
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "message"),
     [
         ("", "no JSON"),
         ("{", "no JSON"),
@@ -111,17 +110,17 @@ def test_area_counts_only_confident_points(tmp_path: Path) -> None:
         ),
         ('{"people": [{"pose_keypoints_2d": [1, 2, 3]}]}', "of 3 numbers instead of 75 or 54"),
         ('{"people": [{"hand_left_keypoints_2d": [1, 2]}]}', "of 2 numbers instead of 63"),
-        (BODY_OF_N.replace("N", "NaN"), "a coordinate of nan"),
-        (BODY_OF_N.replace("N", "1e999"), "a coordinate of inf"),
-        (BODY_OF_N.replace("N", "1e7"), "a coordinate of 1e\\+07"),
-        (BODY_OF_N.replace("N", "1" * 400), "a number beyond all images"),
+        (BODY_TEMPLATE.replace("N", "NaN"), "a coordinate of nan"),
+        (BODY_TEMPLATE.replace("N", "1e999"), "a coordinate of inf"),
+        (BODY_TEMPLATE.replace("N", "1e7"), "a coordinate of 1e\\+07"),
+        (BODY_TEMPLATE.replace("N", "1" * 400), "a number too large"),
     ],
 )
-def test_broken_files_are_refused_by_name(tmp_path: Path, text: str, found: str) -> None:
+def test_broken_files_are_refused_by_name(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "pose.json").write_text(text)
-    with pytest.raises(UserError, match=rf"pose\.json: .*{found}.*; expected") as refusal:
+    with pytest.raises(UserError, match=rf"pose\.json: .*{message}.*; expected") as error:
         read_people(tmp_path / "pose.json")
-    assert "\n" not in str(refusal.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\xff", None])

@@ -1,4 +1,4 @@
-"""What the loader tells of workers that die or hang."""
+"""Tests of the data loader's messages about workers that crash or stall."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ PLANS = [[ClipPlan(0, (0,), 1, (0,))]]
 
 
 @dataclass(frozen=True)
-class Deadly:
-    """As a worker that the system kills for its memory."""
+class KilledDataset:
+    """Kills its process, as the system does when memory runs out."""
 
     def describe_files(self, plan: ClipPlan) -> str:
         return "seq7/frame3.png"
@@ -32,25 +32,35 @@ class Deadly:
 
 
 @dataclass(frozen=True)
-class Slow(Deadly):
+class SlowDataset(KilledDataset):
+    """Takes half a second for a clip, and then fails."""
+
     def __getitem__(self, plan: ClipPlan) -> Clip:
         time.sleep(0.5)
-        raise UserError("at last")
+        raise UserError("end of the stall")
 
 
 def test_error_of_a_killed_worker_names_the_clip_it_was_loading() -> None:
-    desks = WorkerStatus.create(1)
-    said = r"DataLoader worker.*it was loading seq7/frame3.png.*--nThreads"
-    with pytest.raises(UserError, match=said), desks.report_worker_crash():
-        next(
-            build_dataloader(cast(ClipDataset, Deadly()), PLANS, num_workers=1, worker_status=desks)
-        )
+    dataset = cast(ClipDataset, KilledDataset())
+    worker_status = WorkerStatus.create(1)
+    message = r"DataLoader worker.*it was loading seq7/frame3.png.*--nThreads"
+    with pytest.raises(UserError, match=message), worker_status.report_worker_crash():
+        next(build_dataloader(dataset, PLANS, num_workers=1, worker_status=worker_status))
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_stalled_worker_is_reported(workers: int, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UserError, match="at last"):
-        next(build_dataloader(cast(ClipDataset, Slow()), PLANS, workers, stall_timeout=0.3))
-    said = capfd.readouterr().err
-    assert "no clip for 0.3 s" in said
-    assert workers or "seq7/frame3.png" in said
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_stalled_worker_is_reported(num_workers: int, capfd: pytest.CaptureFixture[str]) -> None:
+    dataset = cast(ClipDataset, SlowDataset())
+    with pytest.raises(UserError, match="end of the stall"):
+        next(build_dataloader(dataset, PLANS, num_workers, stall_timeout=0.3))
+    output = capfd.readouterr().err
+    assert "no clip for 0.3 s" in output
+    assert num_workers or "seq7/frame3.png" in output
+
+
+def test_status_of_a_long_path_is_truncated_and_replaced_by_a_shorter_one() -> None:
+    worker_status = WorkerStatus.create(0)
+    worker_status.update("x" * 5000)
+    assert len(worker_status.read_all()[os.getpid()]) < 1024
+    worker_status.update("frame 2.png")
+    assert worker_status.read_all() == {os.getpid(): "frame 2.png"}

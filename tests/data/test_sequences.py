@@ -1,4 +1,4 @@
-"""Folders as users have them: what counts, in which order, and what is refused in one line."""
+"""Tests of finding sequences: which files count, in which order, and what is refused."""
 
 from pathlib import Path
 
@@ -8,20 +8,22 @@ from data.frame_reader import FolderSpec
 from data.sequences import FrameSequence, find_sequences
 from util.errors import UserError
 
-STREAMS = {"condition": FolderSpec("A"), "image": FolderSpec("B")}
+SPECS = {"condition": FolderSpec("A"), "image": FolderSpec("B")}
 
 
 def touch(root: Path, *names: str) -> None:
+    """Create empty files and their folders."""
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
 
 
-def refusal(root: Path, streams: dict[str, FolderSpec] = STREAMS) -> str:
-    with pytest.raises(UserError) as fault:
-        find_sequences(root, "train", streams)
-    assert "\n" not in str(fault.value)
-    return str(fault.value)
+def find_error(root: Path) -> str:
+    """Return the message of the UserError that finding sequences raises."""
+    with pytest.raises(UserError) as error:
+        find_sequences(root, "train", SPECS)
+    assert "\n" not in str(error.value)
+    return str(error.value)
 
 
 def test_folders_and_frames_are_paired_by_order(tmp_path: Path) -> None:
@@ -35,20 +37,21 @@ def test_folders_and_frames_are_paired_by_order(tmp_path: Path) -> None:
         "train_B/y/9.tiff",
         "test_A/other/1.png",
     )
-    one, two = find_sequences(tmp_path, "train", STREAMS)
-    assert (one.name, len(one), two.name, len(two)) == ("s1", 2, "s2", 1)
-    assert one.paths(1) == {
+    first, second = find_sequences(tmp_path, "train", SPECS)
+    assert (first.name, len(first), second.name, len(second)) == ("s1", 2, "s2", 1)
+    assert first.paths(1) == {
         "condition": tmp_path / "train_A/s1/b.PNG",
         "image": tmp_path / "train_B/x/2.Jpg",
     }
-    assert (one.frame_name(1), two.frame_name(0)) == ("s1/b", "s2/c")
+    assert (first.frame_name(1), second.frame_name(0)) == ("s1/b", "s2/c")
 
 
 def test_numbers_sort_as_numbers(tmp_path: Path) -> None:
     frames = [f"train_A/s{s}/frame_{i}.png" for s in (1, 2, 10) for i in (8, 9, 10, 11)]
     touch(tmp_path, *reversed(frames))
-    found = find_sequences(tmp_path, "train", {"condition": FolderSpec("A")})
-    assert [str(f.relative_to(tmp_path)) for s in found for f in s.files["condition"]] == frames
+    sequences = find_sequences(tmp_path, "train", {"condition": FolderSpec("A")})
+    paths = [path for sequence in sequences for path in sequence.files["condition"]]
+    assert [str(path.relative_to(tmp_path)) for path in paths] == frames
 
 
 def test_zero_padded_names_sort_as_text(tmp_path: Path) -> None:
@@ -71,7 +74,7 @@ def test_hidden_and_foreign_files_are_ignored(tmp_path: Path) -> None:
         "train_A/s/Thumbs.db",
         "train_B/s/1.png",
     )
-    (sequence,) = find_sequences(tmp_path, "train", STREAMS)
+    (sequence,) = find_sequences(tmp_path, "train", SPECS)
     assert len(sequence) == 1
 
 
@@ -84,7 +87,7 @@ def test_suffixes_are_set_per_folder(tmp_path: Path) -> None:
 
 def test_frames_may_be_at_any_folder_depth(tmp_path: Path) -> None:
     touch(tmp_path, "train_A/1.png", "train_B/town/day/1.png")
-    (flat,) = find_sequences(tmp_path, "train", STREAMS)
+    (flat,) = find_sequences(tmp_path, "train", SPECS)
     (deep,) = find_sequences(tmp_path, "train", {"image": FolderSpec("B")})
     assert (flat.name, deep.name) == ("train_A", "town/day")
 
@@ -96,34 +99,34 @@ def test_sequences_compare_by_value() -> None:
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "train_A/s/1.png")
-    assert f"{tmp_path / 'train_B'}: No such file" in refusal(tmp_path)
+    assert f"{tmp_path / 'train_B'}: No such file" in find_error(tmp_path)
 
 
 def test_file_instead_of_a_folder_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "train_A/s/1.png", "train_B")
-    assert f"{tmp_path / 'train_B'}: Not a directory" in refusal(tmp_path)
+    assert f"{tmp_path / 'train_B'}: Not a directory" in find_error(tmp_path)
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "train_A").mkdir()
-    assert f"{tmp_path / 'train_A'}: holds 0 files" in refusal(tmp_path)
+    assert f"{tmp_path / 'train_A'}: holds 0 files" in find_error(tmp_path)
 
 
 def test_a_sequence_without_frames_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "train_A/s1/1.png", "train_A/s2/clip.mp4")
-    assert f"{tmp_path / 'train_A/s2'}: holds 1 files, none of them a frame" in refusal(tmp_path)
+    assert f"{tmp_path / 'train_A/s2'}: holds 1 files, none of them a frame" in find_error(tmp_path)
 
 
 def test_mixing_frames_and_folders_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "train_A/s1/1.png", "train_A/stray.png")
-    assert "holds frames (stray.png) and folders (s1)" in refusal(tmp_path)
+    assert "holds frames (stray.png) and folders (s1)" in find_error(tmp_path)
 
 
 def test_unequal_sequence_counts_name_both_folders(tmp_path: Path) -> None:
     touch(tmp_path, "train_A/s1/1.png", "train_A/s2/1.png", "train_B/s1/1.png")
     assert (
         f"{tmp_path / 'train_A'} holds 2 sequence folders, {tmp_path / 'train_B'} holds 1"
-        in refusal(tmp_path)
+        in find_error(tmp_path)
     )
 
 
@@ -131,11 +134,11 @@ def test_unequal_frame_counts_name_both_folders(tmp_path: Path) -> None:
     touch(tmp_path, "train_A/s1/1.png", "train_A/s1/2.png", "train_B/s1/1.png")
     assert (
         f"{tmp_path / 'train_A/s1'} holds 2 frames, {tmp_path / 'train_B/s1'} holds 1"
-        in refusal(tmp_path)
+        in find_error(tmp_path)
     )
 
 
 def test_a_broken_link_is_refused_by_name(tmp_path: Path) -> None:
     touch(tmp_path, "train_A/s/1.png", "train_B/s/1.png")
-    (tmp_path / "train_A/s/2.png").symlink_to(tmp_path / "gone.png")
-    assert f"{tmp_path / 'train_A/s/2.png'}: is not a file (a broken link?)" in refusal(tmp_path)
+    (tmp_path / "train_A/s/2.png").symlink_to(tmp_path / "missing.png")
+    assert f"{tmp_path / 'train_A/s/2.png'}: is not a file (a broken link?)" in find_error(tmp_path)

@@ -1,4 +1,4 @@
-"""Street frames as users have them: stored in every way that works, and refused in one line where it cannot."""
+"""Tests of the street mode: all supported file formats are read, others are refused by name."""
 
 from pathlib import Path
 
@@ -13,50 +13,47 @@ from util.errors import UserError
 
 RNG = np.random.default_rng(1)
 IDS = RNG.integers(0, 35, (6, 8), dtype=np.uint8)
-COLOURS = RNG.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+PIXELS = RNG.integers(0, 256, (6, 8, 3), dtype=np.uint8)
 LABELS = StreetFrameReader(label_nc=35, input_nc=3, use_instance=False)
-WHOLE = FrameTransform(resize=(8, 6))
+UNCHANGED = FrameTransform(resize=(8, 6))
 
 
-def stored(folder: Path, **arrays: np.ndarray | Image.Image) -> dict[str, Path]:
-    for stream, image in arrays.items():
-        (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(
-            folder / f"{stream}.png"
-        )
-    return {stream: folder / f"{stream}.png" for stream in arrays}
+def save_images(folder: Path, **images: np.ndarray | Image.Image) -> dict[str, Path]:
+    """Save each image as KEY.png; return the paths by key."""
+    paths = {key: folder / f"{key}.png" for key in images}
+    for key, image in images.items():
+        if isinstance(image, np.ndarray):
+            image = Image.fromarray(image)
+        image.save(paths[key])
+    return paths
 
 
 def test_folders_follow_the_options() -> None:
-    assert {s: about.folder for s, about in LABELS.folder_specs(uses_images=True).items()} == {
-        "condition": "A",
-        "image": "B",
-    }
-    assert list(StreetFrameReader(35, 3, use_instance=True).folder_specs(uses_images=False)) == [
-        "condition",
-        "instance",
-    ]
+    specs = LABELS.folder_specs(uses_images=True)
+    assert {key: spec.folder for key, spec in specs.items()} == {"condition": "A", "image": "B"}
+    reader = StreetFrameReader(35, 3, use_instance=True)
+    assert list(reader.folder_specs(uses_images=False)) == ["condition", "instance"]
 
 
 def test_label_frame_has_label_map_instance_map_and_image(tmp_path: Path) -> None:
-    maps = LABELS.read_frame(stored(tmp_path, condition=IDS, image=COLOURS), WHOLE, None)
-    assert maps.condition.dtype == torch.uint8 and np.array_equal(maps.condition, IDS[None])
-    assert maps.image is not None and np.array_equal(maps.image, COLOURS.transpose(2, 0, 1))
-    assert maps.instance is None
+    sample = LABELS.read_frame(save_images(tmp_path, condition=IDS, image=PIXELS), UNCHANGED, None)
+    assert sample.condition.dtype == torch.uint8 and np.array_equal(sample.condition, IDS[None])
+    assert sample.image is not None and np.array_equal(sample.image, PIXELS.transpose(2, 0, 1))
+    assert sample.instance is None
 
 
 def test_image_is_optional(tmp_path: Path) -> None:
-    assert LABELS.read_frame(stored(tmp_path, condition=IDS), WHOLE, None).image is None
+    assert LABELS.read_frame(save_images(tmp_path, condition=IDS), UNCHANGED, None).image is None
 
 
 def test_labels_are_resized_nearest_and_images_bicubic(tmp_path: Path) -> None:
-    geometry = FrameTransform(resize=(20, 14), crop=(2, 3, 18, 11), is_flipped=True)
-    maps = LABELS.read_frame(stored(tmp_path, condition=IDS, image=COLOURS), geometry, None)
-    assert maps.condition.shape == (1, 8, 16)
-    assert set(maps.condition.unique().tolist()) <= set(IDS.flat)
-    bicubic = np.asarray(Image.fromarray(COLOURS).resize((20, 14), Image.Resampling.BICUBIC))[
-        3:11, 2:18
-    ][:, ::-1]
-    assert np.array_equal(maps.image, bicubic.transpose(2, 0, 1))
+    transform = FrameTransform(resize=(20, 14), crop=(2, 3, 18, 11), is_flipped=True)
+    sample = LABELS.read_frame(save_images(tmp_path, condition=IDS, image=PIXELS), transform, None)
+    assert sample.condition.shape == (1, 8, 16)
+    assert set(sample.condition.unique().tolist()) <= set(IDS.flat)
+    resized = np.asarray(Image.fromarray(PIXELS).resize((20, 14), Image.Resampling.BICUBIC))
+    expected = resized[3:11, 2:18][:, ::-1]
+    assert np.array_equal(sample.image, expected.transpose(2, 0, 1))
 
 
 @pytest.mark.parametrize("kind", ["palette", "alpha", "16 bit"])
@@ -66,8 +63,8 @@ def test_label_maps_in_other_formats_are_read(tmp_path: Path, kind: str) -> None
         image.putpalette(RNG.integers(0, 256, 768, dtype=np.uint8).tobytes())
     if kind == "alpha":
         image = image.convert("LA")
-    maps = LABELS.read_frame(stored(tmp_path, condition=image), WHOLE, None)
-    assert maps.condition.dtype == torch.uint8 and np.array_equal(maps.condition, IDS[None])
+    sample = LABELS.read_frame(save_images(tmp_path, condition=image), UNCHANGED, None)
+    assert sample.condition.dtype == torch.uint8 and np.array_equal(sample.condition, IDS[None])
 
 
 @pytest.mark.parametrize(
@@ -78,14 +75,14 @@ def test_instance_maps_of_every_bit_depth_are_read(
     tmp_path: Path, dtype: np.dtype, suffix: str
 ) -> None:
     ids = (IDS.astype(np.int64) * (np.iinfo(dtype).max // 40)).astype(dtype)
-    paths = stored(tmp_path, condition=IDS)
+    paths = save_images(tmp_path, condition=IDS)
     paths["instance"] = tmp_path / f"i.{suffix}"
     Image.fromarray(ids).save(paths["instance"])
-    maps = StreetFrameReader(35, 3, use_instance=True).read_frame(
+    sample = StreetFrameReader(35, 3, use_instance=True).read_frame(
         paths, FrameTransform(resize=(16, 12)), None
     )
-    assert maps.instance is not None and maps.instance.dtype == torch.int32
-    assert np.array_equal(maps.instance[0], ids.astype(np.int32).repeat(2, 0).repeat(2, 1))
+    assert sample.instance is not None and sample.instance.dtype == torch.int32
+    assert np.array_equal(sample.instance[0], ids.astype(np.int32).repeat(2, 0).repeat(2, 1))
 
 
 @pytest.mark.parametrize("stored_mode", ["RGB", "L", "RGBA"])
@@ -93,19 +90,19 @@ def test_instance_maps_of_every_bit_depth_are_read(
 def test_conditions_without_labels_are_images(
     tmp_path: Path, stored_mode: str, input_nc: int
 ) -> None:
-    image = Image.fromarray(COLOURS).convert(stored_mode)
-    maps = StreetFrameReader(0, input_nc, use_instance=False).read_frame(
-        stored(tmp_path, condition=image), WHOLE, None
+    image = Image.fromarray(PIXELS).convert(stored_mode)
+    sample = StreetFrameReader(0, input_nc, use_instance=False).read_frame(
+        save_images(tmp_path, condition=image), UNCHANGED, None
     )
     expected = np.asarray(image.convert("RGB").convert("L" if input_nc == 1 else "RGB")).reshape(
         6, 8, input_nc
     )
-    assert maps.condition.dtype == torch.uint8
-    assert np.array_equal(maps.condition, expected.transpose(2, 0, 1))
+    assert sample.condition.dtype == torch.uint8
+    assert np.array_equal(sample.condition, expected.transpose(2, 0, 1))
 
 
 def test_reference_frame_is_the_image_in_train_and_the_condition_in_test(tmp_path: Path) -> None:
-    paths = stored(tmp_path, condition=IDS, image=Image.new("RGB", (16, 12)))
+    paths = save_images(tmp_path, condition=IDS, image=Image.new("RGB", (16, 12)))
     assert LABELS.read_reference_frame(paths, is_train=True).size == (16, 12)
     assert LABELS.read_reference_frame(paths, is_train=False).size == (8, 6)
 
@@ -114,70 +111,67 @@ def test_reference_frame_is_the_image_in_train_and_the_condition_in_test(tmp_pat
 def test_all_maps_of_a_frame_get_the_same_transform(
     tmp_path: Path, size: tuple[int, int], mode: str
 ) -> None:
-    street = StreetFrameReader(35, 3, use_instance=True)
-    paths = stored(
+    reader = StreetFrameReader(35, 3, use_instance=True)
+    paths = save_images(
         tmp_path,
         condition=Image.new("L", size),
         image=Image.new("RGB", size),
         instance=Image.new("I;16", size),
     )
-    geometry = sample_transform(
-        street.read_reference_frame(paths, is_train=True),
+    transform = sample_transform(
+        reader.read_reference_frame(paths, is_train=True),
         TransformConfig(128, 128, mode, uses_flip=True),
         None,
     )
-    maps = street.read_frame(paths, geometry, None)
-    assert maps.image is not None and maps.instance is not None
-    assert (
-        maps.condition.shape[1:]
-        == maps.image.shape[1:]
-        == maps.instance.shape[1:]
-        == geometry.output_size[::-1]
-    )
-    assert mode != "none" or geometry.output_size == size
+    sample = reader.read_frame(paths, transform, None)
+    assert sample.image is not None and sample.instance is not None
+    for tensor in (sample.condition, sample.image, sample.instance):
+        assert tensor.shape[1:] == transform.output_size[::-1]
+    assert mode != "none" or transform.output_size == size
 
 
-def refusal(street: StreetFrameReader, paths: dict[str, Path]) -> str:
-    with pytest.raises(UserError) as fault:
-        street.read_frame(paths, WHOLE, None)
-    assert "\n" not in str(fault.value)
-    return str(fault.value)
+def find_error(reader: StreetFrameReader, paths: dict[str, Path]) -> str:
+    """Return the message of the UserError that reading the frame raises."""
+    with pytest.raises(UserError) as error:
+        reader.read_frame(paths, UNCHANGED, None)
+    assert "\n" not in str(error.value)
+    return str(error.value)
 
 
 def test_a_label_out_of_range_is_refused(tmp_path: Path) -> None:
-    wrong = IDS.copy()
-    wrong[5, 7] = 255
-    message = refusal(LABELS, stored(tmp_path, condition=wrong))
+    ids = IDS.copy()
+    ids[5, 7] = 255
+    message = find_error(LABELS, save_images(tmp_path, condition=ids))
     assert f"{tmp_path / 'condition.png'}: holds label 255; --label_nc 35 allows 0..34" in message
 
 
 def test_color_label_map_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    message = refusal(LABELS, stored(tmp_path, condition=COLOURS))
-    assert "condition.png: holds RGB colours" in message and "drop --label_nc" in message
+    message = find_error(LABELS, save_images(tmp_path, condition=PIXELS))
+    assert "condition.png: holds RGB colors" in message and "drop --label_nc" in message
 
 
 def test_color_instance_map_is_refused(tmp_path: Path) -> None:
-    message = refusal(
+    message = find_error(
         StreetFrameReader(35, 3, use_instance=True),
-        stored(tmp_path, condition=IDS, instance=COLOURS),
+        save_images(tmp_path, condition=IDS, instance=PIXELS),
     )
-    assert "instance.png: holds RGB colours" in message
+    assert "instance.png: holds RGB colors" in message
 
 
 @pytest.mark.parametrize("other", ["image", "instance"])
 def test_sizes_that_differ_are_refused_with_both_files(tmp_path: Path, other: str) -> None:
     image = Image.new("L" if other == "instance" else "RGB", (6, 8))
-    message = refusal(
+    message = find_error(
         StreetFrameReader(35, 3, use_instance=True),
-        stored(tmp_path, condition=IDS, **{other: image}),
+        save_images(tmp_path, condition=IDS, **{other: image}),
     )
     assert "condition.png is 8x6" in message and f"{other}.png is 6x8" in message
 
 
 def test_truncated_image_is_refused_by_name(tmp_path: Path) -> None:
-    paths = stored(tmp_path, condition=IDS, image=COLOURS)
+    paths = save_images(tmp_path, condition=IDS, image=PIXELS)
     paths["image"].write_bytes(paths["image"].read_bytes()[:80])
-    assert "image.png: not an image that can be read" in refusal(LABELS, paths)
+    assert "image.png: not an image that can be read" in find_error(LABELS, paths)
 
 
 @pytest.mark.parametrize(
