@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from options.validation import list_ignored_flags, validate_options
-from util.errors import UserError
+from util.errors import UserError, is_printable
 from util.io.atomic import atomic_write
-from util.runtime.text import is_printable
 
 
 class Options(argparse.Namespace):

@@ -18,8 +18,7 @@ from tests.parity_weights import make_random_weights
 from util.clip import Clip
 from util.distributed import setup_devices
 from util.io.state_dict import save_files_atomically
-from util.log import LossLog, NullLogger
-from util.run_logger import RunLogger
+from util.run_logger import NullLogger, RunLogger
 
 TINY_FLAGS = (
     "--ngf 8 --ndf 4 --n_downsample_G 2 --n_blocks 2 --n_blocks_local 1 --n_layers_D 2 --no_vgg "
@@ -83,7 +82,7 @@ def tiny_trainer(options: Options, networks: Vid2VidModels) -> Trainer:
         build_parallel_models(placement, networks, None, lambda _: ZeroFlowEstimator()),
         placement,
         config=configs.trainer_config(options, schedule, steps_per_epoch=1),
-        logger=RunLogger(LossLog(configs.run_folder(options) / "loss_log.txt"), NullLogger(), None),
+        logger=RunLogger(configs.run_folder(options), NullLogger(), None),
         condition_to_image=configs.build_frame_reader(options).condition_to_image,
     )
 

@@ -9,7 +9,8 @@ import pytest
 
 from util.images.visualization import save_image
 from util.io.video import VideoWriter
-from util.pages.results import ResultSequence, ResultStream, TrainingPage, write_results_page
+from util.pages.results import ResultSequence, ResultStream, write_results_page
+from util.pages.training import TrainingPage
 
 webdriver = pytest.importorskip(
     "selenium.webdriver", reason="needs selenium: pip install -e .[browser]"
