@@ -25,7 +25,7 @@ class NullLogger:
 
 
 class TensorBoardLogger(NullLogger):
-    """TensorBoard event files in a folder, flushed after each call so that a killed run keeps them."""
+    """TensorBoard event files in a folder, flushed after each call in case the run is killed."""
 
     def __init__(self, folder: Path) -> None:
         from torch.utils.tensorboard import SummaryWriter  # slow to import, rarely needed

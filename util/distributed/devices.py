@@ -16,8 +16,8 @@ class DeviceSlot:
 
     Attributes:
         index: Position in the list. Slot 0 holds the primary weights and the optimizer states.
-        device: Device of the slot. Several slots may name the same device; each slot has its own
-            replica of the weights.
+        device: Device of the slot. Several slots may name the same device; each slot has a replica
+            of the weights.
     """
 
     index: int
@@ -70,7 +70,7 @@ def select_local_devices(
 ) -> list[torch.device]:
     """Return the devices of one process of this machine.
 
-    Each process gets an equal run of the list. A list with the CPU alone is shared by all processes.
+    Each process gets an equal run of the list. If the list is the CPU alone, all processes use it.
 
     Args:
         gpu_ids: Value of `--gpu_ids`. None: one GPU per process, or the CPU without GPUs.
@@ -106,8 +106,8 @@ def make_device_groups(
 ) -> tuple[DeviceGroup, ...]:
     """Partition the devices into groups, between which each batch is split.
 
-    With several clips per batch every slot is a group of its own (at most one per clip). With one
-    clip all slots form one group and split the frames of its windows.
+    With several clips per batch each slot forms a group (at most one group per clip). With one clip
+    all slots form one group and split the frames of its windows.
 
     Args:
         devices: Devices of this process, in the order of `--gpu_ids`.

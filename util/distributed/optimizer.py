@@ -13,7 +13,9 @@ from torch.optim import Optimizer
 
 @dataclass(frozen=True)
 class AmpOptimizer:
-    """An optimizer whose loss is scaled in half precision. Call backward, unscale, step in this order.
+    """An optimizer with gradient scaling and clipping.
+
+    For each update call `zero_grad`, `backward` (once or more), `unscale` and `step` in this order.
 
     Attributes:
         optimizer: The optimizer.
@@ -34,7 +36,7 @@ class AmpOptimizer:
         self.optimizer.zero_grad()
 
     def backward(self, loss: Tensor, parameters: Sequence[nn.Parameter]) -> None:
-        """Accumulate gradients of the loss in `parameters` only; keep the graph for other losses."""
+        """Accumulate gradients in `parameters` only; keep the graph for other optimizers."""
         self.scaler.scale(loss).backward(inputs=parameters, retain_graph=True)
 
     def unscale(self) -> None:
@@ -57,7 +59,7 @@ class AmpOptimizer:
         return self.optimizer.state_dict() | scaler
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load a state, also one saved at another precision; then the loss scale starts anew."""
+        """Load a state, also one saved at another precision; then the loss scale is reset."""
         optimizer_state = {key: value for key, value in state.items() if key != "scaler"}
         self.optimizer.load_state_dict(optimizer_state)
         if self.scaler.is_enabled() and state.get("scaler"):

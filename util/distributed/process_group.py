@@ -37,7 +37,7 @@ def explain_lost_rank() -> Iterator[None]:
 def split_into_buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
     """Yield consecutive tensors in buckets of at most BUCKET_NUMEL elements.
 
-    A larger tensor has a bucket of its own.
+    A larger tensor is alone in its bucket.
     """
     bucket: list[Tensor] = []
     bucket_numel = 0
@@ -180,7 +180,7 @@ class ProcessGroup:
         return items
 
     def all_gather_dict(self, items: Mapping[str, _Item]) -> dict[str, _Item]:
-        """Return the union of the dictionaries of all processes; at equal keys the highest rank's."""
+        """Return the union of the dicts of all processes; equal keys keep the highest rank's item."""
         merged: dict[str, _Item] = {}
         for rank_items in self.all_gather(items):
             merged.update(rank_items)

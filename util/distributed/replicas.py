@@ -90,10 +90,10 @@ class ReplicatedNetworks:
 
     @torch.no_grad()
     def sync_buffers(self) -> None:
-        """Copy buffers from the first replica to each primary that does not run itself.
+        """Copy the first replica's buffers to each primary whose slot does not run the network.
 
-        Each replica updates its own buffers (running statistics, singular vectors of spectral
-        norm). A primary on slot 0 keeps its own; otherwise the first replica's are used.
+        Each replica updates its buffers (running statistics, singular vectors of spectral norm)
+        separately. The primary's are used if slot 0 runs the network, else the first replica's.
         """
         for name, primary in self.primaries.items():
             if 0 in self.replicas[name]:

@@ -1,7 +1,7 @@
 """Optical flow as a color image, in the Middlebury color code.
 
-Hue is the direction, saturation the length, white is zero flow. Source: Baker et al., A Database and
-Evaluation Methodology for Optical Flow, IJCV 2011.
+Hue is the direction, saturation the length, white is zero flow. Source: Baker et al., A Database
+and Evaluation Methodology for Optical Flow, IJCV 2011.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-# Corners of the RGB color wheel, clockwise from "right" by way of "down", each with the number of
-# hues to the next corner: more where the eye distinguishes more.
+# Corners of the RGB color wheel, from the direction right over down, left and up, each with the
+# number of hues to the next corner: more where the eye distinguishes more.
 _COLOR_WHEEL_CORNERS = {
     (1, 0, 0): 15,
     (1, 1, 0): 6,

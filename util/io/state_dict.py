@@ -155,7 +155,7 @@ def describe_state_dict_mismatch(network: nn.Module, state: Mapping[str, Tensor]
     missing = [key for key in expected if key not in state]
     unexpected = [key for key in state if key not in expected]
     mismatched = [
-        f"{key} {tuple(value.shape)} here, {tuple(state[key].shape)} in the file"
+        f"{key} {tuple(value.shape)} in the network, {tuple(state[key].shape)} in the file"
         for key, value in expected.items()
         if key in state and state[key].shape != value.shape
     ]
@@ -200,24 +200,24 @@ def load_state_dict_partial(network: nn.Module, state: Mapping[str, Tensor], sou
     """Load the entries that match in name and shape, and return their counts in words.
 
     Args:
-        network: Network that receives the weights; it keeps its own where none match.
+        network: Network that receives the weights; its other weights are unchanged.
         state: State dict.
         source: Name of the file, for messages.
 
     Raises:
         UserError: No entry matches.
     """
-    own = network.state_dict()
+    current = network.state_dict()
     matching = {
         key: state[key]
-        for key, value in own.items()
+        for key, value in current.items()
         if key in state and state[key].shape == value.shape
     }
     if not matching:
         raise UserError(f"{source}: none of its {len(state)} weights matches: {_DEFAULT_HINT}")
-    network.load_state_dict(own | matching)
+    network.load_state_dict(current | matching)
     return (
-        f"{source}: {len(matching)} of {len(own)} weights loaded, "
-        f"{len(own) - len(matching)} keep their initialization, "
+        f"{source}: {len(matching)} of {len(current)} weights loaded, "
+        f"{len(current) - len(matching)} keep their initialization, "
         f"{len(state) - len(matching)} of the file unused (--allow_partial)"
     )

@@ -20,8 +20,8 @@ from util.errors import UserError
 from util.io.atomic import atomic_write
 
 _TIME_TOLERANCE = 0.25  # of a frame's duration
-# Code of the BT.709 primaries, transfer function and matrix. Without it in the stream, players guess
-# the color space from the image size.
+# Code of the BT.709 primaries, transfer function and matrix. Without it in the stream, players
+# guess the color space from the image size.
 _BT709 = 1
 _DEFAULT_FPS = Fraction(25)  # of files that do not state a rate
 

@@ -36,7 +36,7 @@ def create_document(
 
 
 def create_section(name: str, note: str = "") -> tags.section:
-    """Return a section with a heading and a note beside it."""
+    """Return a section with a heading and a note."""
     return tags.section(tags.div(tags.h2(name), tags.span(note, cls="note"), cls="title"))
 
 

@@ -37,7 +37,7 @@ class ResultSequence:
     Attributes:
         name: Name of the sequence.
         streams: Columns of the page.
-        note: Text beside the name; default: the number of frames.
+        note: Text next to the name; default: the number of frames.
     """
 
     name: str

@@ -57,7 +57,7 @@ class TrainingPage:
         Args:
             epoch: Current epoch.
             step: Clips trained since the start of the run.
-            images: (H, W, 3) uint8 by name. The page lists known names in a fixed order.
+            images: (H, W, 3) uint8 by name. Names in _IMAGE_ORDER come first.
         """
         for name, image in images.items():
             file_name = f"epoch{epoch:03d}_step{step:06d}_{name}.jpg"

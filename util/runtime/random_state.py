@@ -21,7 +21,10 @@ def seed_everything(seed: int) -> None:
 
 
 def get_random_states() -> dict[str, Any]:
-    """Return the global random states as tensors, numbers and strings, which load without pickle."""
+    """Return the global random states as tensors, numbers and strings.
+
+    These load with `weights_only=True`, without pickled code.
+    """
     name, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
     return {
         "python": random.getstate(),

@@ -13,10 +13,10 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def handle_first_signal(callback: Callable[[str], None]) -> None:
-    """Call `callback` with the signal's name at the first SIGINT or SIGTERM; call in the main thread.
+    """Call `callback` with the signal's name at the first SIGINT or SIGTERM.
 
-    Any later signal has its default effect: it ends the process at once, even inside a long
-    computation.
+    A second signal has its default effect: it ends the process at once, even inside a long
+    computation. Call it in the main thread, as Python requires for setting handlers.
     """
 
     def handle(number: int, _: FrameType | None) -> None:
@@ -29,7 +29,7 @@ def handle_first_signal(callback: Callable[[str], None]) -> None:
 
 
 def make_graceful_stop_event() -> Event:
-    """Return an event that the first SIGINT or SIGTERM sets; the program should then save and exit."""
+    """Return an event that the first SIGINT or SIGTERM sets, as a request to save and exit."""
     stop = Event()
 
     def request_stop(name: str) -> None:

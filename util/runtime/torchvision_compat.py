@@ -1,9 +1,9 @@
-"""Import of torchvision that also works beside a CPU-only build of torch.
+"""Import of torchvision that also works with a CPU-only build of torch.
 
-PyPI's torchvision for Linux is a CUDA build. Beside a CPU-only torch (torch's CPU index, or the CPU
-wheel that this project is tested with) its compiled operators do not load, and `import torchvision`
-fails with "operator torchvision::nms does not exist". The networks used here (such as VGG19 and
-RAFT) need none of these operators.
+PyPI's torchvision for Linux is a CUDA build. With a CPU-only torch (from torch's CPU index, or the
+CPU wheel that this project is tested with) its compiled operators do not load, and
+`import torchvision` fails with "operator torchvision::nms does not exist". Classification and flow
+networks such as VGG19 and RAFT need none of these operators.
 """
 
 from __future__ import annotations
