@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.frame_reader import FolderSpec
-from util.errors import UserError
-from util.runtime.text import is_printable
+from util.errors import UserError, is_printable
 
 LeafFolder = tuple[Path, tuple[Path, ...]]  # a folder and its frame files
 

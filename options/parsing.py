@@ -11,9 +11,8 @@ from typing import Any, NoReturn, TextIO
 from options.ignored_flags import list_ignored_flags
 from options.schema import Options, OptionsT, format_option_value
 from options.validation import validate_options
-from util.errors import UserError
+from util.errors import UserError, is_printable
 from util.io.atomic import atomic_write
-from util.runtime.text import is_printable
 
 
 class OptionParser(argparse.ArgumentParser):

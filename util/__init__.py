@@ -1,1 +1,1 @@
-"""What every other package may import: the nouns, errors, checkpoints, devices, pages and images."""
+"""Shared utilities: clips, errors, logging, devices and processes, images, files and HTML pages."""

@@ -1,4 +1,4 @@
-"""The only place that knows devices, groups of them, processes and precision. The rest of the program asks it."""
+"""Devices, device groups, processes and precision; no other package chooses them."""
 
 from util.distributed.devices import DeviceGroup, DeviceSlot
 from util.distributed.setup import DeviceConfig, DeviceSetup, setup_devices

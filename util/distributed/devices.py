@@ -1,4 +1,4 @@
-"""From `--gpu_ids` to devices, and from devices to groups that share the work (SPEC 2)."""
+"""Selection of devices from `--gpu_ids` and their partition into groups."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from util.errors import UserError
 
 @dataclass(frozen=True)
 class DeviceSlot:
-    """One entry of `--gpu_ids`. number: its place there; a device may stand at several, and each has its own weights.
-    Number 0 is home: the master weights are there, and the optimisers'."""
+    """One entry of `--gpu_ids`.
+
+    Attributes:
+        index: Position in the list. Slot 0 holds the primary weights and the optimizer states.
+        device: Device of the slot. Several slots may name the same device; each slot has a replica
+            of the weights.
+    """
 
     index: int
     device: torch.device
@@ -21,8 +26,13 @@ class DeviceSlot:
 
 @dataclass(frozen=True)
 class DeviceGroup:
-    """Slots that work on the same clips. home: where clips arrive and frames are gathered. generators: paint the frames
-    of a window in turn. discriminators: share its frames and temporal groups."""
+    """Slots that process the same clips.
+
+    Attributes:
+        primary: Receives the clips and gathers the generated frames.
+        generators: Generate consecutive runs of a window's frames, one after the other.
+        discriminators: Split a window's frames and temporal groups between them.
+    """
 
     primary: DeviceSlot
     generators: tuple[DeviceSlot, ...]
@@ -30,23 +40,27 @@ class DeviceGroup:
 
 
 def parse_device(name: str) -> torch.device:
-    """UserError for a device that is not here."""
+    """Return the device of one entry of `--gpu_ids`: a GPU index, -1, cpu or mps.
+
+    Raises:
+        UserError: The device is not available or the entry is not one of these.
+    """
     if name in ("-1", "cpu"):
         return torch.device("cpu")
     if name == "mps":
         if not torch.backends.mps.is_available():
             raise UserError(
-                "--gpu_ids mps: no Apple GPU is available here: give --gpu_ids -1 for the CPU"
+                "--gpu_ids mps: no Apple GPU is available: use --gpu_ids -1 for the CPU"
             )
         return torch.device("mps")
     if not name.isdigit():
         raise UserError(
-            f"--gpu_ids {name}: expected numbers of GPUs with commas between, -1, cpu or mps"
+            f"--gpu_ids {name}: expected GPU indices separated by commas, -1, cpu or mps"
         )
     if int(name) >= torch.cuda.device_count():
         raise UserError(
-            f"--gpu_ids {name}: this machine has {torch.cuda.device_count()} CUDA GPUs, numbered from 0: "
-            "give one that is there, or --gpu_ids -1 for the CPU"
+            f"--gpu_ids {name}: this machine has {torch.cuda.device_count()} CUDA GPUs, numbered "
+            "from 0: use one of these, or --gpu_ids -1 for the CPU"
         )
     return torch.device("cuda", int(name))
 
@@ -54,8 +68,19 @@ def parse_device(name: str) -> torch.device:
 def select_local_devices(
     gpu_ids: str | None, local_rank: int = 0, local_world_size: int = 1
 ) -> list[torch.device]:
-    """Those of process number `local_rank` of the `local_count` on this machine: an equal run of the list each, or the
-    one device that all name. gpu_ids: as given, None when it was not: a GPU each, or the CPU where there is none."""
+    """Return the devices of one process of this machine.
+
+    Each process gets an equal run of the list. If the list is the CPU alone, all processes use it.
+
+    Args:
+        gpu_ids: Value of `--gpu_ids`. None: one GPU per process, or the CPU without GPUs.
+        local_rank: Rank of the process on this machine.
+        local_world_size: Number of processes on this machine.
+
+    Raises:
+        UserError: A device is not available, the list cannot be divided equally, or it mixes
+            device types.
+    """
     if gpu_ids is None:
         gpu_ids = str(local_rank) if torch.cuda.is_available() else "cpu"
         local_rank, local_world_size = 0, 1
@@ -64,49 +89,57 @@ def select_local_devices(
         return [parse_device(names[0])]
     if len(names) % local_world_size:
         raise UserError(
-            f"--gpu_ids {gpu_ids}: {len(names)} devices cannot be shared equally by {local_world_size} "
-            "processes on this machine: give a multiple, or another --nproc_per_node to torchrun"
+            f"--gpu_ids {gpu_ids}: {len(names)} devices cannot be divided equally between "
+            f"{local_world_size} processes on this machine: use a multiple, or change torchrun's "
+            "--nproc_per_node"
         )
-    share = len(names) // local_world_size
-    devices = [parse_device(name) for name in names[local_rank * share : (local_rank + 1) * share]]
+    n_devices = len(names) // local_world_size
+    local_names = names[local_rank * n_devices : (local_rank + 1) * n_devices]
+    devices = [parse_device(name) for name in local_names]
     if len({device.type for device in devices}) > 1:
-        raise UserError(
-            f"--gpu_ids {gpu_ids}: devices of different kinds cannot work together: give one kind"
-        )
+        raise UserError(f"--gpu_ids {gpu_ids}: mixes device types: use devices of one type")
     return devices
 
 
 def make_device_groups(
     devices: Sequence[torch.device], n_gpus_gen: int, batch_size: int
 ) -> tuple[DeviceGroup, ...]:
-    """The groups; they share a batch.
+    """Partition the devices into groups, between which each batch is split.
 
-    n_gpus_gen: slots that generate; -1 or all: every slot does both. One clip a step makes one group, whose slots share
-    its frames; several clips make a group of every slot, which shares nothing.
+    With several clips per batch each slot forms a group (at most one group per clip). With one clip
+    all slots form one group and split the frames of its windows.
+
+    Args:
+        devices: Devices of this process, in the order of `--gpu_ids`.
+        n_gpus_gen: Number of slots that generate frames when `batch_size` is 1; the remaining
+            slots discriminate. -1 or all: every slot does both.
+        batch_size: Clips per step of this process.
     """
-    slots = tuple(DeviceSlot(number, device) for number, device in enumerate(devices))
+    slots = tuple(DeviceSlot(index, device) for index, device in enumerate(devices))
     if batch_size > 1:
         return tuple(DeviceGroup(slot, (slot,), (slot,)) for slot in slots[:batch_size])
     if n_gpus_gen in (-1, len(slots)):
         return (DeviceGroup(slots[0], slots, slots),)
+    # As published: slot 0 does not generate, and discriminates only if no other slot is left.
     generators = slots[1 : 1 + n_gpus_gen]
-    return (DeviceGroup(slots[0], generators, slots[1 + n_gpus_gen :] or slots[:1]),)
+    discriminators = slots[1 + n_gpus_gen :] or slots[:1]
+    return (DeviceGroup(slots[0], generators, discriminators),)
 
 
 def describe_device_groups(groups: Sequence[DeviceGroup]) -> str:
-    """Who does what, in words."""
+    """Return what each device does, in words."""
 
-    def listed(slots: Sequence[DeviceSlot]) -> str:
+    def join_devices(slots: Sequence[DeviceSlot]) -> str:
         return ", ".join(str(slot.device) for slot in slots)
 
-    first = groups[0]
     if len(groups) > 1:
-        return f"{listed([group.primary for group in groups])} share each batch"
-    if first.generators == first.discriminators == (first.primary,):
-        return str(first.primary.device)
-    if first.generators == first.discriminators:
-        return f"{listed(first.generators)} share each window's frames"
+        return f"{join_devices([group.primary for group in groups])} share each batch"
+    group = groups[0]
+    if group.generators == group.discriminators == (group.primary,):
+        return str(group.primary.device)
+    if group.generators == group.discriminators:
+        return f"{join_devices(group.generators)} share each window's frames"
     return (
-        f"{first.primary.device} holds the weights, {listed(first.generators)} generate a window's frames in turn, "
-        f"{listed(first.discriminators)} discriminate"
+        f"{group.primary.device} holds the weights, {join_devices(group.generators)} generate a "
+        f"window's frames in turn, {join_devices(group.discriminators)} discriminate"
     )

@@ -1,4 +1,4 @@
-"""How much memory a step takes, and what to do when it is too much."""
+"""Peak memory, the allocator of the C library, and errors when memory runs out."""
 
 from __future__ import annotations
 
@@ -13,46 +13,63 @@ import torch
 from util.errors import UserError
 
 GIB = 2**30
-_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1  # glibc's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD
-_OLD_GLIBC_MAX_MMAP_THRESHOLD = 2**25  # of the first, before glibc 2.35
+# Parameters of glibc's mallopt (malloc.h).
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+_OLD_GLIBC_MAX_MMAP_THRESHOLD = 2**25  # largest M_MMAP_THRESHOLD before glibc 2.35
 
 
 def measure_peak_memory(devices: Sequence[torch.device]) -> dict[str, float]:
-    """GiB at most so far, by device: what torch allocated on GPUs, what this process had resident on the CPU."""
-    found = {}
+    """Return the peak memory so far by device name, in GiB.
+
+    On GPUs: what torch allocated. On the CPU: the resident set size of this process.
+    """
+    peaks = {}
     for device in dict.fromkeys(devices):
         if device.type == "cuda":
-            found[str(device)] = torch.cuda.max_memory_allocated(device) / GIB
+            peaks[str(device)] = torch.cuda.max_memory_allocated(device) / GIB
         elif device.type == "cpu":
             unit = 1 if sys.platform == "darwin" else 1024
-            found["cpu"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB
-    return found
+            peaks["cpu"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB
+    return peaks
 
 
 def disable_malloc_trim() -> bool:
-    """Has glibc keep what tensors on the CPU give back, for the next ones: a page that is new to the process costs more
-    than a pass over it. Returns whether there is a glibc to ask."""
-    adjust = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    return adjust is not None and bool(
-        (adjust(_M_MMAP_THRESHOLD, GIB) or adjust(_M_MMAP_THRESHOLD, _OLD_GLIBC_MAX_MMAP_THRESHOLD))
-        and adjust(_M_TRIM_THRESHOLD, -1)
-    )
+    """Make glibc keep freed memory for later tensors, and return whether that worked.
+
+    By default glibc returns large blocks to the kernel. Each new tensor on the CPU then costs page
+    faults, which take longer than a pass over its elements.
+    """
+    if sys.platform != "linux":
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # absent in musl, for example
+    if mallopt is None:
+        return False
+    for threshold in (GIB, _OLD_GLIBC_MAX_MMAP_THRESHOLD):
+        if mallopt(_M_MMAP_THRESHOLD, threshold):
+            return bool(mallopt(_M_TRIM_THRESHOLD, -1))
+    return False
 
 
 @contextmanager
 def explain_out_of_memory(hints: Sequence[str]) -> Iterator[None]:
-    """knobs: what to turn, in order of value. UserError instead of torch's message when memory runs out."""
+    """Raise a UserError with the hints when memory runs out inside.
+
+    Args:
+        hints: Flags that reduce memory, the most effective first.
+    """
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as fault:
-        if isinstance(fault, RuntimeError) and not _is_out_of_memory(fault):
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
             raise
-        asked = str(fault).split(". ")[0].strip()
+        reason = str(error).split(". ")[0].strip()
         raise UserError(
-            f"memory ran out ({asked}): in order of value, {'; '.join(hints)}; --dry_run measures a change"
+            f"out of memory ({reason}): try in this order {'; '.join(hints)}; "
+            "--dry_run measures the effect"
         ) from None
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    """torch's allocator for CPUs has no exception of its own."""
+    # torch's CPU allocator raises a plain RuntimeError.
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)

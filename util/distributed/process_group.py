@@ -1,4 +1,4 @@
-"""Several processes that train together, as `torchrun` starts them; each has its own groups and its share of clips."""
+"""Communication between the processes of a run started with torchrun."""
 
 from __future__ import annotations
 
@@ -14,52 +14,70 @@ from torch import Tensor, nn
 
 from util.errors import UserError
 
-BUCKET_NUMEL = (
-    2**23
-)  # numbers that travel as one message: small ones cost latency, the largest would cost memory
+# Elements per all-reduce: many small messages cost latency, one large message costs memory.
+BUCKET_NUMEL = 2**23
 
 _Item = TypeVar("_Item")
 
 
 @contextmanager
 def explain_lost_rank() -> Iterator[None]:
+    """Raise a UserError when a collective operation inside fails."""
     try:
         yield
-    except RuntimeError as fault:  # what every backend raises when a connection breaks
-        reason = str(fault).strip().splitlines()[0]
+    except RuntimeError as error:  # raised by every backend when a connection breaks
+        reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"rank {dist.get_rank()} stops: another process of this run has ended or cannot be reached "
-            f"({reason}): its own last lines say why; training goes on from the last save with "
-            "--continue_train"
+            f"rank {dist.get_rank()} stops: another process of this run has ended or cannot be "
+            f"reached ({reason}): see the last lines of its output; resume from the last "
+            "checkpoint with --continue_train"
         ) from None
 
 
 def split_into_buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """In order, at most BUCKET numbers together unless one alone has more."""
+    """Yield consecutive tensors in buckets of at most BUCKET_NUMEL elements.
+
+    A larger tensor is alone in its bucket.
+    """
     bucket: list[Tensor] = []
+    bucket_numel = 0
     for tensor in tensors:
-        if bucket and sum(t.numel() for t in bucket) + tensor.numel() > BUCKET_NUMEL:
+        if bucket and bucket_numel + tensor.numel() > BUCKET_NUMEL:
             yield bucket
-            bucket = []
+            bucket, bucket_numel = [], 0
         bucket.append(tensor)
+        bucket_numel += tensor.numel()
     if bucket:
         yield bucket
 
 
 def balance_by_load(loads: Sequence[int], n_shards: int) -> list[list[int]]:
-    """The numbers 0..n-1 dealt out, in order within each share: the heaviest first, each to whom has least so far."""
-    dealt: list[list[int]] = [[] for _ in range(n_shards)]
-    carried = [0] * n_shards
-    for number in sorted(range(len(loads)), key=lambda n: -loads[n]):
-        least = carried.index(min(carried))
-        dealt[least].append(number)
-        carried[least] += loads[number]
-    return [sorted(share) for share in dealt]
+    """Assign the indices of `loads` to shards of nearly equal load.
+
+    Greedy: the largest load first, each to the shard with the smallest sum so far. The indices of
+    each shard are in increasing order.
+    """
+    shards: list[list[int]] = [[] for _ in range(n_shards)]
+    sums = [0] * n_shards
+    for index in sorted(range(len(loads)), key=lambda i: -loads[i]):
+        smallest = sums.index(min(sums))
+        shards[smallest].append(index)
+        sums[smallest] += loads[index]
+    return [sorted(shard) for shard in shards]
 
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """rank: of this one among all `count`; local: among those of its machine. One process alone needs no messages."""
+    """The processes of a run. A single process does not communicate.
+
+    Collective methods must be called by all processes in the same order.
+
+    Attributes:
+        rank: Rank of this process, 0 to world_size - 1.
+        world_size: Number of processes.
+        local_rank: Rank of this process on its machine.
+        local_world_size: Number of processes on its machine.
+    """
 
     rank: int = 0
     world_size: int = 1
@@ -68,71 +86,84 @@ class ProcessGroup:
 
     @staticmethod
     def from_environment(environment: Mapping[str, str]) -> ProcessGroup:
-        """As torchrun describes them there."""
+        """Read torchrun's environment variables; without them, return a single process."""
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
         if not all(name in environment for name in names):
             return ProcessGroup()
         return ProcessGroup(*(int(environment[name]) for name in names))
 
     def init_process_group(self, device: torch.device, timeout: timedelta) -> None:
-        """Meets the others; NCCL between GPUs, gloo between CPUs. patience: with one that answers but is slow; a dead
-        one is noticed at once."""
+        """Connect to the other processes, with NCCL on GPUs and gloo on CPUs.
+
+        Args:
+            device: Device of this process.
+            timeout: How long to wait for a process that is alive but slow. A process that has
+                ended is detected at once.
+        """
         if self.world_size == 1:
             return
-        cuda = device.type == "cuda"
-        if cuda:
+        uses_cuda = device.type == "cuda"
+        if uses_cuda:
             torch.cuda.set_device(device)
         with explain_lost_rank():
-            dist.init_process_group("nccl" if cuda else "gloo", timeout=timeout)
+            dist.init_process_group("nccl" if uses_cuda else "gloo", timeout=timeout)
 
     @property
     def is_main_process(self) -> bool:
-        """Whether this is the one that writes."""
+        """Whether this is rank 0, which writes the files."""
         return self.rank == 0
 
     def shard(self, items: list[_Item]) -> list[_Item]:
-        """This process's part: an equal run where they divide, the first ones one more each where they do not."""
-        each, rest = divmod(len(items), self.world_size)
-        start = self.rank * each + min(self.rank, rest)
-        return items[start : start + each + (self.rank < rest)]
+        """Return this rank's consecutive part of the items; lower ranks get one more if uneven."""
+        size, remainder = divmod(len(items), self.world_size)
+        start = self.rank * size + min(self.rank, remainder)
+        stop = start + size + (self.rank < remainder)
+        return items[start:stop]
 
     def shard_by_load(self, items: Sequence[_Item], loads: Sequence[int]) -> list[_Item]:
-        """This process's part of items that are not equally much work, in order."""
-        return [items[number] for number in balance_by_load(loads, self.world_size)[self.rank]]
+        """Return this rank's part of items whose loads differ, in order (see `balance_by_load`)."""
+        indices = balance_by_load(loads, self.world_size)[self.rank]
+        return [items[index] for index in indices]
 
     @torch.no_grad()
     def all_reduce_mean(self, tensors: Sequence[Tensor]) -> None:
-        """In place, over all processes, who must all ask for as many numbers."""
+        """Replace each tensor by its mean over all processes; shapes agree between processes.
+
+        Sums are computed on the tensors' device in buckets, which are all sent before the first
+        result is awaited.
+        """
         if self.world_size == 1:
             return
-        sent = []
+        pending = []
         with explain_lost_rank():
             for bucket in split_into_buckets(tensors):
                 flat = torch.cat([tensor.flatten() for tensor in bucket])
-                sent.append((bucket, flat, dist.all_reduce(flat, async_op=True)))
-            for bucket, flat, message in sent:
-                message.wait()
-                parts = (flat / self.world_size).split([tensor.numel() for tensor in bucket])
-                for tensor, part in zip(bucket, parts, strict=True):
-                    tensor.copy_(part.view_as(tensor))
+                pending.append((bucket, flat, dist.all_reduce(flat, async_op=True)))
+            for bucket, flat, work in pending:
+                work.wait()
+                means = (flat / self.world_size).split([tensor.numel() for tensor in bucket])
+                for tensor, mean in zip(bucket, means, strict=True):
+                    tensor.copy_(mean.view_as(tensor))
 
     def all_reduce_gradients(self, networks: Sequence[nn.Module]) -> None:
-        """A weight without a gradient here may have one elsewhere."""
+        """Replace the gradients of trainable parameters by their means over all processes.
+
+        A parameter without a gradient counts as zero: other processes may have one.
+        """
         if self.world_size == 1:
             return
-        weights = [
-            weight
-            for network in networks
-            for weight in network.parameters()
-            if weight.requires_grad
-        ]
-        for weight in weights:
-            if weight.grad is None:
-                weight.grad = torch.zeros_like(weight)
-        self.all_reduce_mean([weight.grad for weight in weights if weight.grad is not None])
+        gradients = []
+        for network in networks:
+            for parameter in network.parameters():
+                if not parameter.requires_grad:
+                    continue
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+                gradients.append(parameter.grad)
+        self.all_reduce_mean(gradients)
 
     def any_rank(self, value: bool, device: torch.device) -> bool:
-        """Whether it is so in any process."""
+        """Return whether the value is true in any process."""
         if self.world_size == 1:
             return value
         flag = torch.tensor([float(value)], device=device)
@@ -140,14 +171,17 @@ class ProcessGroup:
         return flag.item() > 0
 
     def all_gather(self, item: _Item) -> list[_Item]:
-        """What each process has, by rank."""
+        """Return the items of all processes, by rank."""
         if self.world_size == 1:
             return [item]
-        found: list[_Item] = [item] * self.world_size
+        items: list[_Item] = [item] * self.world_size
         with explain_lost_rank():
-            dist.all_gather_object(found, item)
-        return found
+            dist.all_gather_object(items, item)
+        return items
 
     def all_gather_dict(self, items: Mapping[str, _Item]) -> dict[str, _Item]:
-        """The entries that all processes have, by their names."""
-        return {name: item for part in self.all_gather(items) for name, item in part.items()}
+        """Return the union of the dicts of all processes; equal keys keep the highest rank's item."""
+        merged: dict[str, _Item] = {}
+        for rank_items in self.all_gather(items):
+            merged.update(rank_items)
+        return merged

@@ -1,4 +1,9 @@
-"""Copies of networks on other slots: weights go out once a step, gradients come home before it."""
+"""Replicas of networks on the device slots of one process.
+
+The primary of a network is on slot 0; the optimizer updates only the primary. Around each step:
+`broadcast_parameters` copies the primary's tensors to the replicas, forward and backward passes run
+on the replicas, `reduce_gradients` adds their gradients to the primary's.
+"""
 
 from __future__ import annotations
 
@@ -11,30 +16,32 @@ from torch import Tensor, nn
 
 from util.distributed.devices import DeviceSlot
 
-ReplicasBySlot = Mapping[
-    int, nn.Module
-]  # slot number -> the network that works there; at 0 it is the master itself
+ReplicasBySlot = Mapping[int, nn.Module]  # slot index -> replica; at index 0 the primary itself
 
 
 def get_module_device(network: nn.Module) -> torch.device:
+    """Return the device of a network's parameters."""
     return next(network.parameters()).device
 
 
-def _mutable_tensors(network: nn.Module) -> Iterator[Tensor]:
-    """What a step changes: frozen networks have nothing."""
-    yield from (weight for weight in network.parameters() if weight.requires_grad)
-    yield from network.buffers()
-
-
 def split_evenly(count: int, n_chunks: int) -> list[tuple[int, int]]:
-    """(start, stop) of at most `shares` runs that make up 0..count-1, none empty, their lengths at most 1 apart."""
+    """Split range(count) into consecutive chunks and return their (start, stop).
+
+    There are at most `n_chunks` chunks. None is empty, and their lengths differ by at most 1.
+    """
     n_chunks = min(count, n_chunks)
     return [(count * i // n_chunks, count * (i + 1) // n_chunks) for i in range(n_chunks)]
 
 
 @dataclass(frozen=True)
 class ReplicatedNetworks:
-    """masters: networks by name, on slot 0. working: of each name, who does its work; the master need not."""
+    """Networks with replicas on the slots that use them.
+
+    Attributes:
+        primaries: Network name -> network on slot 0, whose parameters the optimizers update.
+        replicas: Network name -> replicas on all slots that run the network. The primary is among
+            them (at slot 0) only if slot 0 runs the network.
+    """
 
     primaries: Mapping[str, nn.Module]
     replicas: Mapping[str, ReplicasBySlot]
@@ -43,60 +50,76 @@ class ReplicatedNetworks:
     def create(
         primaries: Mapping[str, nn.Module], slots: Mapping[str, Iterable[DeviceSlot]]
     ) -> ReplicatedNetworks:
-        """slots: where each network is needed."""
+        """Copy each network to its slots.
 
-        def made(master: nn.Module, slot: DeviceSlot) -> nn.Module:
-            return deepcopy(master).to(slot.device) if slot.index else master
-
-        return ReplicatedNetworks(
-            primaries,
-            {
-                name: {slot.index: made(master, slot) for slot in slots[name]}
-                for name, master in primaries.items()
-            },
-        )
-
-    def copies(self, name: str) -> list[nn.Module]:
-        return [network for number, network in self.replicas[name].items() if number]
+        Args:
+            primaries: Network name -> network on the device of slot 0.
+            slots: Network name -> slots that run the network.
+        """
+        replicas = {}
+        for name, primary in primaries.items():
+            replicas[name] = {
+                slot.index: primary if slot.index == 0 else deepcopy(primary).to(slot.device)
+                for slot in slots[name]
+            }
+        return ReplicatedNetworks(primaries, replicas)
 
     def parameters(self, name: str) -> list[nn.Parameter]:
-        """Of the master and of all its copies."""
-        return [
-            weight
-            for network in (self.primaries[name], *self.copies(name))
-            for weight in network.parameters()
-        ]
+        """Return the parameters of a network's primary and of all its replicas."""
+        networks = [self.primaries[name], *self._copies(name)]
+        return [parameter for network in networks for parameter in network.parameters()]
 
     @torch.no_grad()
     def broadcast_parameters(self) -> None:
-        """What the last step changed, from the masters to all copies."""
-        for name, master in self.primaries.items():
-            for copy in self.copies(name):
-                for target, source in zip(
-                    _mutable_tensors(copy), _mutable_tensors(master), strict=True
-                ):
+        """Copy trainable parameters and buffers from each primary to its replicas."""
+        for name, primary in self.primaries.items():
+            for replica in self._copies(name):
+                pairs = zip(_mutable_tensors(replica), _mutable_tensors(primary), strict=True)
+                for target, source in pairs:
                     target.copy_(source, non_blocking=True)
 
     @torch.no_grad()
     def reduce_gradients(self, names: Iterable[str]) -> None:
-        """The copies' gradients are added to the masters', and theirs forgotten."""
-        pairs = ((name, copy) for name in names for copy in self.copies(name))
-        for name, copy in pairs:
-            for weight, other in zip(
-                self.primaries[name].parameters(), copy.parameters(), strict=True
-            ):
-                if other.grad is not None:
-                    gradient = other.grad.to(weight.device)
-                    weight.grad = gradient if weight.grad is None else weight.grad.add_(gradient)
-                    other.grad = None
+        """Add the replicas' gradients to the primaries' in order of slots, and clear the replicas'.
+
+        A parameter without a gradient on any slot keeps the gradient None.
+        """
+        for name in names:
+            for replica in self._copies(name):
+                _move_gradients(replica, self.primaries[name])
 
     @torch.no_grad()
     def sync_buffers(self) -> None:
-        """Where the master itself does not work, its buffers (running statistics, singular vectors) are those of its
-        first copy: every slot has its own, and one must stand for all."""
-        for name, master in self.primaries.items():
-            if 0 not in self.replicas[name]:
-                for target, source in zip(
-                    master.buffers(), self.copies(name)[0].buffers(), strict=True
-                ):
-                    target.copy_(source)
+        """Copy the first replica's buffers to each primary whose slot does not run the network.
+
+        Each replica updates its buffers (running statistics, singular vectors of spectral norm)
+        separately. The primary's are used if slot 0 runs the network, else the first replica's.
+        """
+        for name, primary in self.primaries.items():
+            if 0 in self.replicas[name]:
+                continue
+            first_replica = self._copies(name)[0]
+            for target, source in zip(primary.buffers(), first_replica.buffers(), strict=True):
+                target.copy_(source)
+
+    def _copies(self, name: str) -> list[nn.Module]:
+        """Return the replicas other than the primary, in order of slots."""
+        return [replica for slot, replica in self.replicas[name].items() if slot != 0]
+
+
+def _mutable_tensors(network: nn.Module) -> Iterator[Tensor]:
+    """Yield the tensors that a training step changes; frozen parameters never change."""
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            yield parameter
+    yield from network.buffers()
+
+
+def _move_gradients(source: nn.Module, target: nn.Module) -> None:
+    """Add the gradients of `source` to those of `target`, and set those of `source` to None."""
+    for parameter, other in zip(target.parameters(), source.parameters(), strict=True):
+        if other.grad is None:
+            continue
+        gradient = other.grad.to(parameter.device)
+        parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+        other.grad = None

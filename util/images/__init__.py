@@ -1,1 +1,1 @@
-"""Images: normalization, visualization, flow colors, plots."""
+"""Images: pixel normalization, conversion of tensors to RGB, flow colors, line charts."""

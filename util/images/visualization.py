@@ -1,4 +1,4 @@
-"""Tensors to 8-bit RGB images as people see them: (H, W, 3) uint8 arrays, and those to files (SPEC 10)."""
+"""Conversion of tensors to 8-bit RGB images, (H, W, 3) uint8 arrays, and saving of these."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from util.images.normalization import normalize_if_uint8
 from util.io.atomic import atomic_write
 
+# RGB by Cityscapes label id 0..34 (cityscapesScripts, helpers/labels.py).
 CITYSCAPES_COLORS = (
     *[(0, 0, 0)] * 5,
     (111, 74, 0),
@@ -45,79 +46,82 @@ CITYSCAPES_COLORS = (
     (119, 11, 32),
     (0, 0, 142),
 )
+# Train id 0..18 -> label id (cityscapesScripts).
+# fmt: off
 CITYSCAPES_TRAIN_ID_TO_ID = (
-    7,
-    8,
-    11,
-    12,
-    13,
-    17,
-    19,
-    20,
-    21,
-    22,
-    23,
-    24,
-    25,
-    26,
-    27,
-    28,
-    31,
-    32,
-    33,
-)  # ids behind the 20
+    7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33
+)
+# fmt: on
 
 
 def tensor_to_image(tensor: Tensor) -> np.ndarray:
-    """(3, H, W) in [-1, 1] -> (H, W, 3); values beyond the range are clipped, fractions truncated. Bytes are shown as
-    their numbers would be, some a level darker than they were read."""
+    """Convert a (3, H, W) tensor in [-1, 1] to a (H, W, 3) uint8 array.
+
+    Values outside [-1, 1] are clipped and fractions are truncated. A uint8 tensor is normalized to
+    [-1, 1] first, so that it looks like a normalized one: rounding makes some pixels darker by 1.
+    """
     return tensor_to_uint8(tensor).cpu().numpy()
 
 
 def tensor_to_uint8(tensor: Tensor) -> Tensor:
-    """The same, still on the device: a quarter of the image's bytes to fetch."""
+    """Convert as `tensor_to_image` does, but return a tensor on the same device.
+
+    Copying the result to the CPU takes a quarter of the bytes of a float32 image.
+    """
     values = (normalize_if_uint8(tensor.detach()).float() + 1) / 2 * 255
     return values.clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
 
 
 def label_map_to_image(ids: Tensor, label_nc: int) -> np.ndarray:
-    """(H, W) integer ids 0..label_nc-1 -> (H, W, 3) in the colours of `label_colours`; label_nc, no label, is black."""
-    colours = np.vstack([get_label_colormap(label_nc), np.zeros((1, 3), np.uint8)])
-    return colours[ids.detach().cpu().numpy()]
+    """Convert (H, W) label ids to a (H, W, 3) uint8 array in the colors of `get_label_colormap`.
+
+    Ids are 0..label_nc; the last one, unlabeled, is black. A larger id raises IndexError.
+    """
+    black = np.zeros((1, 3), np.uint8)
+    colors = np.vstack([get_label_colormap(label_nc), black])
+    return colors[ids.detach().cpu().numpy()]
 
 
 def gray_to_rgb(gray: Tensor) -> np.ndarray:
-    """(H, W) in [0, 1] -> (H, W, 3) grey, fractions truncated."""
-    grey = np.clip(gray.detach().float().cpu().numpy() * 255, 0, 255).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=2)
+    """Convert a (H, W) tensor in [0, 1] to a (H, W, 3) uint8 array; fractions are truncated."""
+    pixels = np.clip(gray.detach().float().cpu().numpy() * 255, 0, 255).astype(np.uint8)
+    return np.repeat(pixels[..., None], 3, axis=2)
 
 
-weight_map_to_image = (
-    gray_to_rgb  # flow weights and confidences: the same grey, under the name the caller means
-)
+weight_map_to_image = gray_to_rgb  # of flow confidences and blend weights, (H, W) in [0, 1]
 
 
 def get_label_colormap(label_nc: int) -> np.ndarray:
-    """(label_nc, 3) uint8: Cityscapes' for 35 ids and for 20 training ids, else the PASCAL VOC colour map."""
+    """Return the (label_nc, 3) uint8 colors of labels.
+
+    35 labels: Cityscapes label ids. 20 labels: Cityscapes train ids 0..18 and unlabeled. Any other
+    number: the PASCAL VOC color map.
+    """
     if label_nc == 35:
         return np.array(CITYSCAPES_COLORS, np.uint8)
     if label_nc == 20:
-        return np.array(
-            [*(CITYSCAPES_COLORS[i] for i in CITYSCAPES_TRAIN_ID_TO_ID), (0, 0, 0)], np.uint8
-        )
+        train_id_colors = [CITYSCAPES_COLORS[i] for i in CITYSCAPES_TRAIN_ID_TO_ID]
+        return np.array([*train_id_colors, (0, 0, 0)], np.uint8)
     return make_voc_colormap(label_nc)
 
 
 def make_voc_colormap(n_labels: int) -> np.ndarray:
-    """(count, 3) uint8. The id's bits 0, 1, 2 are the top bits of red, green, blue, its bits 3, 4, 5 the next, …"""
+    """Return the (n_labels, 3) uint8 color map of PASCAL VOC.
+
+    The bits of an id, from the lowest, are in turn the highest unused bits of red, green and blue.
+    """
     ids = np.arange(n_labels)[:, None]
-    colours = np.zeros((n_labels, 3), np.int64)
-    for level in range(8):
-        colours |= (ids >> (3 * level + np.arange(3)) & 1) << (7 - level)
-    return colours.astype(np.uint8)
+    colors = np.zeros((n_labels, 3), np.int64)
+    for i in range(8):
+        id_bits = ids >> (3 * i + np.arange(3)) & 1
+        colors |= id_bits << (7 - i)
+    return colors.astype(np.uint8)
 
 
 def save_image(path: Path, image: np.ndarray) -> None:
-    """Writes (H, W, 3) or (H, W) uint8; the suffix says how (JPEG at Pillow's quality, 75). Whole or not at all."""
+    """Save a (H, W, 3) or (H, W) uint8 array atomically, in the format of the path's suffix.
+
+    JPEG has Pillow's default quality, 75.
+    """
     with atomic_write(path) as temporary:
         Image.fromarray(image).save(temporary)

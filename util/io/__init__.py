@@ -1,1 +1,1 @@
-"""Files: atomic writes, state dicts, downloads, archives, videos, results."""
+"""Files: atomic writes, state dicts, downloads, archives, videos, results of inference."""

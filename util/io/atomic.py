@@ -1,4 +1,16 @@
-"""Files that are either whole or not there, alone or as a set."""
+"""Atomic writes: after an interruption a file has either its old or its new content.
+
+A single file (`atomic_write`) is written under a temporary name and renamed. A set of files
+(`write_files_atomically`) is committed in four steps:
+
+1. Write each file NAME completely as `.NAME.new`.
+2. Write the manifest, which lists the names. From here on the new files count.
+3. Rename each `.NAME.new` to NAME.
+4. Remove the manifest.
+
+`recover_interrupted_write` repeats steps 3 and 4. If the program ends before step 2, there is no
+manifest and the old files are unchanged; if it ends later, the recovery completes the set.
+"""
 
 from __future__ import annotations
 
@@ -12,64 +24,75 @@ from typing import BinaryIO
 
 from util.errors import UserError
 
-MANIFEST_NAME = ".saved.json"  # names of a set whose files are all written but may still lie under their temporary names
+MANIFEST_NAME = ".saved.json"  # JSON list of the file names of a set, see above
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path`, to be written by the caller; it takes `path`'s place when the block ends well
-    and is removed when it does not. It keeps the suffix, which tells Pillow and PyAV the format. Makes the folder."""
+    """Yield a temporary path to write; it replaces `path` if the block succeeds.
+
+    If the block fails, the temporary file is removed and `path` is unchanged. The temporary path is
+    in the same folder, which is created if needed. It has the same suffix, from which Pillow and
+    PyAV choose the format.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         yield temporary
         with temporary.open("rb+") as file:
-            os.fsync(file.fileno())  # else a crash may leave the new name with no content
+            os.fsync(file.fileno())  # otherwise a crash may leave an empty file under the new name
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def write_files_atomically(folder: Path, files: Mapping[str, Callable[[BinaryIO], None]]) -> None:
-    """Files of one folder that belong together, each by the function that writes it.
+    """Write a set of files such that all or none of them are replaced.
 
-    Whatever ends the program, and whenever: `settle` then leaves all of the old files or all of the new ones, for a
-    journal says when the new ones are complete. One process at a time. OSError: nothing was replaced.
+    After an interruption, call `recover_interrupted_write` before reading the files. Only one
+    process at a time may write to the folder.
+
+    Args:
+        folder: Folder of the files, created if needed.
+        files: File name -> function that writes the content.
+
+    Raises:
+        OSError: A file could not be written; nothing was replaced.
     """
     folder.mkdir(parents=True, exist_ok=True)
     recover_interrupted_write(folder)
-    with ExitStack() as failed:
+    with ExitStack() as undo:
         for name, write in files.items():
-            failed.callback(_temporary_path(folder, name).unlink, missing_ok=True)
-            with _temporary_path(folder, name).open("wb") as file:
+            temporary = _temporary_path(folder, name)
+            undo.callback(temporary.unlink, missing_ok=True)
+            with temporary.open("wb") as file:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
-        with atomic_write(folder / MANIFEST_NAME) as journal:
-            journal.write_text(json.dumps(list(files)))
-        failed.pop_all()  # from here on the new files count
+        with atomic_write(folder / MANIFEST_NAME) as manifest:
+            manifest.write_text(json.dumps(list(files)))
+        undo.pop_all()  # the set is committed: keep the temporary files
     recover_interrupted_write(folder)
 
 
 def recover_interrupted_write(folder: Path) -> None:
-    """Finishes what `write_together` had written whole when it was cut short; to be called before its files are read.
+    """Complete the renames of a committed set; do nothing if the folder has no manifest.
 
-    Does nothing on a folder without a journal. UserError: a journal that names anything outside its folder.
+    Raises:
+        UserError: The manifest is invalid or names a file outside the folder.
     """
-    journal = folder / MANIFEST_NAME
-    if not journal.is_file():
+    manifest = folder / MANIFEST_NAME
+    if not manifest.is_file():
         return
     _fsync_folder(folder)
-    for name in _read_manifest(journal):
-        if _temporary_path(
-            folder, name
-        ).is_file():  # else it took its place before the program ended
-            _temporary_path(folder, name).replace(folder / name)
+    for name in _read_manifest(manifest):
+        temporary = _temporary_path(folder, name)
+        if temporary.is_file():  # otherwise it was renamed before the interruption
+            temporary.replace(folder / name)
     _fsync_folder(folder)
-    journal.unlink()
-    _fsync_folder(
-        folder
-    )  # else a power cut brings the journal back, beside the next set's half-written files
+    manifest.unlink()
+    # Otherwise a power failure may restore the manifest beside half-written files of the next set.
+    _fsync_folder(folder)
 
 
 def _temporary_path(folder: Path, name: str) -> Path:
@@ -81,16 +104,22 @@ def _read_manifest(manifest: Path) -> list[str]:
         names = json.loads(manifest.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
         names = None
-    if not isinstance(names, list) or not all(
-        isinstance(name, str) and Path(name).name == name for name in names
-    ):
-        raise UserError(f"{manifest} is no journal of a save of this program: remove it")
+    if not isinstance(names, list) or not all(_is_file_name(name) for name in names):
+        raise UserError(
+            f"{manifest} is not a valid manifest of an interrupted save, expected a JSON list of "
+            "file names: remove it"
+        )
     return names
 
 
+def _is_file_name(name: object) -> bool:
+    """Return whether this is a name without a folder."""
+    return isinstance(name, str) and Path(name).name == name
+
+
 def _fsync_folder(folder: Path) -> None:
-    """Renames in the folder reach the disk."""
-    if os.name == "nt":  # which cannot open folders
+    """Flush the folder's entries (renames, removals) to disk."""
+    if os.name == "nt":  # Windows cannot open folders
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -100,6 +129,6 @@ def _fsync_folder(folder: Path) -> None:
 
 
 def hash_file(path: Path) -> str:
-    """Of the content: equal for equal files wherever they lie."""
+    """Return a hash of the file's content: the first 32 hexadecimal digits of BLAKE2b."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "blake2b").hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""Names that dataclass fields have in files, where they differ from the names in the code."""
+"""Renaming of dataclass fields to the keys of published file formats, and back."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 
 def to_file_keys(fields: Mapping[str, Any], file_keys: Mapping[str, str]) -> dict[str, Any]:
-    """Rename field names to the keys that files use. file_keys: field name -> key, for those that differ."""
+    """Rename field names to file keys. file_keys: field name -> key, where they differ."""
     return {file_keys.get(name, name): value for name, value in fields.items()}
 
 
 def from_file_keys(content: Mapping[str, Any], file_keys: Mapping[str, str]) -> dict[str, Any]:
-    """Rename the keys of a file to field names: the inverse of `to_file_keys`."""
+    """Rename file keys to field names, the inverse of `to_file_keys`."""
     names = {key: name for name, key in file_keys.items()}
     return {names.get(key, key): value for key, value in content.items()}

@@ -1,4 +1,4 @@
-"""Files that survive: written whole or not at all, read strictly and without running code."""
+"""Saving and safe loading of state dicts and other checkpoint files."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor, nn
 
-from util.errors import UserError
+from util.errors import UserError, is_printable
 from util.io.atomic import write_files_atomically
-from util.runtime.text import is_printable
 
-# What torch, its unpickler and zipfile raise on files that are broken or made to break them.
+# Raised by torch, its unpickler and zipfile for broken or malicious files.
 _BROKEN_FILE_ERRORS = (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
@@ -40,16 +39,22 @@ _BROKEN_FILE_ERRORS = (
     OSError,
 )
 _DEFAULT_HINT = (
-    "give the flags that it was trained with (ngf, n_blocks, n_scales_spatial, norm, ...)"
+    "give the flags of its training run (--ngf, --n_blocks, --n_scales_spatial, --norm, ...)"
 )
 
 
 def save_files_atomically(folder: Path, files: Mapping[str, object]) -> None:
-    """Files that belong together, all replaced or none (`util.io.atomic.write_files_atomically`). Text is written as it is,
-    anything else as torch does. OSError: nothing was replaced."""
-    write_files_atomically(
-        folder, {name: partial(_write, content) for name, content in files.items()}
-    )
+    """Save a set of files such that all or none are replaced (`write_files_atomically`).
+
+    Args:
+        folder: Folder of the files, created if needed.
+        files: File name -> content. A string is written as UTF-8 text, anything else by torch.save.
+
+    Raises:
+        OSError: A file could not be written; nothing was replaced.
+    """
+    writers = {name: partial(_write, content) for name, content in files.items()}
+    write_files_atomically(folder, writers)
 
 
 def _write(content: object, file: BinaryIO) -> None:
@@ -58,30 +63,36 @@ def _write(content: object, file: BinaryIO) -> None:
         return
     try:
         torch.save(content, file)
-    except (
-        RuntimeError
-    ) as fault:  # torch's writer, which closes an archive that the disk did not take
-        if isinstance(fault.__context__, OSError):
-            raise fault.__context__ from None
+    except RuntimeError as error:
+        # When the disk is full, torch's zip writer raises RuntimeError on top of the OSError.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
         raise
 
 
 def safe_load_dict(path: Path, flag: str) -> dict[str, Any]:
-    """A saved dict of tensors, numbers and text. Nothing in it is executed, and what it says of its sizes is checked
-    before any memory is given. UserError names the flag to mend."""
+    """Load a saved dict of tensors, numbers and strings without executing code in it.
+
+    The sizes and checksums that the file states are checked before memory is allocated.
+
+    Args:
+        path: File written by torch.save.
+        flag: Flag that named the file, for error messages.
+
+    Raises:
+        UserError: The file is missing, broken or does not hold a dict.
+    """
     if not path.is_file():
         raise UserError(f"{path} is not there: give an existing file ({flag})")
     try:
         _check_archive(path)
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", "Detected pickle protocol"
-            )  # which says nothing to whoever reads a file
+            # Old weights use other pickle protocols than 2, which is harmless.
+            warnings.filterwarnings("ignore", "Detected pickle protocol")
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except _BROKEN_FILE_ERRORS as problem:
-        reason = (
-            str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
-        )
+    except _BROKEN_FILE_ERRORS as error:
+        lines = str(error).strip().splitlines()
+        reason = lines[0] if lines else type(error).__name__
         raise UserError(f"{path} is not a file of weights, or broken: {reason} ({flag})") from None
     if not isinstance(state, dict):
         raise UserError(
@@ -91,10 +102,15 @@ def safe_load_dict(path: Path, flag: str) -> dict[str, Any]:
 
 
 def safe_load_state_dict(path: Path, flag: str) -> dict[str, Tensor]:
-    """As `read_file`, and every entry is a plain tensor under a name."""
+    """Load as `safe_load_dict` does, and check that all entries are dense CPU tensors.
+
+    Raises:
+        UserError: Also if a key is not printable text or a value is not such a tensor.
+    """
     state = safe_load_dict(path, flag)
     for key, value in state.items():
-        if not isinstance(key, str) or not is_printable(key) or not _is_dense_cpu_tensor(value):
+        is_name = isinstance(key, str) and is_printable(key)
+        if not is_name or not _is_dense_cpu_tensor(value):
             raise UserError(
                 f"{path} holds {key!r}: {type(value).__name__}, expected named weights only "
                 f"({flag})"
@@ -113,8 +129,14 @@ def _is_dense_cpu_tensor(value: object) -> bool:
 
 
 def _check_archive(path: Path) -> None:
-    """The checksums of torch's zip files, which torch itself does not look at. Its entries lie there uncompressed and
-    apart; others are made to fill the memory. ValueError says what is wrong. Older files have no checksums."""
+    """Check the zip file that torch.save writes; older formats are not checked.
+
+    torch does not verify checksums. It stores entries uncompressed and without overlap, so a file
+    that is compressed or claims more bytes than it has was made to exhaust memory.
+
+    Raises:
+        ValueError: The file is damaged or was not written by torch.save.
+    """
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
@@ -122,55 +144,80 @@ def _check_archive(path: Path) -> None:
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise ValueError("it is compressed, which torch.save never does")
         if sum(entry.file_size for entry in entries) > path.stat().st_size:
-            raise ValueError("it claims to hold more than it is long")
-        if damaged := archive.testzip():
-            raise ValueError(f"the checksum of {damaged} does not fit: it was damaged on its way")
-
-
-def _summarize_names(title: str, names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{len(names)} {title}: {', '.join(names[:3])}{more}" if names else ""
+            raise ValueError("its entries claim to be larger than the file")
+        if damaged_entry := archive.testzip():
+            raise ValueError(f"the checksum of {damaged_entry} does not match: the file is damaged")
 
 
 def describe_state_dict_mismatch(network: nn.Module, state: Mapping[str, Tensor]) -> str:
-    """What keeps a state dict from being this network's, in words; '' when nothing does."""
-    own = network.state_dict()
-    shapes = [
-        f"{key} {tuple(value.shape)} here, {tuple(state[key].shape)} in the file"
-        for key, value in own.items()
+    """Return the differences between a state dict and the network's in words, '' if they match."""
+    expected = network.state_dict()
+    missing = [key for key in expected if key not in state]
+    unexpected = [key for key in state if key not in expected]
+    mismatched = [
+        f"{key} {tuple(value.shape)} in the network, {tuple(state[key].shape)} in the file"
+        for key, value in expected.items()
         if key in state and state[key].shape != value.shape
     ]
-    found = (
-        _summarize_names("missing", [key for key in own if key not in state]),
-        _summarize_names("unexpected", [key for key in state if key not in own]),
-        _summarize_names("of another shape", shapes),
+    summaries = (
+        _summarize_names("missing", missing),
+        _summarize_names("unexpected", unexpected),
+        _summarize_names("of another shape", mismatched),
     )
-    return "; ".join(filter(None, found))
+    return "; ".join(summary for summary in summaries if summary)
+
+
+def _summarize_names(title: str, names: list[str]) -> str:
+    """Return the count and the first three names, '' if there are none."""
+    if not names:
+        return ""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{len(names)} {title}: {', '.join(names[:3])}{more}"
 
 
 def load_state_dict_strict(
     network: nn.Module, state: Mapping[str, Tensor], source: str, hint: str = ""
 ) -> None:
-    """Strictly: UserError lists what is missing, unexpected or of another shape. hint: which flags would explain it."""
-    if wrong := describe_state_dict_mismatch(network, state):
+    """Load a state dict that matches the network exactly.
+
+    Args:
+        network: Network that receives the weights.
+        state: State dict.
+        source: Name of the file, for error messages.
+        hint: What to do about a mismatch; default: give the flags of the training run.
+
+    Raises:
+        UserError: Keys are missing or unexpected, or shapes differ.
+    """
+    if mismatch := describe_state_dict_mismatch(network, state):
         raise UserError(
-            f"the weights of {source} are another network's: {wrong}: {hint or _DEFAULT_HINT}"
+            f"the weights of {source} do not match the network: {mismatch}: {hint or _DEFAULT_HINT}"
         )
     network.load_state_dict(dict(state))
 
 
 def load_state_dict_partial(network: nn.Module, state: Mapping[str, Tensor], source: str) -> str:
-    """What fits by name and shape, and the count of that in words. UserError where nothing does."""
-    own = network.state_dict()
-    fitting = {
+    """Load the entries that match in name and shape, and return their counts in words.
+
+    Args:
+        network: Network that receives the weights; its other weights are unchanged.
+        state: State dict.
+        source: Name of the file, for messages.
+
+    Raises:
+        UserError: No entry matches.
+    """
+    current = network.state_dict()
+    matching = {
         key: state[key]
-        for key, value in own.items()
+        for key, value in current.items()
         if key in state and state[key].shape == value.shape
     }
-    if not fitting:
-        raise UserError(f"{source}: none of its {len(state)} weights fits: {_DEFAULT_HINT}")
-    network.load_state_dict(own | fitting)
+    if not matching:
+        raise UserError(f"{source}: none of its {len(state)} weights matches: {_DEFAULT_HINT}")
+    network.load_state_dict(current | matching)
     return (
-        f"{source}: {len(fitting)} of {len(own)} weights loaded, {len(own) - len(fitting)} start fresh, "
-        f"{len(state) - len(fitting)} of the file unused (--allow_partial)"
+        f"{source}: {len(matching)} of {len(current)} weights loaded, "
+        f"{len(current) - len(matching)} keep their initialization, "
+        f"{len(state) - len(matching)} of the file unused (--allow_partial)"
     )

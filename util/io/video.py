@@ -1,4 +1,4 @@
-"""H.264 video, written so that browsers play it, and read back frame by frame."""
+"""Video files: H.264 writing for browsers, probing, and decoding frame by frame."""
 
 from __future__ import annotations
 
@@ -19,24 +19,31 @@ from av.video.stream import VideoStream
 from util.errors import UserError
 from util.io.atomic import atomic_write
 
-_TIME_TOLERANCE = 0.25  # of a frame's time
-_BT709 = 1  # code of colour primaries, transfer and matrix in the stream: said, since players guess by the size
+_TIME_TOLERANCE = 0.25  # of a frame's duration
+# Code of the BT.709 primaries, transfer function and matrix. Without it in the stream, players
+# guess the color space from the image size.
+_BT709 = 1
+_DEFAULT_FPS = Fraction(25)  # of files that do not state a rate
 
 
 @dataclass(frozen=True)
 class AudioTrack:
-    """The sound track of a file, from a second on."""
+    """The audio track of a file.
+
+    Attributes:
+        path: File with audio.
+        start: Time in seconds from which the audio is used.
+    """
 
     path: Path
     start: float = 0.0
 
 
 class VideoWriter:
-    """Frames to an mp4 that is there whole after the `with` block, and not at all when the block fails.
+    """Writes an mp4 file, atomically: it exists after the `with` block, and not if the block fails.
 
-    yuv420p is what every browser plays and needs even sides: an odd side is padded by repeating its last line.
-    fps: frames a second; size: (width, height) of the frames that `write` gets. sound: copied as it is, as far as the
-    images go; UserError where an mp4 cannot hold it.
+    The pixel format is yuv420p, which every browser plays. It needs an even width and height: an
+    odd side is padded by repeating its last row or column.
     """
 
     def __init__(
@@ -46,11 +53,21 @@ class VideoWriter:
         size: tuple[int, int],
         audio_track: AudioTrack | None = None,
     ) -> None:
-        self.path, self.size, self.sound = path, size, audio_track
+        """Store the settings; the file is created by `__enter__`.
+
+        Args:
+            path: File to write.
+            fps: Frames per second.
+            size: (width, height) of the frames.
+            audio_track: Audio, copied without re-encoding up to the end of the video. Entering the
+                `with` block raises UserError if an mp4 cannot hold its codec.
+        """
+        self.path = path
+        self.size = size
+        self.audio_track = audio_track
         self.n_written = 0
-        self.fps = Fraction(fps).limit_denominator(
-            1001
-        )  # exact for whole rates and for NTSC's n/1001
+        # Exact for integer rates and for NTSC's n/1001.
+        self.fps = Fraction(fps).limit_denominator(1001)
 
     def __enter__(self) -> VideoWriter:
         with ExitStack() as stack:
@@ -60,22 +77,19 @@ class VideoWriter:
             )
             self._stream = self._add_video_stream()
             self._audio_input: tuple[InputContainer, AudioStream] | None = None
-            if self.sound is not None:
-                heard = stack.enter_context(_opened_container(self.sound.path))
-                self._audio_input = heard, self._add_audio_stream(heard)
+            if self.audio_track is not None:
+                audio_input = stack.enter_context(_opened_container(self.audio_track.path))
+                self._audio_input = audio_input, self._add_audio_stream(audio_input)
             self._stack = stack.pop_all()
         return self
 
     def write(self, frame: np.ndarray) -> None:
-        """(H, W, 3) uint8 RGB of the writer's size."""
+        """Append a (H, W, 3) uint8 RGB frame of the writer's size."""
         width, height = self.size
-        assert frame.shape == (height, width, 3) and frame.dtype == np.uint8, (
-            frame.shape,
-            frame.dtype,
-            self.size,
-        )
-        even = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        image = av.VideoFrame.from_ndarray(even, format="rgb24").reformat(
+        assert frame.shape == (height, width, 3), (frame.shape, self.size)
+        assert frame.dtype == np.uint8, frame.dtype
+        padded = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        image = av.VideoFrame.from_ndarray(padded, format="rgb24").reformat(
             format="yuv420p", dst_colorspace=Colorspace.ITU709
         )
         self._container.mux(self._stream.encode(image))
@@ -83,18 +97,17 @@ class VideoWriter:
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
-        with (
-            self._stack
-        ):  # unwinds with whatever leaves this block: file closed, then renamed or removed
-            if error is not None:
-                raise error
+        # An exception inside this block makes the stack discard the file, else it is renamed.
+        with self._stack:
+            if exc_value is not None:
+                raise exc_value
             self._container.mux(self._stream.encode())
-            if self._audio_input is not None and self.sound is not None:
-                self._copy_audio(*self._audio_input, self.sound.start)
+            if self._audio_input is not None and self.audio_track is not None:
+                self._copy_audio(*self._audio_input, self.audio_track.start)
 
     def _add_video_stream(self) -> VideoStream:
         stream = self._container.add_stream("libx264", rate=self.fps, options={"crf": "18"})
@@ -107,19 +120,18 @@ class VideoWriter:
     def _add_audio_stream(self, container: InputContainer) -> AudioStream:
         try:
             return self._container.add_stream_from_template(container.streams.audio[0])
-        except ValueError as problem:
+        except ValueError as error:
             raise UserError(
-                f"{container.name}: an mp4 cannot hold its sound ({problem}): convert it to AAC"
-            ) from problem
+                f"{container.name}: an mp4 file cannot hold its audio ({error}): convert it to AAC"
+            ) from error
 
     def _copy_audio(self, container: InputContainer, stream: AudioStream, start: float) -> None:
+        """Copy the packets from `start` to the end of the video, shifted to begin at 0."""
         end = start + float(self.n_written / self.fps)
         for packet in container.demux(audio=0):
-            if (
-                packet.pts is None
-                or packet.dts is None
-                or not start <= packet.pts * packet.time_base < end
-            ):
+            if packet.pts is None or packet.dts is None:
+                continue
+            if not start <= packet.pts * packet.time_base < end:
                 continue
             shift = round(start / packet.time_base)
             packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
@@ -129,8 +141,14 @@ class VideoWriter:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """size: (width, height) as it is shown, turned if the file says so. rate: frames a second, the mean of a variable
-    one. n_frames: as announced, 0 where the file does not say. has_audio: whether there is a sound track."""
+    """Properties of a video file.
+
+    Attributes:
+        size: (width, height) as displayed, after the rotation that the file states.
+        fps: Frames per second; the mean of a variable rate.
+        n_frames: Number of frames that the file states, 0 if it does not.
+        has_audio: Whether the file has an audio track.
+    """
 
     size: tuple[int, int]
     fps: Fraction
@@ -139,57 +157,75 @@ class VideoInfo:
 
 
 def probe_video(path: Path) -> VideoInfo:
-    """Decodes the first frame. UserError for what is not a video."""
+    """Return the properties of a video file, whose first frame is decoded.
+
+    Raises:
+        UserError: The file is not a video or has no frame.
+    """
     with _opened_container(path) as container:
         stream = container.streams.video[0]
-        first = next(container.decode(stream), None)
-        if first is None:
+        first_frame = next(container.decode(stream), None)
+        if first_frame is None:
             raise UserError(f"{path}: a video without a frame; give a file that plays")
-        height, width = _apply_rotation(first).shape[:2]
-        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        return VideoInfo((width, height), rate, stream.frames, bool(container.streams.audio))
+        height, width = _apply_rotation(first_frame).shape[:2]
+        fps = stream.average_rate or stream.guessed_rate or _DEFAULT_FPS
+        return VideoInfo((width, height), fps, stream.frames, bool(container.streams.audio))
 
 
 def read_frames(path: Path) -> Iterator[np.ndarray]:
-    """Every frame of a video's first image stream as (H, W, 3) uint8 RGB; UserError when it cannot be decoded."""
+    """Yield every frame of a video as a (H, W, 3) uint8 RGB array.
+
+    Raises:
+        UserError: The file is not a video or cannot be decoded.
+    """
     for _, frame in read_timed_frames(path):
         yield frame
 
 
 def read_timed_frames(path: Path) -> Iterator[tuple[float, np.ndarray]]:
-    """The same with the second that each is shown at."""
+    """Yield every frame as `read_frames` does, with its display time in seconds."""
     with _opened_container(path) as container:
-        rate = container.streams.video[0].average_rate or Fraction(25)
-        for number, frame in enumerate(container.decode(video=0)):
-            yield float(number / rate) if frame.time is None else frame.time, _apply_rotation(frame)
+        fps = container.streams.video[0].average_rate or _DEFAULT_FPS
+        for index, frame in enumerate(container.decode(video=0)):
+            time = float(index / fps) if frame.time is None else frame.time
+            yield time, _apply_rotation(frame)
 
 
 def resample_fps(
     frames: Iterable[tuple[float, np.ndarray]], fps: Fraction | float
 ) -> Iterator[np.ndarray]:
-    """What is shown at every 1/rate seconds: frames are repeated or left out, so that a variable rate becomes even."""
-    held, shown, begin = None, 0, 0.0
-    slack = _TIME_TOLERANCE / fps  # containers round their times, to a millisecond some of them
+    """Resample timed frames to a constant rate by repeating and dropping frames.
+
+    Yields the frame displayed at each multiple of 1/fps after the first frame's time.
+
+    Args:
+        frames: (display time in seconds, frame), in order of time.
+        fps: Frames per second of the result.
+    """
+    tolerance = _TIME_TOLERANCE / fps  # some containers round times to milliseconds
+    current: np.ndarray | None = None
+    current_time = first_time = 0.0
+    n_yielded = 0
     for time, frame in frames:
-        if held is None:
-            begin = time
-        while held is not None and begin + shown / fps < time - slack:
-            yield held
-            shown += 1
-        held, last = frame, time
-    if held is not None and begin + shown / fps <= last + slack:
-        yield held
+        if current is None:
+            first_time = time
+        while current is not None and first_time + n_yielded / fps < time - tolerance:
+            yield current
+            n_yielded += 1
+        current, current_time = frame, time
+    if current is not None and first_time + n_yielded / fps <= current_time + tolerance:
+        yield current
 
 
 def _apply_rotation(frame: av.VideoFrame) -> np.ndarray:
-    """Turned as the file's display matrix says: counter-clockwise, in quarters."""
-    return np.ascontiguousarray(
-        np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
-    )
+    """Decode to RGB and rotate by the file's display matrix: counter-clockwise, multiples of 90."""
+    image = frame.to_ndarray(format="rgb24")
+    return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
 
 
 @contextmanager
 def _opened_container(path: Path) -> Iterator[InputContainer]:
+    """Open a file with a video stream; raise UserError if it, or decoding inside, fails."""
     try:
         with av.open(str(path), metadata_errors="replace") as container:
             if not container.streams.video:

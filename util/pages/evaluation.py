@@ -1,4 +1,4 @@
-"""What an evaluation leaves: figures as JSON, as a table for the terminal, and on one page with its curves."""
+"""The evaluation report: JSON file, table for the terminal, and HTML page with curves."""
 
 from __future__ import annotations
 
@@ -17,23 +17,33 @@ from util.io.atomic import atomic_write
 from util.pages import layout
 
 _MetricValues = Mapping[str, float]
+_PAGE_IMAGE_WIDTH = 520  # pixels
 _METRIC_DESCRIPTIONS = {
-    "psnr": "dB, higher is nearer",
-    "ssim": "up to 1, higher is nearer",
-    "lpips": "lower is nearer",
-    "warping_error": "of the generated video, lower is steadier",
-    "warping_error_real": "of the real video, to compare",
-    "flicker": "of the generated video, lower is steadier",
-    "flicker_real": "of the real video, to compare",
-    "fid": "published Inception features, lower is nearer",
-    "mean_iou": "of what the segmenter finds, up to 1",
+    "psnr": "dB, higher is better",
+    "ssim": "at most 1, higher is better",
+    "lpips": "lower is better",
+    "warping_error": "of the generated video, lower is more stable",
+    "warping_error_real": "of the real video, for comparison",
+    "flicker": "of the generated video, lower is more stable",
+    "flicker_real": "of the real video, for comparison",
+    "fid": "published Inception features, lower is better",
+    "mean_iou": "of the segmented generated images, at most 1",
 }
+_FRECHET_DESCRIPTION = "lower is better; compare only with the same feature extractor"
 
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """settings: what was compared, and how, in words. drift: change of a figure per 100 frames. curves: the mean figure
-    at each frame number."""
+    """Result of an evaluation.
+
+    Attributes:
+        settings: What was compared and how, name -> description.
+        warnings: Messages about doubtful results.
+        mean: Metric -> mean over all frames.
+        drift: Metric -> change per 100 frames.
+        sequences: Sequence -> metric -> mean over its frames.
+        curves: Metric -> mean over sequences at each frame number.
+    """
 
     settings: Mapping[str, str]
     warnings: Sequence[str]
@@ -44,9 +54,13 @@ class EvaluationReport:
 
 
 def write_evaluation_report(folder: Path, report: EvaluationReport) -> None:
-    """`folder`/evaluation.json, in which what is not finite is null or "inf", and `folder`/index.html."""
+    """Write `folder`/evaluation.json and the page `folder`/index.html.
+
+    JSON has no non-finite numbers: NaN becomes null and infinities become "inf".
+    """
+    content = _to_json_value(asdict(report))
     with atomic_write(folder / "evaluation.json") as temporary:
-        temporary.write_text(json.dumps(_to_json_value(asdict(report)), indent=1, allow_nan=False))
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False))
     layout.write_document(folder / "index.html", _create_page(report))
 
 
@@ -61,12 +75,25 @@ def format_evaluation_table(report: EvaluationReport) -> str:
 
 
 def _create_page(report: EvaluationReport) -> layout.dominate.document:
-    page, body = layout.create_document("Evaluation", f"{len(report.sequences)} sequences", 520)
-    body.add(layout.create_section("Compared")).add(
-        _create_table(["", ""], report.settings.items())
+    document, body = layout.create_document(
+        "Evaluation", f"{len(report.sequences)} sequences", _PAGE_IMAGE_WIDTH
     )
+    section = body.add(layout.create_section("Compared"))
+    section.add(_create_table(["", ""], report.settings.items()))
     for warning in report.warnings:
         body.add(tags.p(warning, cls="warning"))
+    section = body.add(layout.create_section("Metrics", "means over all frames"))
+    section.add(_create_mean_table(report))
+    section = body.add(layout.create_section("By frame number", "a slope is drift"))
+    charts = section.add(tags.div(cls="row"))
+    for name, curve in report.curves.items():
+        charts.add(raw(render_line_chart(name, "frame", {name: (range(len(curve)), curve)})))
+    section = body.add(layout.create_section("Sequences"))
+    section.add(_create_sequence_table(report))
+    return document
+
+
+def _create_mean_table(report: EvaluationReport) -> tags.table:
     rows = [
         (
             name,
@@ -76,25 +103,16 @@ def _create_page(report: EvaluationReport) -> layout.dominate.document:
         )
         for name, value in report.mean.items()
     ]
-    body.add(layout.create_section("Figures", "means over all frames")).add(
-        _create_table(["", "mean", "per 100 frames", ""], rows)
-    )
-    charts = body.add(layout.create_section("Over the frame number", "a slope is drift")).add(
-        tags.div(cls="row")
-    )
-    for name, curve in report.curves.items():
-        charts.add(raw(render_line_chart(name, "frame", {name: (range(len(curve)), curve)})))
-    names = list(dict.fromkeys(name for figures in report.sequences.values() for name in figures))
-    body.add(layout.create_section("Sequences")).add(
-        _create_table(
-            ["", *names],
-            (
-                (sequence, *(_format_value(figures.get(name, math.nan)) for name in names))
-                for sequence, figures in report.sequences.items()
-            ),
-        )
-    )
-    return page
+    return _create_table(["", "mean", "per 100 frames", ""], rows)
+
+
+def _create_sequence_table(report: EvaluationReport) -> tags.table:
+    """Return a table with a row per sequence and a column per metric that any of them has."""
+    names = list(dict.fromkeys(name for values in report.sequences.values() for name in values))
+    rows = []
+    for sequence, values in report.sequences.items():
+        rows.append([sequence, *(_format_value(values.get(name, math.nan)) for name in names)])
+    return _create_table(["", *names], rows)
 
 
 def _create_table(header: Sequence[str], rows: Iterable[Iterable[object]]) -> tags.table:
@@ -105,21 +123,22 @@ def _create_table(header: Sequence[str], rows: Iterable[Iterable[object]]) -> ta
 
 
 def _describe_metric(name: str) -> str:
-    return _METRIC_DESCRIPTIONS.get(
-        name, "lower is nearer; comparable within this extractor alone" if "frechet" in name else ""
-    )
+    default = _FRECHET_DESCRIPTION if "frechet" in name else ""
+    return _METRIC_DESCRIPTIONS.get(name, default)
 
 
 def _format_value(value: float) -> str:
-    return "" if math.isnan(value) else "∞" if math.isinf(value) else f"{value:.4g}"
+    if math.isnan(value):
+        return ""
+    return "∞" if math.isinf(value) else f"{value:.4g}"
 
 
 def _to_json_value(value: object) -> object:
-    """JSON knows no nan and no infinity."""
+    """Replace NaN by None and infinities by "inf" in nested dicts and lists."""
     if isinstance(value, dict):
-        return {key: _to_json_value(part) for key, part in value.items()}
+        return {key: _to_json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_to_json_value(part) for part in value]
+        return [_to_json_value(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else "inf"
     return value

@@ -1,4 +1,4 @@
-"""What all pages have in common: one design, inlined, so that each is a file that works offline and can be moved."""
+"""Elements shared by all HTML pages. Style and scripts are inlined, so that pages work offline."""
 
 from __future__ import annotations
 
@@ -18,44 +18,58 @@ from util.io.atomic import atomic_write
 def create_document(
     title: str, subtitle: str, image_width: int
 ) -> tuple[dominate.document, tags.main]:
-    """An empty page and the element that its sections go to. width: of an image, in pixels."""
-    page = dominate.document(title=title)
-    with page.head:
+    """Return an empty page and the element to which its sections are added.
+
+    Args:
+        title: Title of the page.
+        subtitle: Line under the title.
+        image_width: Width of an image, in pixels.
+    """
+    document = dominate.document(title=title)
+    with document.head:
         tags.meta(charset="utf-8")
         tags.meta(name="viewport", content="width=device-width, initial-scale=1")
         tags.style(raw(_read_asset("style.css")))
-    body = page.body.add(tags.main(style=f"--width: {image_width}px"))
+    body = document.body.add(tags.main(style=f"--width: {image_width}px"))
     body.add(tags.header(tags.h1(title), tags.p(subtitle)))
-    return page, body
+    return document, body
 
 
 def create_section(name: str, note: str = "") -> tags.section:
+    """Return a section with a heading and a note."""
     return tags.section(tags.div(tags.h2(name), tags.span(note, cls="note"), cls="title"))
 
 
 def create_row(figures: Iterable[tags.figure]) -> tags.div:
+    """Return figures side by side."""
     return tags.div(*figures, cls="row")
 
 
 def create_image_figure(folder: Path, path: Path, caption: str) -> tags.figure:
-    """One that is loaded when it comes into sight, and opens alone when clicked."""
-    source = make_relative_url(folder, path)
-    return tags.figure(
-        tags.a(tags.img(src=source, alt=caption, loading="lazy"), href=source),
-        tags.figcaption(caption),
-    )
+    """Return an image that loads when scrolled into view and links to its file.
+
+    Args:
+        folder: Folder of the page.
+        path: Image file.
+        caption: Text under the image.
+    """
+    url = make_relative_url(folder, path)
+    image = tags.img(src=url, alt=caption, loading="lazy")
+    return tags.figure(tags.a(image, href=url), tags.figcaption(caption))
 
 
 def create_viewer_script() -> tags.script:
+    """Return the script that drives the sequence viewers of a results page."""
     return tags.script(raw(_read_asset("viewer.js")))
 
 
 def make_relative_url(folder: Path, path: Path) -> str:
-    """The page's own way to a file, so that the folder can be moved or published. Names may hold blanks, `#`, `%`."""
+    """Return the quoted URL of a file relative to the page's folder, which may then be moved."""
     return quote(Path(os.path.relpath(path, folder)).as_posix())
 
 
 def write_document(path: Path, document: dominate.document) -> None:
+    """Write the page atomically."""
     with atomic_write(path) as temporary:
         temporary.write_text(document.render(), encoding="utf-8")
 

@@ -1,1 +1,1 @@
-"""Processes and threads: random state, signals, prefetching."""
+"""Process-level utilities: random states, signals, background threads, torchvision import."""

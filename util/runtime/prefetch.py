@@ -1,7 +1,7 @@
-"""Work beside the main thread's: reading ahead of it and writing behind it, in order and in bounded memory.
+"""Background threads that read ahead of the main thread or write behind it, in order and bounded.
 
-One thread each. What fails there is raised here, as itself. Whoever leaves early, by Ctrl-C too, waits for the piece in
-hand and no other.
+Each uses a single thread. An exception in that thread is raised in the main thread. When the main
+thread leaves early (Ctrl-C included), the running item is completed and queued items are dropped.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-_QUEUE_DEPTH = 4  # pieces that wait: enough to even out single slow ones
+_QUEUE_DEPTH = 4  # enough to absorb single slow items
 
 _Item = TypeVar("_Item")
 SubmitFunction = Callable[..., None]
@@ -20,7 +20,7 @@ SubmitFunction = Callable[..., None]
 
 @contextmanager
 def _single_worker(name: str) -> Iterator[ThreadPoolExecutor]:
-    """A pool of one: what is handed to it is done in order."""
+    """Open a pool of one thread, which runs what is submitted in order."""
     worker = ThreadPoolExecutor(1, thread_name_prefix=name)
     try:
         yield worker
@@ -29,27 +29,35 @@ def _single_worker(name: str) -> Iterator[ThreadPoolExecutor]:
 
 
 def prefetch(items: Iterable[_Item], depth: int = _QUEUE_DEPTH) -> Iterator[_Item]:
-    """The items, made by a thread that is up to `depth` of them ahead."""
-    source, end = iter(items), object()
-    with _single_worker("ahead") as worker:
-        waiting = deque(worker.submit(next, source, end) for _ in range(depth))
-        while (item := waiting.popleft().result()) is not end:
-            waiting.append(worker.submit(next, source, end))
+    """Yield the items in order, computed by a thread that is at most `depth` items ahead."""
+    iterator = iter(items)
+    end = object()
+    with _single_worker("prefetch") as worker:
+        pending = deque(worker.submit(next, iterator, end) for _ in range(depth))
+        while True:
+            item = pending.popleft().result()
+            if item is end:
+                return
+            pending.append(worker.submit(next, iterator, end))
             yield item  # type: ignore[misc]
 
 
 @contextmanager
 def background_queue(depth: int = _QUEUE_DEPTH) -> Iterator[SubmitFunction]:
-    """Gives `later(work, *arguments)`, which returns at once unless `depth` pieces wait. A piece that failed is raised
-    by one of the next calls, at the latest when the block ends, which waits for all."""
-    waiting: deque[Future] = deque()
+    """Run submitted calls in order in a background thread.
 
-    def later(work: Callable[..., object], *arguments: object) -> None:
-        while waiting and (len(waiting) >= depth or waiting[0].done()):
-            waiting.popleft().result()
-        waiting.append(worker.submit(work, *arguments))
+    Yields `submit(function, *args)`, which returns at once unless `depth` calls are pending. The
+    exception of a failed call is raised by a later `submit`, or when the block ends. The end of
+    the block waits for all pending calls.
+    """
+    pending: deque[Future] = deque()
 
-    with _single_worker("behind") as worker:
-        yield later
-        for piece in waiting:
-            piece.result()
+    def submit(function: Callable[..., object], *args: object) -> None:
+        while pending and (len(pending) >= depth or pending[0].done()):
+            pending.popleft().result()
+        pending.append(worker.submit(function, *args))
+
+    with _single_worker("background_queue") as worker:
+        yield submit
+        for future in pending:
+            future.result()

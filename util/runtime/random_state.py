@@ -1,4 +1,4 @@
-"""Random states: of the whole program at its start, and to save and restore."""
+"""Seeding, saving and restoring the global random states."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ import torch
 
 
 def seed_everything(seed: int) -> None:
-    """Weights are drawn from torch's streams; data draws from (seed, epoch, clip) alone and needs none. Python's and
-    numpy's are for what libraries may draw."""
+    """Seed the global generators of Python, NumPy and torch.
+
+    Weights are initialized from torch's generator. Data sampling is a function of (seed, epoch,
+    clip) and uses none of them. Python's and NumPy's are seeded for third-party libraries.
+    """
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002
     torch.manual_seed(seed)
 
 
 def get_random_states() -> dict[str, Any]:
-    """What `restore_random_states` takes: tensors, numbers and text only, so that no pickle is needed to read them."""
+    """Return the global random states as tensors, numbers and strings.
+
+    These load with `weights_only=True`, without pickled code.
+    """
     name, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
     return {
         "python": random.getstate(),
@@ -29,7 +35,7 @@ def get_random_states() -> dict[str, Any]:
 
 
 def restore_random_states(states: dict[str, Any]) -> None:
-    """GPUs that the saved run had and this machine has not are left out."""
+    """Restore the result of `get_random_states`; states of GPUs that are absent are ignored."""
     random.setstate(states["python"])
     name, keys, *rest = states["numpy"]
     np.random.set_state((name, keys.numpy(), *rest))  # noqa: NPY002

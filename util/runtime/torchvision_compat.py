@@ -1,4 +1,10 @@
-"""torchvision's pretrained networks (VGG19 of the perceptual loss, RAFT), importable beside a CPU-only torch too."""
+"""Import of torchvision that also works with a CPU-only build of torch.
+
+PyPI's torchvision for Linux is a CUDA build. With a CPU-only torch (from torch's CPU index, or the
+CPU wheel that this project is tested with) its compiled operators do not load, and
+`import torchvision` fails with "operator torchvision::nms does not exist". Classification and flow
+networks such as VGG19 and RAFT need none of these operators.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +15,24 @@ from types import ModuleType
 
 import torch
 
-_DETECTION_OPERATORS = (
-    "nms",
-    "qnms",
-)  # compiled in torchvision's CUDA build; its Python code only refers to them
-_LIBRARIES: list[torch.library.Library] = []  # a declaration lives as long as its library does
+_DETECTION_OPERATORS = ("nms", "qnms")  # torchvision's Python code refers to them at import
+_LIBRARIES: list[torch.library.Library] = []  # operators exist as long as their library object
 
 
 @cache
 def import_torchvision() -> ModuleType:
-    """`torchvision`, with `torchvision.models` loaded.
+    """Return `torchvision` with `torchvision.models` imported.
 
-    The registry's torchvision is a CUDA build whose operators do not load beside a CPU-only torch; its import then
-    stops at the first operator it describes. Only then are the names of those operators declared, which no network
-    of ours calls. ImportError when torchvision is absent.
+    If the import fails for lack of the detection operators, declare them without implementation
+    and import again.
+
+    Raises:
+        ImportError: torchvision is not installed.
     """
     try:
         return _import_torchvision_models()
-    except RuntimeError as problem:
-        if "torchvision::nms" not in str(problem):
+    except RuntimeError as error:
+        if "torchvision::nms" not in str(error):
             raise
     _remove_partial_import()
     _declare_detection_operators()
@@ -40,8 +45,9 @@ def _import_torchvision_models() -> ModuleType:
 
 
 def _remove_partial_import() -> None:
-    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-        del sys.modules[name]
+    for name in list(sys.modules):
+        if name.split(".")[0] == "torchvision":
+            del sys.modules[name]
 
 
 def _declare_detection_operators() -> None:

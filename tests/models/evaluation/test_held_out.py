@@ -15,8 +15,7 @@ from models.training.resume import RunState
 from options import configs
 from tests.tiny import street_clip, tiny_networks, tiny_options, tiny_trainer
 from util.images.visualization import tensor_to_image
-from util.log import LossLog, NullLogger
-from util.run_logger import RunLogger
+from util.run_logger import NullLogger, RunLogger
 
 CPU = torch.device("cpu")
 
@@ -57,7 +56,7 @@ def test_validation_metrics_equal_those_of_synthesis(options):
 
 def make_evaluate(options, networks, metrics):
     folder = configs.run_folder(options)
-    logger = RunLogger(LossLog(folder / "loss_log.txt"), NullLogger(), None)
+    logger = RunLogger(folder, NullLogger(), None)
     counter = ClipCounter(steps_per_epoch=1)
     values = iter(metrics)
     return Evaluate(

@@ -20,8 +20,7 @@ from models.training.resume import RunState
 from models.training.schedule import compute_epoch_settings
 from options import configs
 from tests.tiny import street_clip, tiny_networks, tiny_options, tiny_trainer
-from util.log import LossLog, NullLogger
-from util.run_logger import RunLogger
+from util.run_logger import NullLogger, RunLogger
 
 WELL = {"D": 0.7, "image": 0.9}
 
@@ -111,7 +110,7 @@ def trained(tmp_path: Path, batches: int, spoil: str = "") -> Path:
     networks = tiny_networks(options)
     trainer = tiny_trainer(options, networks)
     folder = tmp_path / "experiment_name"
-    logger = RunLogger(LossLog(folder / "loss_log.txt"), NullLogger(), None)
+    logger = RunLogger(folder, NullLogger(), None)
     trainer = replace(
         trainer,
         config=replace(trainer.config, steps_per_epoch=batches),

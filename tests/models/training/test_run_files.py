@@ -222,7 +222,7 @@ def test_a_generator_of_another_shape_is_refused(flags: str, tmp_path: Path) -> 
     networks = tiny_networks(tiny_options(f"{FLAGS} {flags}"))
     with pytest.raises(
         UserError,
-        match=r"latest_net_G0\.pth are another network's: \d+ (missing|unexpected|of anoth)",
+        match=r"latest_net_G0\.pth do not match the network: \d+ (missing|unexpected|of anoth)",
     ) as error:
         load_pretrained(networks, tmp_path, "latest")
     assert is_one_line(error)

@@ -1,3 +1,5 @@
+"""Tests of util/images/visualization.py."""
+
 import numpy as np
 import pytest
 import torch
@@ -16,37 +18,37 @@ from util.images.visualization import (
 
 def test_to_uint8_clips_and_truncates():
     values = torch.tensor([-2.0, -1.0, -0.5, 0.0, 0.999, 1.0, 3.0])
-    image = torch.stack([values, -values, torch.zeros(7)])[:, None]  # (3, 1, 7)
-    array = tensor_to_image(image)
-    assert array.shape == (1, 7, 3) and array.dtype == np.uint8
-    assert array[0, :, 0].tolist() == [0, 0, 63, 127, 254, 255, 255]  # 63.75, 127.5, 254.87
-    assert array[0, :, 1].tolist() == [255, 255, 191, 127, 0, 0, 0]
-    assert (array[..., 2] == 127).all()
+    tensor = torch.stack([values, -values, torch.zeros(7)])[:, None]  # (3, 1, 7)
+    image = tensor_to_image(tensor)
+    assert image.shape == (1, 7, 3) and image.dtype == np.uint8
+    assert image[0, :, 0].tolist() == [0, 0, 63, 127, 254, 255, 255]  # 63.75, 127.5, 254.87
+    assert image[0, :, 1].tolist() == [255, 255, 191, 127, 0, 0, 0]
+    assert (image[..., 2] == 127).all()
 
 
 def test_to_uint8_accepts_half_precision_and_requires_grad():
-    image = torch.full((3, 2, 2), 0.5, requires_grad=True)
-    assert (tensor_to_image(image) == 191).all()
-    assert (tensor_to_image(image.bfloat16()) == 191).all()
+    tensor = torch.full((3, 2, 2), 0.5, requires_grad=True)
+    assert (tensor_to_image(tensor) == 191).all()
+    assert (tensor_to_image(tensor.bfloat16()) == 191).all()
 
 
 def test_to_uint8_round_trips_within_one_gray_level():
-    levels = torch.arange(256, dtype=torch.uint8)
-    back = tensor_to_image((levels.float() / 255 * 2 - 1).expand(3, 1, 256)).astype(int)[0, :, 0]
-    assert set((levels.numpy().astype(int) - back).tolist()) <= {0, 1}
+    pixels = torch.arange(256, dtype=torch.uint8)
+    normalized = (pixels.float() / 255 * 2 - 1).expand(3, 1, 256)
+    image = tensor_to_image(normalized).astype(int)[0, :, 0]
+    assert set((pixels.numpy().astype(int) - image).tolist()) <= {0, 1}
 
 
 def test_to_uint8_of_uint8_equals_that_of_its_normalization():
-    levels = np.arange(256, dtype=np.uint8)
-    numbers = torch.from_numpy((levels.astype(np.float32) / 255 - 0.5) / 0.5).expand(3, 1, 256)
-    shown = tensor_to_image(torch.from_numpy(levels).expand(3, 1, 256))
-    assert np.array_equal(shown, tensor_to_image(numbers)) and not np.array_equal(
-        shown[0, :, 0], levels
-    )
+    pixels = np.arange(256, dtype=np.uint8)
+    normalized = torch.from_numpy((pixels.astype(np.float32) / 255 - 0.5) / 0.5)
+    image = tensor_to_image(torch.from_numpy(pixels).expand(3, 1, 256))
+    assert np.array_equal(image, tensor_to_image(normalized.expand(3, 1, 256)))
+    assert not np.array_equal(image[0, :, 0], pixels)
 
 
 @pytest.mark.parametrize(
-    ("label_nc", "label", "colour"),
+    ("label_nc", "label", "color"),
     [
         (35, 0, (0, 0, 0)),
         (35, 7, (128, 64, 128)),
@@ -59,20 +61,20 @@ def test_to_uint8_of_uint8_equals_that_of_its_normalization():
         (20, 18, (119, 11, 32)),
         (20, 19, (0, 0, 0)),
         (21, 1, (128, 0, 0)),
-        (21, 15, (192, 128, 128)),
-        (21, 20, (0, 64, 128)),  # person, tv of PASCAL VOC
+        (21, 15, (192, 128, 128)),  # person of PASCAL VOC
+        (21, 20, (0, 64, 128)),  # tv of PASCAL VOC
     ],
 )
-def test_label_map_to_color(label_nc, label, colour):
+def test_label_map_to_color(label_nc, label, color):
     ids = torch.full((2, 3), label, dtype=torch.uint8)
     image = label_map_to_image(ids, label_nc)
     assert image.shape == (2, 3, 3) and image.dtype == np.uint8
-    assert (image == colour).all()
+    assert (image == color).all()
     assert len(get_label_colormap(label_nc)) == label_nc
 
 
 def test_voc_colors_match_the_published_loop():
-    def published(i):
+    def published_color(i):
         red = green = blue = 0
         for j in range(8):
             red |= (i >> 0 & 1) << 7 - j
@@ -81,7 +83,7 @@ def test_voc_colors_match_the_published_loop():
             i >>= 3
         return red, green, blue
 
-    assert make_voc_colormap(256).tolist() == [list(published(i)) for i in range(256)]
+    assert make_voc_colormap(256).tolist() == [list(published_color(i)) for i in range(256)]
 
 
 def test_unlabeled_is_black_and_out_of_range_label_fails():
@@ -90,17 +92,18 @@ def test_unlabeled_is_black_and_out_of_range_label_fails():
         label_map_to_image(torch.tensor([[36]]), 35)
 
 
-@pytest.mark.parametrize("draw", [gray_to_rgb, weight_map_to_image])
-def test_gray_to_rgb(draw):
-    image = draw(torch.tensor([[0.0, 0.5, 0.999, 1.0, 1.5]]))
+@pytest.mark.parametrize("to_image", [gray_to_rgb, weight_map_to_image])
+def test_gray_to_rgb(to_image):
+    image = to_image(torch.tensor([[0.0, 0.5, 0.999, 1.0, 1.5]]))
     assert image.shape == (1, 5, 3)
-    assert image[0].tolist() == [[v] * 3 for v in (0, 127, 254, 255, 255)]
+    assert image[0].tolist() == [[value] * 3 for value in (0, 127, 254, 255, 255)]
 
 
 def test_png_round_trips(tmp_path):
+    path = tmp_path / "new/folder/a.png"
     image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
-    save_image(tmp_path / "new/folder/a.png", image)
-    assert (np.asarray(Image.open(tmp_path / "new/folder/a.png")) == image).all()
+    save_image(path, image)
+    assert (np.asarray(Image.open(path)) == image).all()
 
 
 def test_jpeg_has_the_pillow_default_quality(tmp_path):
@@ -114,5 +117,5 @@ def test_failed_save_keeps_the_old_file(tmp_path):
     save_image(tmp_path / "a.png", np.zeros((2, 2, 3), np.uint8))
     with pytest.raises(TypeError):
         save_image(tmp_path / "a.png", np.zeros((2, 2, 5), np.uint8))
-    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
     assert (np.asarray(Image.open(tmp_path / "a.png")) == 0).all()

@@ -1,3 +1,5 @@
+"""Tests of util/runtime/torchvision_compat.py."""
+
 import subprocess
 import sys
 
@@ -13,7 +15,7 @@ def test_networks_run() -> None:
 
 
 def test_ordinary_import_works_afterwards() -> None:
-    """Other packages (lpips, torchmetrics) import torchvision themselves."""
+    """Packages such as lpips and torchmetrics import torchvision themselves."""
     script = (
         "from util.runtime.torchvision_compat import import_torchvision; first = import_torchvision(); "
         "import torchvision; from torchvision.models.optical_flow import raft_small; "
