@@ -16,6 +16,7 @@ from models.evaluation.frechet import FeatureExtractor
 from models.flow import FlowEstimator
 from models.flow.warp import warp
 from models.inference.first_frame import FirstImageProvider
+from models.inference.prepare import share_for_inference
 from models.inference.synthesis import SynthesisConfig, synthesize
 from util.clip import Clip
 from util.images.visualization import tensor_to_image
@@ -87,6 +88,8 @@ def evaluate_synthesis(
     """Mean figures of the networks as they stand, through the very synthesis of test.py.
 
     sequences: clips (B = T = 1) with their real images, by name. frames: made of each, at most."""
+
+    networks = share_for_inference(networks)
 
     def pairs(clips: Iterable[Clip]) -> Iterator[ImagePair]:
         for clip, image in islice(

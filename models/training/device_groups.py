@@ -25,6 +25,7 @@ from models.networks.collection import Vid2VidModels, optimizer_name
 from models.networks.pix2pixhd import Encoder
 from models.networks.rollout import History
 from models.ops.compile import FallbackCompiler, compile_network
+from models.ops.install import install_optimized_ops
 from util.clip import Clip
 from util.distributed import DeviceGroup, DeviceSetup, DeviceSlot
 from util.distributed.replicas import ReplicasBySlot, ReplicatedNetworks, split_evenly
@@ -196,6 +197,8 @@ def build_parallel_models(
     masters = networks.named_trainable_networks() | {
         name: network for name, network in frozen.items() if network is not None
     }
+    for network in masters.values():
+        install_optimized_ops(network)
     replicas = ReplicatedNetworks.create(
         masters, {name: _list_slots(name, device_setup) for name in masters}
     )
