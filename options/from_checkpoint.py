@@ -12,6 +12,7 @@ from models.inference.first_frame import build_first_image_provider
 from models.inference.label_forecast import LabelPredictor
 from models.inference.synthesizer import Synthesizer
 from models.networks.generators import build_generator
+from models.ops.install import install_optimized_ops
 from options import configs
 from options.opt_file import FIRST_FRAME_FLAGS, load_training_options, read_opt_file
 from options.registry import MODEL_REGISTRY
@@ -70,7 +71,7 @@ def load_label_predictor(folder: Path, label_nc: int, device: torch.device) -> L
     path = get_weights_path(folder, "latest", name)
     load_network(network, safe_load_state_dict(path, flag), str(path))
     assert isinstance(network, LabelPredictor)
-    return network.to(device)
+    return install_optimized_ops(network).to(device)
 
 
 def load_run_generators(opt: TestOptions) -> nn.ModuleList:

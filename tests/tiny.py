@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from models.flow.estimator import FlowEstimator, ZeroFlowEstimator
 from models.networks.collection import Vid2VidModels, build_models, build_optimizers
+from models.ops.install import install_optimized_ops
 from models.training.device_groups import ParallelForward, build_parallel_forward
 from models.training.trainer import Trainer
 from options import configs
@@ -44,6 +45,7 @@ def tiny_networks(options: TrainOptions, seed: int = 0) -> Vid2VidModels:
         options.ema is not None,
     )
     for name, network in networks.named_networks().items():
+        install_optimized_ops(network)
         shapes = [
             (f"{name}.{key}", tuple(value.shape)) for key, value in network.state_dict().items()
         ]

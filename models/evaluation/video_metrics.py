@@ -19,6 +19,7 @@ from models.evaluation.feature_extractors import FeatureExtractor
 from models.flow import FlowEstimator
 from models.flow.warp import warp
 from models.inference.first_frame import FirstImageProvider
+from models.inference.prepare import share_for_inference
 from models.inference.synthesis import SynthesisConfig, synthesize
 from util.clip import Clip
 from util.images.pairs import RealFakePair
@@ -100,6 +101,8 @@ def evaluate_synthesis(
         max_frames: Largest number of frames to generate per sequence.
         device: Where the networks run.
     """
+
+    networks = share_for_inference(networks)
 
     def generate_pairs(clips: Iterable[Clip]) -> Iterator[RealFakePair]:
         generated = synthesize(networks, clips, first_frames, config, device)

@@ -1,45 +1,73 @@
-"""Trained networks on the device where they paint, as it wants their weights."""
+"""Preparation of trained generators for inference: optimized ops, device, and the form of their weights."""
 
 from __future__ import annotations
+
+from copy import deepcopy
+from itertools import chain
 
 import torch
 from torch import nn
 
-from models.networks.blocks import Conv3x3, HeadConv2d
-from models.ops.dispatch import is_wide
+from models.networks.blocks import use_per_sample_stats
+from models.networks.generators import CompositeGeneratorBase
+from models.ops.install import install_optimized_ops
+from models.ops.layers import WinogradConv2d
 from models.ops.winograd import transform_weight
 from util.distributed.amp import AMP_DTYPES, Precision
 
-MAX_WINOGRAD_CACHE_BYTES = 2**30  # bytes of transformed weights: four times the weights
+MAX_WINOGRAD_CACHE_BYTES = 2**30  # of transformed weights, which are four times as large
 
 
 def prepare_for_inference(netG: nn.ModuleList, amp: str, device: torch.device) -> nn.ModuleList:
-    """The generators, moved in place, to paint with `--amp` as given and nothing else.
+    """Move generators to a device and prepare them, in place, for inference with `--amp` as given only.
 
-    On a GPU in half precision the weights of convolutions are laid out for tensor cores and narrowed now, to what
-    `autocast` would make of them in every frame anew: 2.5 GB to read and write for the 411 million of a street. On a
-    CPU, in full precision, their transforms for Winograd are kept.
+    Each sample of a batch is normalized by its own statistics.
+
+    On a GPU in half precision, the weights of convolutions become channels_last, for tensor cores, and are cast once.
+    Autocast would cast them in every frame: 2.5 GB to read and write for the 411 million weights of the street model.
+    On a CPU in full precision, Winograd transforms of the weights are kept.
     """
+    install_optimized_ops(netG)
+    use_per_sample_stats(netG)
     precision = Precision(amp, device.type)
     netG.to(device, memory_format=precision.memory_format)  # type: ignore[call-overload]
     if precision.is_half_on_gpu:
         return cast_conv_weights(netG, AMP_DTYPES[amp])
-    return cache_winograd_weights(netG) if device.type == "cpu" and amp == "off" else netG
+    if device.type == "cpu" and amp == "off":
+        return cache_winograd_weights(netG)
+    return netG
+
+
+def share_for_inference(netG: nn.ModuleList) -> nn.ModuleList:
+    """Return a copy of generators in training that shares their weights and normalizes each sample by itself.
+
+    Forward passes of the copy do not update running statistics.
+    """
+    shared = {id(tensor): tensor for tensor in chain(netG.parameters(), netG.buffers())}
+    copied = deepcopy(netG, shared)
+    use_per_sample_stats(copied)
+    return copied
 
 
 def cache_winograd_weights(netG: nn.ModuleList) -> nn.ModuleList:
-    """In place, unless they would take more than MOST_KEPT: then every frame transforms the weights anew, a tenth of
-    its time for small images and less for large ones."""
-    parts = [part for part in netG.modules() if isinstance(part, Conv3x3) and is_wide(part.weight)]
-    if sum(4 * part.weight.nbytes for part in parts) <= MAX_WINOGRAD_CACHE_BYTES:
-        for part in parts:
-            part.winograd_weight = transform_weight(part.weight.detach())
+    """Keep the Winograd transforms of all weights, in place, unless they take more than MAX_WINOGRAD_CACHE_BYTES.
+
+    Without them every frame transforms the weights: a tenth of its time for small images, less for large ones.
+    """
+    convs = [module for module in netG.modules() if isinstance(module, WinogradConv2d)]
+    if sum(4 * conv.weight.nbytes for conv in convs) <= MAX_WINOGRAD_CACHE_BYTES:
+        for conv in convs:
+            conv.winograd_weight = transform_weight(conv.weight.detach())
     return netG
 
 
 def cast_conv_weights(netG: nn.ModuleList, dtype: torch.dtype) -> nn.ModuleList:
-    """In place. Norms stay in float32, and heads, of which those for flow and weight compute in it."""
-    for part in netG.modules():
-        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d) and not isinstance(part, HeadConv2d):
-            part.to(dtype)
+    """Cast the weights of convolutions in place, except those of heads: flow and blend weight are float32."""
+    head_layers: set[nn.Module] = set()
+    for network in netG:
+        if isinstance(network, CompositeGeneratorBase):
+            head_layers.update(layer for head in network.heads for layer in head)
+    for module in netG.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module not in head_layers:
+            module.to(dtype)
     return netG

@@ -18,6 +18,7 @@ from models.networks.pix2pixhd import (
     SingleImageKind,
     build_single_image_generator,
 )
+from models.ops.install import install_optimized_ops
 from util.errors import UserError
 from util.io.state_dict import load_state_dict_strict, safe_load_dict
 
@@ -76,7 +77,7 @@ def load_single_image_model(files: SingleImageFiles, device: torch.device) -> Si
     config = infer_single_image_config(state, files.generator)
     with torch.device("meta"):  # nothing to draw: the file has it all
         network = build_single_image_generator(config)
-    _load_network(network, state, files.generator).to(device)
+    install_optimized_ops(_load_network(network, state, files.generator)).to(device)
     if not config.n_features:
         return SingleImageModel(config, network)
     state = safe_load_dict(

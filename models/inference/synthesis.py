@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from models.inference.first_frame import FirstImageProvider
 from models.inference.instance_features import FeatureSampler, sample_feature_maps
-from models.networks.blocks import build_condition_pyramid, per_sample_batch_stats
+from models.networks.blocks import build_condition_pyramid
 from models.networks.input_encoding import ConditionConfig, pad_clip
 from models.networks.rollout import FrameGenerator, History, generate_frame
 from models.networks.sparse_labels import Condition, concatenate_conditions
@@ -96,7 +96,7 @@ def synthesize_frame(
     device: torch.device,
 ) -> tuple[Tensor, History]:
     """The image (B, 3, H, W), and the images that the next frame sees. Videos of a batch do not see each other."""
-    with Precision(config.amp, device.type).autocast(), per_sample_batch_stats(netG):
+    with Precision(config.amp, device.type).autocast():
         made, images = config.generate_frame(
             netG, conditions, history, no_warp=is_first and config.no_first_img
         )

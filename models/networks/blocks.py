@@ -1,10 +1,15 @@
-"""The layers that every network is stacked from. Lists of layers, so that a stack keeps the published numbering."""
+"""Layers, stages and pyramids that all networks are built from.
+
+Stages are built as lists of layers, so that an `nn.Sequential` of them has the published numbering in its state-dict keys.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import math
+from collections.abc import Sequence
+from contextvars import ContextVar, copy_context
 from functools import partial
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -12,157 +17,128 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from models.networks.sparse_labels import Condition, LabelConv2d, LabelReflectionPad2d, SparseOneHot
-from models.ops.batch_norm import (
-    batch_norm_channels_last,
-    compute_channel_stats,
-    instance_norm_channels_last,
-)
-from models.ops.conv_few_outputs import conv2d_by_kernel_rows
-from models.ops.dispatch import (
-    current_op_choice,
-    should_use_channels_last_norm,
-    should_use_winograd,
-    uses_channels_last_ops,
-)
-from models.ops.winograd import winograd_conv2d
+from models.networks.sparse_labels import Condition, SparseOneHot
 
 NormKind = Literal["batch", "instance"]
 
+# Whether a stage of `checkpoint_stage` is computed for the second time. Norms have then counted its input already.
+_is_recomputing: ContextVar[bool] = ContextVar("is_recomputing", default=False)
+
+
+def running_stats_momentum(layer: nn.modules.batchnorm._NormBase) -> float:
+    """Return the momentum of a norm's running statistics: 0 while activations are recomputed."""
+    if not torch.compiler.is_compiling() and _is_recomputing.get():
+        return 0.0
+    return layer.momentum or 0.0
+
 
 class BatchStatNorm2d(nn.BatchNorm2d):
-    """Affine batch norm that always uses the statistics of its input, in test too: published weights depend on it."""
+    """Affine batch norm that always uses the statistics of its input.
 
-    per_sample_stats = (
-        False  # whether each sample has statistics of its own; running ones then stay as they are
-    )
+    As published: test mode does not use the running statistics either. Published weights depend on it.
+
+    Attributes:
+        per_sample_stats: Whether each sample of a batch is normalized by its own statistics, as if it were alone.
+            Running statistics are not updated then. See `use_per_sample_stats`.
+    """
+
+    per_sample_stats = False
 
     @property
     def updates_running_stats(self) -> bool:
-        """Whether running statistics follow the input's."""
+        """Whether the running statistics follow those of the input."""
         return self.training and not self.per_sample_stats
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalize (N, C, H, W)."""
         self._check_input_dim(x)
-        return (
-            self._normalize_per_sample(x)
-            if self.per_sample_stats and len(x) > 1
-            else self._normalize(x)
-        )
-
-    def _normalize_per_sample(self, x: Tensor) -> Tensor:
-        if should_use_channels_last_norm(x):
-            return instance_norm_channels_last(x, self.weight, self.bias, self.eps)
-        return F.instance_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
-
-    def _normalize(self, x: Tensor) -> Tensor:
-        if should_use_channels_last_norm(x):
-            return self._normalize_channels_last(x)
-        running = (
-            (self.running_mean, self.running_var) if self.updates_running_stats else (None, None)
-        )
-        return F.batch_norm(
-            x, *running, self.weight, self.bias, True, self.momentum or 0.0, self.eps
-        )
-
-    def _normalize_channels_last(self, x: Tensor) -> Tensor:
-        """The same of maps whose channels lie last."""
-        mean, variance = compute_channel_stats(x.detach())
-        if (
-            self.updates_running_stats
-            and self.running_mean is not None
-            and self.running_var is not None
-        ):
-            count = x.numel() // x.shape[1]
-            self.running_mean.lerp_(mean, self.momentum or 0.0)
-            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum or 0.0)
-        return batch_norm_channels_last(x, mean, variance, self.weight, self.bias, self.eps)
+        if self.per_sample_stats and len(x) > 1:
+            return F.instance_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
+        mean, var = self.running_mean, self.running_var
+        if not self.updates_running_stats:
+            mean = var = None
+        momentum = running_stats_momentum(self)
+        return F.batch_norm(x, mean, var, self.weight, self.bias, True, momentum, self.eps)
 
 
 class TrackedInstanceNorm2d(nn.InstanceNorm2d):
-    """Instance norm without affine; its running statistics are kept, as in published files, but never used."""
+    """Instance norm without affine parameters.
+
+    As published: running statistics are updated and saved, but never used.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, affine=False, track_running_stats=True)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalize (N, C, H, W)."""
         self._check_input_dim(x)
-        running = (self.running_mean, self.running_var) if self.training else (None, None)
-        return F.instance_norm(x, *running, None, None, True, self.momentum or 0.0, self.eps)
+        mean, var = self.running_mean, self.running_var
+        if not self.training:
+            mean = var = None
+        return F.instance_norm(
+            x, mean, var, None, None, True, running_stats_momentum(self), self.eps
+        )
 
 
-def norm(norm_kind: NormKind, channels: int) -> nn.Module:
-    return BatchStatNorm2d(channels) if norm_kind == "batch" else TrackedInstanceNorm2d(channels)
+def use_per_sample_stats(network: nn.Module) -> None:
+    """Make the batch norms of a network for inference treat each sample of a batch as if it were alone."""
+    for module in network.modules():
+        if isinstance(module, BatchStatNorm2d):
+            module.per_sample_stats = True
 
 
 class ReflectionPad2d(nn.ReflectionPad2d):
-    """In the precision of x: for a CPU, autocast knows no padding in half precision."""
+    """Reflection padding in the precision of its input.
+
+    On a CPU, autocast would pad half precision in float32.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
+        """Pad (N, C, H, W)."""
         if not torch.is_autocast_enabled(x.device.type):
             return super().forward(x)
         with torch.autocast(x.device.type, enabled=False):
             return super().forward(x)
 
 
-class Conv3x3(nn.Conv2d):
-    """3x3 convolution of stride 1. kernels: its weight as `winograd` wants it, where nobody learns (`models.inference.prepare`)."""
-
-    winograd_weight: Tensor | None = None
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if should_use_winograd(x, self.weight):
-            return winograd_conv2d(
-                x, self.weight, self.bias, transformed_weight=self.winograd_weight
-            )
-        return super().forward(x)
-
-
-class HeadConv2d(nn.Conv2d):
-    """7x7 convolution to few channels."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (
-            conv2d_by_kernel_rows(x, self.weight, self.bias)
-            if uses_channels_last_ops(x)
-            else super().forward(x)
-        )
-
-
 class ResnetBlock(nn.Module):
-    """x + (pad, conv3, norm, relu, pad, conv3, norm)(x)."""
+    """Residual block: x + (pad, conv3x3, norm, ReLU, pad, conv3x3, norm)(x)."""
 
     def __init__(self, channels: int, norm_kind: NormKind) -> None:
         super().__init__()
         self.conv_block = nn.Sequential(
             ReflectionPad2d(1),
-            Conv3x3(channels, channels),
+            nn.Conv2d(channels, channels, 3),
             norm(norm_kind, channels),
             nn.ReLU(inplace=True),
             ReflectionPad2d(1),
-            Conv3x3(channels, channels),
+            nn.Conv2d(channels, channels, 3),
             norm(norm_kind, channels),
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the residual sum, of the size of x."""
         return x + self.conv_block(x)
 
 
+def norm(norm_kind: NormKind, channels: int) -> nn.Module:
+    """Build a normalization layer."""
+    return BatchStatNorm2d(channels) if norm_kind == "batch" else TrackedInstanceNorm2d(channels)
+
+
 def stem(in_channels: int, out_channels: int, norm_kind: NormKind) -> list[nn.Module]:
-    """7x7 convolution at full size."""
+    """Build the first layers of a network: a 7x7 convolution at full size."""
     return [
-        LabelReflectionPad2d(3),
-        LabelConv2d(in_channels, out_channels, 7),
+        ReflectionPad2d(3),
+        nn.Conv2d(in_channels, out_channels, 7),
         norm(norm_kind, out_channels),
         nn.ReLU(inplace=True),
     ]
 
 
 def down(in_channels: int, out_channels: int, norm_kind: NormKind) -> list[nn.Module]:
-    """Halves height and width."""
+    """Build layers that halve height and width."""
     return [
         nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1),
         norm(norm_kind, out_channels),
@@ -171,7 +147,7 @@ def down(in_channels: int, out_channels: int, norm_kind: NormKind) -> list[nn.Mo
 
 
 def up(in_channels: int, out_channels: int, norm_kind: NormKind) -> list[nn.Module]:
-    """Doubles height and width."""
+    """Build layers that double height and width."""
     return [
         nn.ConvTranspose2d(in_channels, out_channels, 3, stride=2, padding=1, output_padding=1),
         norm(norm_kind, out_channels),
@@ -180,82 +156,86 @@ def up(in_channels: int, out_channels: int, norm_kind: NormKind) -> list[nn.Modu
 
 
 def blocks(count: int, channels: int, norm_kind: NormKind) -> list[nn.Module]:
+    """Build consecutive residual blocks."""
     return [ResnetBlock(channels, norm_kind) for _ in range(count)]
 
 
 def head(in_channels: int, out_channels: int, activation: nn.Module | None) -> nn.Sequential:
-    """7x7 convolution to the result."""
-    layers = [ReflectionPad2d(3), HeadConv2d(in_channels, out_channels, 7)]
+    """Build the last layers of a network: a 7x7 convolution to the output channels."""
+    layers = [ReflectionPad2d(3), nn.Conv2d(in_channels, out_channels, 7)]
     return nn.Sequential(*layers, activation) if activation else nn.Sequential(*layers)
 
 
-@contextmanager
-def _frozen_running_stats(stage: nn.Module, op_choice: AbstractContextManager) -> Iterator[None]:
-    """Leaves running statistics as they are, and chooses `as_before`."""
-    momenta = {
-        part: part.momentum
-        for part in stage.modules()
-        if isinstance(part, BatchStatNorm2d | TrackedInstanceNorm2d)
-    }
-    try:
-        for part in momenta:
-            part.momentum = 0.0
-        with op_choice:
-            yield
-    finally:
-        for part, momentum in momenta.items():
-            part.momentum = momentum
+def channel_counts(width: int, n_downsample: int, max_channels: float = math.inf) -> list[int]:
+    """Return the channels at full size and after each of n_downsample halvings: doubled each time, up to a limit."""
+    return [int(min(width * 2**i, max_channels)) for i in range(n_downsample + 1)]
 
 
-@contextmanager
-def per_sample_batch_stats(network: nn.Module) -> Iterator[None]:
-    """Batch norms give each sample of a batch the statistics that it would have alone, and count none."""
-    norms = [part for part in network.modules() if isinstance(part, BatchStatNorm2d)]
-    try:
-        for part in norms:
-            part.per_sample_stats = True
-        yield
-    finally:
-        for part in norms:
-            part.per_sample_stats = False
+def down_layers(channels: Sequence[int], norm_kind: NormKind) -> list[nn.Module]:
+    """Build a halving for each pair of neighbours in `channel_counts`."""
+    layers: list[nn.Module] = []
+    for in_channels, out_channels in pairwise(channels):
+        layers += down(in_channels, out_channels, norm_kind)
+    return layers
+
+
+def up_layers(
+    channels: Sequence[int], norm_kind: NormKind, n_extra_channels: int = 0
+) -> list[nn.Module]:
+    """Build the doublings that undo `down_layers`.
+
+    Args:
+        channels: As given to `down_layers`.
+        norm_kind: Kind of the norms.
+        n_extra_channels: Channels that are concatenated to the deepest feature maps.
+    """
+    layers: list[nn.Module] = []
+    in_channels = channels[-1] + n_extra_channels
+    for out_channels in reversed(channels[:-1]):
+        layers += up(in_channels, out_channels, norm_kind)
+        in_channels = out_channels
+    return layers
 
 
 def checkpoint_stage(stage: nn.Module, x: Condition) -> Tensor:
-    """stage(x), whose inner activations are not kept but computed again on the way back, when norms have counted x
-    already."""
-    return checkpoint(
-        stage,
-        x,
-        use_reentrant=False,
-        preserve_rng_state=False,
-        context_fn=lambda: (nullcontext(), _frozen_running_stats(stage, current_op_choice())),
-    )
+    """Return stage(x), whose inner activations are recomputed in the backward pass instead of being kept.
+
+    Recomputation sees the context variables of the forward pass, by which `models.ops` chooses the operations. Running
+    statistics of norms are updated once.
+    """
+    context = copy_context()
+    y = checkpoint(partial(context.run, stage), x, use_reentrant=False, preserve_rng_state=False)
+    context.run(_is_recomputing.set, True)  # the context is used again only in the backward pass
+    return y
 
 
 def avg_pool_half(x: Tensor) -> Tensor:
-    """Half the size: the one step of every pyramid (SPEC 6), border not counted. (..., H, W)."""
-    return F.avg_pool2d(
-        x.flatten(0, -4), 3, stride=2, padding=1, count_include_pad=False
-    ).unflatten(0, x.shape[:-3])
+    """Halve the size of (..., C, H, W) by average pooling, the one step of every pyramid.
+
+    As published: 3x3 windows of stride 2, in which pixels beyond the border do not count.
+    """
+    pooled = F.avg_pool2d(x.flatten(0, -4), 3, stride=2, padding=1, count_include_pad=False)
+    return pooled.unflatten(0, x.shape[:-3])
 
 
 def build_pyramid(x: Tensor, n_scales: int) -> tuple[Tensor, ...]:
-    """`scales` images (..., C, H, W), the finest first, each pooled from the one before."""
-    levels = [x]
+    """Return n_scales versions of (..., C, H, W), the finest first, each pooled from the one before."""
+    pyramid = [x]
     for _ in range(n_scales - 1):
-        levels.append(avg_pool_half(levels[-1]))
-    return tuple(levels)
+        pyramid.append(avg_pool_half(pyramid[-1]))
+    return tuple(pyramid)
 
 
 def build_condition_pyramid(condition: Condition, n_scales: int) -> tuple[Condition, ...]:
-    """Of (B, T, C, H, W). Averages of labels are dense, but come from the ids at once."""
+    """Return `build_pyramid` of a condition (B, T, C, H, W).
+
+    Averages of label maps are dense. They are computed from the ids, without a one-hot tensor of the finest scale.
+    """
     if not isinstance(condition, SparseOneHot):
         return build_pyramid(condition, n_scales)
-    return (
-        (condition, *build_pyramid(condition.avg_pool_half(), n_scales - 1))
-        if n_scales > 1
-        else (condition,)
-    )
+    if n_scales == 1:
+        return (condition,)
+    return (condition, *build_pyramid(condition.avg_pool_half(), n_scales - 1))
 
 
 def _init_layer(module: nn.Module, std: float) -> None:
@@ -267,5 +247,8 @@ def _init_layer(module: nn.Module, std: float) -> None:
 
 
 def init_weights(network: nn.Module) -> None:
-    """N(0, 0.02) for convolutions, N(1, 0.02) for batch norms; biases of convolutions as PyTorch draws them."""
+    """Initialize weights in place: N(0, 0.02) for convolutions, N(1, 0.02) for batch norms.
+
+    Biases of convolutions keep PyTorch's initialization.
+    """
     network.apply(partial(_init_layer, std=0.02))

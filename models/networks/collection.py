@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 from torch.optim import Adam, Optimizer
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from models.losses.temporal_groups import TemporalConfig
 from models.networks.discriminators import DiscriminatorConfig, MultiScaleDiscriminator
@@ -20,7 +18,6 @@ from models.networks.pix2pixhd import (
     SingleImageConfig,
     build_single_image_generator,
 )
-from util.distributed.optimizer import AmpOptimizer
 
 EMA_SUFFIX = "_ema"  # what the averaged generator's names end with
 
@@ -73,13 +70,6 @@ class Vid2VidModels:
         for name, network in self.named_trainable_networks().items():
             if name not in ("D_f", "E"):
                 nn.SyncBatchNorm.convert_sync_batchnorm(network)
-
-    @torch.no_grad()
-    def update_ema(self, half_life: float) -> None:
-        """One step of the running average, in which a step counts half after `half_life` more."""
-        assert self.netG_ema is not None
-        follow = get_ema_multi_avg_fn(0.5 ** (1 / half_life))
-        follow(list(self.netG_ema.parameters()), list(self.netG.parameters()), 0)
 
 
 def optimizer_name(network_name: str) -> str:
@@ -178,9 +168,3 @@ def build_optimizers(models: Vid2VidModels, config: OptimizerConfig) -> dict[str
         player: adam(player, parameters)
         for player, parameters in models.parameters_by_optimizer().items()
     }
-
-
-def set_learning_rates(optimizers: Mapping[str, Optimizer | AmpOptimizer], factor: float) -> None:
-    for optimizer in optimizers.values():
-        for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * factor

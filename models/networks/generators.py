@@ -1,13 +1,14 @@
-"""The sequential multi-scale generator (paper, section 3; SPEC 6): a coarse network and refining ones.
+"""The sequential coarse-to-fine generator (paper, section 3): a coarse network and refining ones.
 
-Each paints one frame: `raw` from scratch, and by `flow` from the previous image; `weight` chooses between them.
-Attribute names are the published state-dict keys.
+Each network generates one frame: `raw_image` from scratch, and the previous image warped by `flow`; `blend_weight`
+blends the two. Attribute names are the published state-dict keys.
+
+The networks are plain PyTorch and take dense tensors. `models.ops.install` replaces their layers by faster ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -17,15 +18,16 @@ from models.flow.warp import warp
 from models.networks.blocks import (
     NormKind,
     blocks,
+    channel_counts,
     checkpoint_stage,
     down,
+    down_layers,
     head,
     init_weights,
     stem,
     up,
+    up_layers,
 )
-from models.networks.sparse_labels import Condition, SparseOneHot
-from models.ops.dispatch import reference_ops, to_channels_last
 from util.distributed.amp import promote_to_float32, run_in_float32
 
 FLOW_SCALE = 20.0  # pixels that a flow head's output of 1 stands for, at the coarsest scale
@@ -33,10 +35,23 @@ FLOW_SCALE = 20.0  # pixels that a flow head's output of 1 stands for, at the co
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """condition_channels: of one frame, one-hot labels and instance edge together; n_features: of the feature maps that
-    follow them, 0 for none. foreground: the label ids that a separate hourglass paints; empty for none. flow: whether
-    images are composed with the warped previous one. checkpoint: whether activations are computed again on the way
-    back instead of being kept."""
+    """Configuration of a generator.
+
+    Attributes:
+        condition_channels: Channels of one frame's condition: one-hot labels and instance edge together.
+        image_channels: Channels of an image.
+        n_frames_G: Frames whose conditions the generator sees: the current one and n_frames_G - 1 before it.
+        width: Channels of the coarsest network's first layer at full size.
+        n_downsample: Halvings inside the coarsest network.
+        n_blocks: Residual blocks on each path through the coarsest network.
+        n_blocks_local: Residual blocks of each decoder of a refining network.
+        n_scales: Number of networks; each refines at twice the size of the one before.
+        norm: Kind of the norms.
+        flow: Whether images are blended with the warped previous image.
+        foreground: Label ids that a separate hourglass generates; empty for none.
+        n_features: Channels of the instance feature maps that follow each condition; 0 for none.
+        checkpoint_activations: Whether activations are recomputed in the backward pass instead of being kept.
+    """
 
     condition_channels: int
     image_channels: int = 3
@@ -54,13 +69,23 @@ class GeneratorConfig:
 
     @property
     def size_multiple(self) -> int:
-        """What height and width of the finest images must divide by."""
+        """Number that height and width of the finest images must be divisible by."""
         return 2 ** (self.n_downsample + self.n_scales - 1)
+
+    @property
+    def stacked_condition_channels(self) -> int:
+        """Channels of the conditions and features of all frames that a network sees."""
+        return self.n_frames_G * (self.condition_channels + self.n_features)
+
+    @property
+    def stacked_image_channels(self) -> int:
+        """Channels of the previous images that a network sees."""
+        return (self.n_frames_G - 1) * self.image_channels
 
 
 @dataclass(frozen=True)
 class FeatureMaps:
-    """Feature maps (B, C, h, w) right before the heads; the next finer network adds them to its own."""
+    """Feature maps (B, C, h, w) right before the heads, to which the next finer network adds its own."""
 
     image: Tensor
     flow: Tensor | None
@@ -71,8 +96,11 @@ class FeatureMaps:
 class GeneratorOutput:
     """A generated frame (B, C, H, W), or several (B, T, C, H, W).
 
-    image, raw: 3 channels in [-1, 1]. flow: 2 channels, pixels, backward. weight: 1 channel in [0, 1], the share of
-    `raw` in `image`. flow and weight are None in networks without flow.
+    Attributes:
+        image: 3 channels in [-1, 1]: raw_image blended with the warped previous image.
+        raw_image: 3 channels in [-1, 1], generated from scratch.
+        flow: 2 channels, backward, in pixels; None in networks without flow.
+        blend_weight: 1 channel in [0, 1], the share of raw_image in image; None in networks without flow.
     """
 
     image: Tensor
@@ -81,7 +109,7 @@ class GeneratorOutput:
     blend_weight: Tensor | None
 
     def apply(self, fn: Callable[[Tensor], Tensor]) -> GeneratorOutput:
-        """With every tensor changed."""
+        """Return a copy with fn applied to every tensor."""
         return GeneratorOutput(
             fn(self.image),
             fn(self.raw_image),
@@ -91,30 +119,35 @@ class GeneratorOutput:
 
     @staticmethod
     def stack(outputs: list[GeneratorOutput]) -> GeneratorOutput:
-        """(B, C, H, W) frames in time order to one of (B, T, C, H, W)."""
+        """Stack frames (B, C, H, W), in time order, to (B, T, C, H, W)."""
         return GeneratorOutput._join(outputs, torch.stack)
 
     @staticmethod
     def concatenate(outputs: list[GeneratorOutput]) -> GeneratorOutput:
-        """(B, T, C, H, W) runs of frames in time order to one."""
+        """Concatenate (B, T, C, H, W) in time order."""
         return outputs[0] if len(outputs) == 1 else GeneratorOutput._join(outputs, torch.cat)
 
     @staticmethod
     def _join(outputs: list[GeneratorOutput], join_fn: Callable[..., Tensor]) -> GeneratorOutput:
-        def joined(name: str) -> Tensor | None:
-            parts = [getattr(frame, name) for frame in outputs]
-            return None if parts[0] is None else join_fn(parts, dim=1)
+        def join(tensors: list[Tensor | None]) -> Tensor | None:
+            return None if tensors[0] is None else join_fn(tensors, dim=1)
 
         return GeneratorOutput(
-            *(joined(name) for name in ("image", "raw_image", "flow", "blend_weight"))  # type: ignore[arg-type]
+            join_fn([output.image for output in outputs], dim=1),
+            join_fn([output.raw_image for output in outputs], dim=1),
+            join([output.flow for output in outputs]),
+            join([output.blend_weight for output in outputs]),
         )
 
 
 class CompositeGeneratorBase(nn.Module):
-    """Heads that coarse and refining networks share: from feature maps to a frame."""
+    """What the coarse and the refining networks share: stages, heads, and how a frame is composed."""
 
+    model_down_seg: nn.Sequential
     model_down_img: nn.Sequential
-    indv_final: nn.Sequential  # where there is a foreground
+    indv_down: nn.Sequential  # indv_*: only in networks with a foreground
+    indv_up: nn.Sequential
+    indv_final: nn.Sequential
 
     def __init__(self, config: GeneratorConfig, scale: int) -> None:
         super().__init__()
@@ -122,140 +155,157 @@ class CompositeGeneratorBase(nn.Module):
         self.width = config.width // 2**scale
         self.flow_scale = FLOW_SCALE * 2**scale
 
-    def run_stage(self, stage: nn.Sequential, x: Condition) -> Tensor:
-        """stage(x), of which only x is kept for the way back where `checkpoint` asks for it."""
-        return checkpoint_stage(stage, x) if self.config.checkpoint_activations else stage(x)
-
-    def encode_previous_images(self, previous: Tensor, no_warp: bool) -> Tensor:
-        """The images before, encoded. Before a `no_warp` frame they may be black, and every map constant. (Compiled
-        programs are plain anyway, and cannot be told.)"""
-        with reference_ops() if no_warp and not torch.compiler.is_compiling() else nullcontext():
-            return self.run_stage(self.model_down_img, self.merge_time_into_channels(previous))
-
-    def merge_time_into_channels(self, frames: Condition) -> Condition:
-        """(B, T, C, h, w) -> (B, T * C, h, w); label maps stack themselves."""
-        return (
-            frames
-            if isinstance(frames, SparseOneHot)
-            else to_channels_last(frames.flatten(1, 2), self.width)
-        )
-
     def add_image_head(self) -> None:
+        """Add the head for the raw image."""
         self.model_final_img = head(self.width, self.config.image_channels, nn.Tanh())
 
     def add_flow_heads(self) -> None:
+        """Add the heads for flow and blend weight."""
         self.model_final_flow = head(self.width, 2, None)
         self.model_final_w = head(self.width, 1, nn.Sigmoid())
 
+    @property
+    def heads(self) -> list[nn.Sequential]:
+        """The last layers of each output."""
+        names = ("model_final_img", "model_final_flow", "model_final_w", "indv_final")
+        return [getattr(self, name) for name in names if hasattr(self, name)]
+
+    def run_stage(self, stage: nn.Sequential, x: Tensor) -> Tensor:
+        """Return stage(x), of which only x is kept for the backward pass with `checkpoint_activations`."""
+        return checkpoint_stage(stage, x) if self.config.checkpoint_activations else stage(x)
+
+    def merge_time_into_channels(self, frames: Tensor) -> Tensor:
+        """Reshape (B, T, C, h, w) to (B, T * C, h, w)."""
+        return frames.flatten(1, 2)
+
+    def encode_previous_images(self, previous: Tensor) -> Tensor:
+        """Encode the previous images (B, n_frames_G - 1, 3, h, w)."""
+        return self.run_stage(self.model_down_img, self.merge_time_into_channels(previous))
+
+    def decode_foreground(self, stacked_condition: Tensor, coarse: Tensor | None) -> Tensor:
+        """Return the foreground's feature maps right before its head.
+
+        Args:
+            stacked_condition: Conditions (B, n_frames_G * C, h, w).
+            coarse: The foreground's feature maps of the next coarser network, None in the coarsest.
+        """
+        raise NotImplementedError
+
+    def generate_foreground(self, features: Tensor) -> Tensor:
+        """Generate the foreground image (B, 3, h, w) from its feature maps."""
+        return promote_to_float32(self.indv_final(features))
+
+    def get_foreground_mask(self, condition: Tensor) -> Tensor:
+        """Return (B, 1, h, w): how much of the newest frame of (B, T, C, h, w) has a foreground label."""
+        newest = condition[:, -1]
+        channels = [newest[:, label] for label in self.config.foreground]
+        return torch.stack(channels, dim=1).sum(1, keepdim=True).clamp(0, 1)
+
     def compose(
-        self, features: FeatureMaps, condition: Condition, previous: Tensor, no_warp: bool
+        self, features: FeatureMaps, condition: Tensor, previous: Tensor, no_warp: bool
     ) -> GeneratorOutput:
-        """condition: (B, tG, C, h, w); previous: (B, tG-1, 3, h, w)."""
-        image = raw = promote_to_float32(self.model_final_img(features.image))
-        flow = weight = None
+        """Compute a frame from feature maps by the heads, warping and blending.
+
+        Args:
+            features: Feature maps at this network's scale.
+            condition: (B, n_frames_G, C, h, w).
+            previous: Previous images (B, n_frames_G - 1, 3, h, w).
+            no_warp: Whether the raw image is the image.
+        """
+        image = raw_image = promote_to_float32(self.model_final_img(features.image))
+        flow = blend_weight = None
         if features.flow is not None:
             flow = run_in_float32(self.model_final_flow, features.flow) * self.flow_scale
-            weight = run_in_float32(self.model_final_w, features.flow)
+            blend_weight = run_in_float32(self.model_final_w, features.flow)
             if not no_warp:
-                image = raw * weight + warp(previous[:, -1], flow) * (1 - weight)
+                warped = warp(previous[:, -1], flow)
+                image = raw_image * blend_weight + warped * (1 - blend_weight)
         if features.foreground is not None:
-            foreground = promote_to_float32(self.indv_final(features.foreground))
-            mask = get_label_mask(condition, self.config.foreground)
-            image, raw = (foreground * mask + x * (1 - mask) for x in (image, raw))
-        return GeneratorOutput(image, raw, flow, weight)
-
-
-def get_label_mask(condition: Condition, labels: tuple[int, ...]) -> Tensor:
-    """(B, 1, h, w): how much of the newest frame has one of the labels."""
-    if isinstance(condition, SparseOneHot):
-        return condition.mask(labels)
-    newest = condition[:, -1]
-    return (
-        torch.stack([newest[:, label] for label in labels], dim=1).sum(1, keepdim=True).clamp(0, 1)
-    )
+            foreground = self.generate_foreground(features.foreground)
+            mask = self.get_foreground_mask(condition)
+            image = foreground * mask + image * (1 - mask)
+            raw_image = foreground * mask + raw_image * (1 - mask)
+        return GeneratorOutput(image, raw_image, flow, blend_weight)
 
 
 class CompositeGenerator(CompositeGeneratorBase):
-    """G0, the coarsest network."""
+    """The coarsest network, G0."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__(config, scale=0)
-        n, kind = config.n_downsample, config.norm
-        conditions = config.n_frames_G * (config.condition_channels + config.n_features)
-        images = (config.n_frames_G - 1) * config.image_channels
+        kind, n_downsample = config.norm, config.n_downsample
 
-        def encoder(channels: int, width: int, n_blocks: int) -> nn.Sequential:
-            downs = [
-                layer for i in range(n) for layer in down(width * 2**i, width * 2 ** (i + 1), kind)
-            ]
+        def encoder(in_channels: int, width: int, n_blocks: int) -> nn.Sequential:
+            channels = channel_counts(width, n_downsample)
+            downs = down_layers(channels, kind)  # before the stem: the order of random draws
             return nn.Sequential(
-                *stem(channels, width, kind), *downs, *blocks(n_blocks, width * 2**n, kind)
+                *stem(in_channels, width, kind), *downs, *blocks(n_blocks, channels[-1], kind)
             )
 
         def decoder(width: int) -> nn.Sequential:
-            return nn.Sequential(
-                *[
-                    layer
-                    for i in reversed(range(n))
-                    for layer in up(width * 2 ** (i + 1), width * 2**i, kind)
-                ]
-            )
+            return nn.Sequential(*up_layers(channel_counts(width, n_downsample), kind))
 
         if config.foreground:
             width = get_foreground_width(config)
-            self.indv_down = encoder(conditions, width, 0)
-            self.indv_res = nn.Sequential(*blocks(config.n_blocks, width * 2**n, kind))
+            deepest = width * 2**n_downsample
+            self.indv_down = encoder(config.stacked_condition_channels, width, 0)
+            self.indv_res = nn.Sequential(*blocks(config.n_blocks, deepest, kind))
             self.indv_up = decoder(width)
             self.indv_final = head(width, config.image_channels, nn.Tanh())
         width, half = self.width, config.n_blocks // 2
-        self.model_down_seg = encoder(conditions, width, config.n_blocks - half)
-        self.model_down_img = encoder(images, width, config.n_blocks - half)
-        self.model_res_img = nn.Sequential(*blocks(half, width * 2**n, kind))
+        deepest = width * 2**n_downsample
+        self.model_down_seg = encoder(
+            config.stacked_condition_channels, width, config.n_blocks - half
+        )
+        self.model_down_img = encoder(config.stacked_image_channels, width, config.n_blocks - half)
+        self.model_res_img = nn.Sequential(*blocks(half, deepest, kind))
         self.model_up_img = decoder(width)
         self.add_image_head()
         if config.flow:
-            self.model_res_flow = nn.Sequential(*blocks(half, width * 2**n, kind))
+            self.model_res_flow = nn.Sequential(*blocks(half, deepest, kind))
             self.model_up_flow = decoder(width)
             self.add_flow_heads()
 
     def forward(
-        self, condition: Condition, previous: Tensor, no_warp: bool
+        self, condition: Tensor, previous: Tensor, no_warp: bool
     ) -> tuple[GeneratorOutput, FeatureMaps]:
-        """condition: (B, tG, C, h, w); previous: (B, tG-1, 3, h, w) -> the frame and its features."""
+        """Generate a frame.
+
+        Args:
+            condition: (B, n_frames_G, C, h, w).
+            previous: Previous images (B, n_frames_G - 1, 3, h, w).
+            no_warp: Whether the raw image is the image, for frames without previous images.
+
+        Returns:
+            The frame, and the feature maps that the next finer network adds to its own.
+        """
         stacked = self.merge_time_into_channels(condition)
-        trunk = self.run_stage(self.model_down_seg, stacked) + self.encode_previous_images(
-            previous, no_warp
-        )
-        features = FeatureMaps(
-            image=self.run_stage(self.model_up_img, self.run_stage(self.model_res_img, trunk)),
-            flow=(
-                self.run_stage(self.model_up_flow, self.run_stage(self.model_res_flow, trunk))
-                if self.config.flow
-                else None
-            ),
-            foreground=(
-                self.run_stage(
-                    self.indv_up,
-                    self.run_stage(self.indv_res, self.run_stage(self.indv_down, stacked)),
-                )
-                if self.config.foreground
-                else None
-            ),
-        )
+        encoded_condition = self.run_stage(self.model_down_seg, stacked)
+        trunk = encoded_condition + self.encode_previous_images(previous)
+        image = self.run_stage(self.model_up_img, self.run_stage(self.model_res_img, trunk))
+        flow = foreground = None
+        if self.config.flow:
+            flow = self.run_stage(self.model_up_flow, self.run_stage(self.model_res_flow, trunk))
+        if self.config.foreground:
+            foreground = self.decode_foreground(stacked, None)
+        features = FeatureMaps(image, flow, foreground)
         return self.compose(features, condition, previous, no_warp), features
+
+    def decode_foreground(self, stacked_condition: Tensor, coarse: Tensor | None) -> Tensor:
+        """Return the foreground's feature maps right before its head."""
+        encoded = self.run_stage(self.indv_down, stacked_condition)
+        return self.run_stage(self.indv_up, self.run_stage(self.indv_res, encoded))
 
 
 class CompositeLocalGenerator(CompositeGeneratorBase):
-    """G1, G2, ...: refines at twice the size of the network below, whose features it adds to its own."""
+    """A refining network, G1, G2, ...: twice the size of the next coarser one, whose feature maps it adds to its own."""
 
     def __init__(self, config: GeneratorConfig, scale: int) -> None:
         super().__init__(config, scale)
         kind = config.norm
-        conditions = config.n_frames_G * (config.condition_channels + config.n_features)
-        images = (config.n_frames_G - 1) * config.image_channels
 
-        def encoder(channels: int, width: int) -> nn.Sequential:
-            return nn.Sequential(*stem(channels, width, kind), *down(width, 2 * width, kind))
+        def encoder(in_channels: int, width: int) -> nn.Sequential:
+            return nn.Sequential(*stem(in_channels, width, kind), *down(width, 2 * width, kind))
 
         def decoder(width: int) -> nn.Sequential:
             return nn.Sequential(
@@ -264,12 +314,12 @@ class CompositeLocalGenerator(CompositeGeneratorBase):
 
         if config.foreground:
             width = get_foreground_width(config) // 2**scale
-            self.indv_down = encoder(conditions, width)
+            self.indv_down = encoder(config.stacked_condition_channels, width)
             self.indv_up = decoder(width)
             self.indv_final = head(width, config.image_channels, nn.Tanh())
         width = self.width
-        self.model_down_seg = encoder(conditions, width)
-        self.model_down_img = encoder(images, width)
+        self.model_down_seg = encoder(config.stacked_condition_channels, width)
+        self.model_down_img = encoder(config.stacked_image_channels, width)
         self.model_up_img = decoder(width)
         self.add_image_head()
         if config.flow:
@@ -277,36 +327,49 @@ class CompositeLocalGenerator(CompositeGeneratorBase):
             self.add_flow_heads()
 
     def forward(
-        self, condition: Condition, previous: Tensor, no_warp: bool, coarse: FeatureMaps
+        self, condition: Tensor, previous: Tensor, no_warp: bool, coarse: FeatureMaps
     ) -> tuple[GeneratorOutput, FeatureMaps]:
-        """condition: (B, tG, C, h, w); previous: (B, tG-1, 3, h, w); coarse: maps of half the size after one down."""
+        """Generate a frame.
+
+        Args:
+            condition: (B, n_frames_G, C, h, w).
+            previous: Previous images (B, n_frames_G - 1, 3, h, w).
+            no_warp: Whether the raw image is the image, for frames without previous images.
+            coarse: Feature maps of the next coarser network, of half the size: that of this network's trunk.
+
+        Returns:
+            The frame, and the feature maps that the next finer network adds to its own.
+        """
         stacked = self.merge_time_into_channels(condition)
-        trunk = self.run_stage(self.model_down_seg, stacked) + self.encode_previous_images(
-            previous, no_warp
-        )
-        features = FeatureMaps(
-            image=self.run_stage(self.model_up_img, trunk + coarse.image),
-            flow=None
-            if coarse.flow is None
-            else self.run_stage(self.model_up_flow, trunk + coarse.flow),
-            foreground=(
-                None
-                if coarse.foreground is None
-                else self.run_stage(
-                    self.indv_up, self.run_stage(self.indv_down, stacked) + coarse.foreground
-                )
-            ),
-        )
+        encoded_condition = self.run_stage(self.model_down_seg, stacked)
+        trunk = encoded_condition + self.encode_previous_images(previous)
+        image = self.run_stage(self.model_up_img, trunk + coarse.image)
+        flow = foreground = None
+        if coarse.flow is not None:
+            flow = self.run_stage(self.model_up_flow, trunk + coarse.flow)
+        if coarse.foreground is not None:
+            foreground = self.decode_foreground(stacked, coarse.foreground)
+        features = FeatureMaps(image, flow, foreground)
         return self.compose(features, condition, previous, no_warp), features
+
+    def decode_foreground(self, stacked_condition: Tensor, coarse: Tensor | None) -> Tensor:
+        """Return the foreground's feature maps right before its head."""
+        assert coarse is not None
+        return self.run_stage(
+            self.indv_up, self.run_stage(self.indv_down, stacked_condition) + coarse
+        )
 
 
 def get_foreground_width(config: GeneratorConfig) -> int:
-    """The coarsest foreground hourglass is half as wide where it goes down far."""
+    """Return the first width of the coarsest foreground hourglass.
+
+    As published: half of the network's where it halves the size more than twice.
+    """
     return config.width // 2 if config.n_downsample > 2 else config.width
 
 
 def build_generator(config: GeneratorConfig) -> nn.ModuleList:
-    """G0, G1, ...: the coarsest first."""
+    """Build the networks G0, G1, ..., the coarsest first, with random weights."""
     refining = [CompositeLocalGenerator(config, scale) for scale in range(1, config.n_scales)]
     networks = nn.ModuleList([CompositeGenerator(config), *refining])
     init_weights(networks)

@@ -6,10 +6,8 @@ each region is to look, which an encoder reads off a real image. Attribute names
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Literal, get_args
 
 import torch
@@ -20,11 +18,14 @@ from models.networks.blocks import (
     NormKind,
     blocks,
     build_pyramid,
+    channel_counts,
     down,
+    down_layers,
     head,
     init_weights,
     stem,
     up,
+    up_layers,
 )
 
 SingleImageKind = Literal["global", "local", "global_with_features", "local_with_features"]
@@ -75,39 +76,14 @@ class EncoderConfig:
         return int(2**self.n_downsample)
 
 
-def _channel_counts(
-    width: int, n_downsample: int, max_channels: float = _MAX_CHANNELS
-) -> list[int]:
-    """Before the first halving, after it, after the second, ..."""
-    return [int(min(width * 2**i, max_channels)) for i in range(n_downsample + 1)]
-
-
-def _down_layers(channel_counts: list[int], norm_kind: NormKind) -> list[nn.Module]:
-    return [
-        layer for wide, wider in pairwise(channel_counts) for layer in down(wide, wider, norm_kind)
-    ]
-
-
-def _up_layers(
-    channel_counts: list[int], norm_kind: NormKind, n_extra_channels: int = 0
-) -> list[nn.Module]:
-    """joined: channels that come in beside the deepest ones."""
-    inputs = [channel_counts[-1] + n_extra_channels, *reversed(channel_counts[1:-1])]
-    return [
-        layer
-        for wide, narrow in zip(inputs, reversed(channel_counts[:-1]), strict=True)
-        for layer in up(wide, narrow, norm_kind)
-    ]
-
-
 def _global_trunk_layers(config: SingleImageConfig) -> list[nn.Module]:
     """A global network up to its last feature map."""
-    widths = _channel_counts(config.width, config.n_downsample)
+    widths = channel_counts(config.width, config.n_downsample, _MAX_CHANNELS)
     return [
         *stem(config.condition_channels, widths[0], config.norm),
-        *_down_layers(widths, config.norm),
+        *down_layers(widths, config.norm),
         *blocks(config.n_blocks, widths[-1], config.norm),
-        *_up_layers(widths, config.norm),
+        *up_layers(widths, config.norm),
     ]
 
 
@@ -202,16 +178,16 @@ class GlobalTrunkWithFeatures(nn.Module):
 
     def add_trunk(self, width: int) -> None:
         config, kind = self.config, self.config.norm
-        widths = _channel_counts(width, config.n_downsample)
+        widths = channel_counts(width, config.n_downsample, _MAX_CHANNELS)
         self.model_downsample = nn.Sequential(
             *stem(config.condition_channels + config.n_features, widths[0], kind),
-            *_down_layers(widths, kind),
+            *down_layers(widths, kind),
         )
         self.model_resnet = nn.Sequential(
             *blocks(config.n_blocks, widths[-1] + config.n_features, kind)
         )
         self.model_upsample = nn.Sequential(
-            *_up_layers(widths, kind, n_extra_channels=2 * config.n_features)
+            *up_layers(widths, kind, n_extra_channels=2 * config.n_features)
         )
 
     def run_trunk(self, condition: Tensor, features: Tensor) -> Tensor:
@@ -266,11 +242,11 @@ class Encoder(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
-        widths = _channel_counts(config.width, config.n_downsample, max_channels=math.inf)
+        widths = channel_counts(config.width, config.n_downsample)
         self.model = nn.Sequential(
             *stem(3, widths[0], config.norm),
-            *_down_layers(widths, config.norm),
-            *_up_layers(widths, config.norm),
+            *down_layers(widths, config.norm),
+            *up_layers(widths, config.norm),
             *head(widths[0], config.n_features, nn.Tanh()),
         )
         init_weights(self)

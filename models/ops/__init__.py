@@ -1,2 +1,4 @@
-"""The same arithmetic in less time on a CPU. Every function here has a plain counterpart in `torch.nn.functional`,
-which runs everywhere else and which tests compare with; `models.ops.dispatch` says which of the two runs."""
+"""Faster operations, each of which computes what a layer of plain PyTorch computes, up to rounding.
+
+`models.ops.install` puts them into networks by one call. `models.ops.dispatch` decides where they are worthwhile.
+"""

@@ -30,6 +30,7 @@ from models.networks.collection import Vid2VidModels, optimizer_name
 from models.networks.pix2pixhd import Encoder
 from models.networks.rollout import History, rollout_across_devices
 from models.ops.compile import FallbackCompiler, compile_network
+from models.ops.install import install_optimized_ops
 from models.training.forward import (
     ClipState,
     LossesByOptimizer,
@@ -299,6 +300,8 @@ def build_parallel_forward(
     primaries = networks.named_trainable_networks() | {
         name: network for name, network in frozen.items() if network is not None
     }
+    for network in primaries.values():
+        install_optimized_ops(network)
     replicas = ReplicatedNetworks.create(
         primaries, {name: _list_slots(name, device_setup) for name in primaries}
     )

@@ -18,7 +18,9 @@ from models.checkpoint import load_generators
 from models.inference.first_frame import FirstImageProvider, build_first_image_provider
 from models.inference.prepare import prepare_for_inference
 from models.inference.synthesis import SynthesisConfig
+from models.networks.blocks import use_per_sample_stats
 from models.networks.generators import GeneratorConfig, build_generator
+from models.ops.install import install_optimized_ops
 from options import configs
 from options.from_checkpoint import load_run_options
 from options.schema import TestOptions
@@ -149,6 +151,8 @@ def _make_case(
     options: TestOptions, networks: nn.ModuleList, device: torch.device
 ) -> BenchmarkCase:
     first, _ = build_first_image_provider(configs.first_frame_config(options))
+    install_optimized_ops(networks)
+    use_per_sample_stats(networks)
     return BenchmarkCase(
         options, networks.to(device), first, configs.synthesis_config(options), device
     )

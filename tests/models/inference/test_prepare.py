@@ -1,13 +1,22 @@
+"""Preparation of generators for inference."""
+
+from copy import deepcopy
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import models.inference.prepare
 from models.inference import first_frame
-from models.inference.prepare import cast_conv_weights, prepare_for_inference
+from models.inference.prepare import (
+    cast_conv_weights,
+    prepare_for_inference,
+    share_for_inference,
+)
 from models.inference.synthesis import synthesize
-from models.networks.blocks import Conv3x3, HeadConv2d, ResnetBlock
+from models.networks.blocks import BatchStatNorm2d, ResnetBlock
 from models.ops.dispatch import reference_ops
+from models.ops.layers import WinogradConv2d
 from options import configs
 from tests.tiny import street_clip, tiny_networks, tiny_options
 
@@ -19,31 +28,34 @@ def test_cast_weights_generate_the_same_as_autocast() -> None:
     networks, clip = tiny_networks(options).netG, street_clip(6, 32, 48)
     frames = [clip.slice_frames(t, t + 1) for t in range(6)]
     config = configs.synthesis_config(options)
+
+    def generate_images() -> list[Tensor]:
+        outputs = synthesize(networks, frames, first_frame.make_zero_images, config, CPU)
+        return [image for _, image in outputs]
+
     with reference_ops():  # as on a GPU: sums by label on a CPU keep float32
-        before = [
-            made
-            for _, made in synthesize(networks, frames, first_frame.make_zero_images, config, CPU)
-        ]
+        expected = generate_images()
         cast_conv_weights(networks, torch.bfloat16)
-        after = [
-            made
-            for _, made in synthesize(networks, frames, first_frame.make_zero_images, config, CPU)
-        ]
-    torch.testing.assert_close(after, before, rtol=0, atol=0)
+        images = generate_images()
+    torch.testing.assert_close(images, expected, rtol=0, atol=0)
 
 
 def test_norms_and_heads_keep_float32() -> None:
-    networks = cast_conv_weights(
-        tiny_networks(tiny_options("--label_nc 5 --norm batch")).netG, torch.float16
-    )
-    kept = [part for part in networks.modules() if isinstance(part, nn.BatchNorm2d | HeadConv2d)]
-    inside = {id(weight) for part in kept for weight in part.parameters()}
-    assert inside and {
-        weight.dtype for weight in networks.parameters() if id(weight) in inside
-    } == {torch.float32}
-    assert {weight.dtype for weight in networks.parameters() if id(weight) not in inside} == {
-        torch.float16
+    options = tiny_options("--label_nc 5 --norm batch --fg --fg_labels 1")
+    networks = cast_conv_weights(tiny_networks(options).netG, torch.float16)
+    kept = {name for name, weight in networks.named_parameters() if weight.dtype == torch.float32}
+    norms = [
+        name for name, module in networks.named_modules() if isinstance(module, nn.BatchNorm2d)
+    ]
+    heads = ["0.model_final_img", "0.model_final_flow", "0.model_final_w", "0.indv_final"]
+    expected = {
+        name
+        for name, _ in networks.named_parameters()
+        if any(name.startswith(f"{part}.") for part in [*norms, *heads])
     }
+    assert kept == expected
+    dtypes = {weight.dtype for name, weight in networks.named_parameters() if name not in kept}
+    assert dtypes == {torch.float16}
 
 
 @pytest.mark.parametrize("amp", ["off", "bf16"])
@@ -54,26 +66,33 @@ def test_weights_are_not_cast_on_cpu(amp: str) -> None:
     assert {key: value.data_ptr() for key, value in networks.state_dict().items()} == before
 
 
-@pytest.mark.parametrize("most", [0, 2 * 36 * 128 * 128 * 4])
-def test_winograd_weights_are_cached_on_cpu_within_the_memory_limit(most, monkeypatch) -> None:
-    monkeypatch.setattr(models.inference.prepare, "MAX_WINOGRAD_CACHE_BYTES", most)
+@pytest.mark.parametrize("max_bytes", [0, 2 * 36 * 128 * 128 * 4])
+def test_winograd_weights_are_cached_on_cpu_within_the_memory_limit(max_bytes, monkeypatch) -> None:
+    monkeypatch.setattr(models.inference.prepare, "MAX_WINOGRAD_CACHE_BYTES", max_bytes)
     torch.manual_seed(0)
-    networks, x = (
-        nn.ModuleList([ResnetBlock(128, "batch"), ResnetBlock(8, "batch")]),
-        torch.randn(1, 128, 16, 20),
-    )
+    networks = nn.ModuleList([ResnetBlock(128, "batch"), ResnetBlock(8, "batch")])
+    x = torch.randn(1, 128, 16, 20)
     with torch.no_grad():
-        before = networks[0](x)
+        expected = networks[0](x)
         prepare_for_inference(networks, "off", CPU)
-        assert torch.equal(networks[0](x), before)
-    kept = [
-        part.winograd_weight is not None for part in networks.modules() if isinstance(part, Conv3x3)
-    ]
-    assert kept == [most > 0, most > 0, False, False]
-    learned = (
-        networks[0](x).square().sum()
-    )  # whoever learns all the same gets gradients, of the weights themselves
-    assert all(
-        bool(gradient.any())
-        for gradient in torch.autograd.grad(learned, networks[0].conv_block[1].weight)
-    )
+        torch.testing.assert_close(networks[0](x), expected, rtol=0, atol=1e-4)
+    convs = [module for module in networks.modules() if isinstance(module, WinogradConv2d)]
+    assert [conv.winograd_weight is not None for conv in convs] == [max_bytes > 0] * 2
+    loss = networks[0](x).square().sum()  # with gradients the weights themselves are used
+    (gradient,) = torch.autograd.grad(loss, networks[0].conv_block[1].weight)
+    assert gradient.any()
+
+
+def test_copy_for_inference_shares_weights_and_leaves_the_original() -> None:
+    networks = tiny_networks(tiny_options("--label_nc 5")).netG
+    shared = share_for_inference(networks)
+    expected = {key: value.data_ptr() for key, value in networks.state_dict().items()}
+    assert {key: value.data_ptr() for key, value in shared.state_dict().items()} == expected
+
+    def uses_per_sample_stats(netG: nn.ModuleList) -> set[bool]:
+        norms = [module for module in netG.modules() if isinstance(module, BatchStatNorm2d)]
+        return {norm.per_sample_stats for norm in norms}
+
+    assert uses_per_sample_stats(shared) == {True}
+    assert uses_per_sample_stats(networks) == {False}
+    assert uses_per_sample_stats(deepcopy(shared)) == {True}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from models.inference import first_frame
 from models.inference.synthesis import SynthesisConfig, synthesize
-from models.networks.blocks import build_pyramid, per_sample_batch_stats
+from models.networks.blocks import build_pyramid, use_per_sample_stats
 from models.networks.generators import FeatureMaps, GeneratorOutput
 from models.networks.input_encoding import pad_clip
 from models.networks.rollout import History, RolloutConfig, generate_frame, rollout
@@ -29,11 +29,11 @@ def trained_images(options: TrainOptions, clip: Clip) -> Tensor:
     trainer = tiny_trainer(options, tiny_networks(options))
     phase, history, images = compute_epoch_settings(1, trainer.config.schedule), None, []
     for number, window in enumerate(clip.split_into_windows(options.n_frames_G)):
-        team = trainer.parallel_models.groups[0]
-        with per_sample_batch_stats(team.generators[0]):
-            view, history = trainer.generate(
-                team, clip, window, number * clip.window_size, phase, history
-            )
+        group_models = trainer.parallel_models.groups[0]
+        use_per_sample_stats(group_models.generators[0])
+        view, history = trainer.generate(
+            group_models, clip, window, number * clip.window_size, phase, history
+        )
         images.append(view.output.image.detach())
     return torch.cat(images, dim=1)
 

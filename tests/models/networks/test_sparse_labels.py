@@ -1,3 +1,5 @@
+"""Sparse conditions and their convolution against one-hot tensors."""
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,13 +11,12 @@ from models.networks.blocks import (
     checkpoint_stage,
 )
 from models.networks.sparse_labels import (
-    LabelConv2d,
-    LabelReflectionPad2d,
     SparseOneHot,
     concatenate_conditions,
     one_hot,
     slice_frames,
 )
+from models.ops.layers import LabelConv2d, LabelReflectionPad2d, sparse_conv7x7
 
 LABELS = 5
 
@@ -86,5 +87,5 @@ def test_256_labels_fit() -> None:
     )
     weight = torch.randn(3, 256, 7, 7)
     expected = F.conv2d(F.pad(maps.to_dense()[:, 0], (3, 3, 3, 3), mode="reflect"), weight)
-    assert torch.allclose(maps.conv7x7(weight, None), expected, atol=1e-4)
+    assert torch.allclose(sparse_conv7x7(maps, weight, None), expected, atol=1e-4)
     assert torch.allclose(maps.avg_pool_half(), avg_pool_half(maps.to_dense()), atol=1e-6)

@@ -10,17 +10,18 @@ import models.ops.label_conv
 import models.ops.label_conv_triton as label_sum_triton_module
 from models.inference.synthesis import synthesize
 from models.networks.input_encoding import ConditionConfig
-from models.networks.sparse_labels import LabelConv2d, SparseOneHot
+from models.networks.sparse_labels import SparseOneHot
 from models.ops.dispatch import (
     cast_for_conv,
     is_cuda_autocast_enabled,
     reference_ops,
-    should_use_channels_last_norm,
+    should_use_channels_last,
     should_use_sparse_labels,
     to_channels_last,
 )
 from models.ops.label_conv import is_label_conv_kernel_usable, label_conv2d
 from models.ops.label_conv_triton import label_conv2d_triton, triton
+from models.ops.layers import LabelConv2d
 from options import configs
 from tests.kernels import IS_TRITON_INTERPRETED, TRITON_DEVICE, needs_gpu, needs_triton
 from tests.tiny import street_clip, tiny_networks, tiny_options
@@ -186,11 +187,8 @@ def test_half_precision_on_a_gpu_is_channels_last(monkeypatch) -> None:
     assert to_channels_last(x, 1) is x and cast_for_conv(x) is x
     monkeypatch.setattr(models.ops.dispatch, "is_cuda_autocast_enabled", lambda device: True)
     last = to_channels_last(x, 1)
-    assert (
-        last.is_contiguous(memory_format=torch.channels_last)
-        and torch.equal(last, x)
-        and not should_use_channels_last_norm(last)
-    )
+    assert last.is_contiguous(memory_format=torch.channels_last) and torch.equal(last, x)
+    assert not should_use_channels_last(x, 2**30)
     assert cast_for_conv(x).dtype == torch.get_autocast_dtype("cuda")
     with reference_ops():
         assert to_channels_last(x, 1) is x
