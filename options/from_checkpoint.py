@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from models.checkpoint import get_weights_path, load_generators, load_network
+from models.checkpoint import get_weights_path, load_network
 from models.inference.first_frame import build_first_image_provider
-from models.inference.label_forecast import LabelPredictor
 from models.inference.synthesizer import Synthesizer
-from models.networks.generators import build_generator
+from models.networks.label_predictor import LabelPredictor
 from options import configs
+from options.build_inference import build_synthesizer
 from options.opt_file import FIRST_FRAME_FLAGS, load_training_options, read_opt_file
 from options.parsing import Options
 from options.registry import MODEL_REGISTRY
@@ -53,26 +52,13 @@ def load_label_predictor(folder: Path, label_nc: int, device: torch.device) -> L
     return network.to(device)
 
 
-def load_run_generators(opt: Options) -> nn.ModuleList:
-    """The generators of a run. UserError: their weights are not there, or another network's."""
-    networks = build_generator(configs.generator_config(opt))
-    load_generators(
-        networks, configs.run_folder(opt), opt.which_epoch, opt.allow_partial, opt.use_ema
-    )
-    return networks
-
-
 def load_synthesizer(opt: Options) -> Synthesizer:
     """The trained networks, ready to step. UserError: their weights are not there, or another network's."""
     if opt.keyframes > 1:
         raise UserError(
             f"--keyframes {opt.keyframes}: frame by frame there is none to wait for: leave it out"
         )
-    networks = load_run_generators(opt)
-    first, _ = build_first_image_provider(configs.first_frame_config(opt))
-    return Synthesizer(
-        networks,
-        configs.synthesis_config(opt),
-        first,
-        setup_devices(configs.device_config(opt)).device,
-    )
+    get_first_images, _ = build_first_image_provider(configs.first_frame_config(opt))
+    device_setup = setup_devices(configs.device_config(opt))
+    synthesizer, _ = build_synthesizer(opt, get_first_images, device_setup)
+    return synthesizer

@@ -9,14 +9,13 @@ from itertools import islice
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.evaluation import metrics
 from models.evaluation.frechet import FeatureExtractor
 from models.flow import FlowEstimator
 from models.flow.warp import warp
-from models.inference.first_frame import FirstImageProvider
-from models.inference.synthesis import SynthesisConfig, synthesize
+from models.inference.synthesizer import Synthesizer
 from util.clip import Clip
 from util.images.visualization import tensor_to_image
 from util.pages.evaluation import EvaluationReport
@@ -76,22 +75,17 @@ def score_sequence(
 
 
 def evaluate_synthesis(
-    networks: nn.ModuleList,
+    synthesizer: Synthesizer,
     sequences: Sequence[tuple[str, Iterable[Clip]]],
-    first_frames: FirstImageProvider,
-    config: SynthesisConfig,
     metric_functions: Sequence[Metric],
     max_frames: int,
-    device: torch.device,
 ) -> MetricValues:
     """Mean figures of the networks as they stand, through the very synthesis of test.py.
 
     sequences: clips (B = T = 1) with their real images, by name. frames: made of each, at most."""
 
     def pairs(clips: Iterable[Clip]) -> Iterator[ImagePair]:
-        for clip, image in islice(
-            synthesize(networks, clips, first_frames, config, device), max_frames
-        ):
+        for clip, image in islice(synthesizer.synthesize(clips), max_frames):
             assert clip.image is not None
             yield tensor_to_image(clip.image[0, 0]), tensor_to_image(image[0])
 

@@ -59,7 +59,7 @@ def synthesize_keyframes(
         history = History.from_first_images(warped, len(synthesizer.netG))
         image, state = synthesizer.step_clip(replace(state, history=history), clip)
         interpolated = interpolate_frames(key_image, image, len(group), flow_estimator)
-        yield from zip(between, interpolated, strict=True)
+        yield from zip(between, interpolated, strict=False)
         yield clip, image
 
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from models.flow.warp import warp
-from models.inference.label_forecast import LabelPredictor, LabelPredictorConfig, append_to_history
 from models.losses.functional import label_cross_entropy, masked_l1_loss
 from models.losses.temporal_groups import FrameGroups
 from models.losses.vid2vid import GeneratedWindow, Losses, flatten_time
 from models.networks.collection import SingleNetworkModels, Vid2VidModels
 from models.networks.generators import GeneratorOutput
+from models.networks.label_predictor import LabelPredictor, LabelPredictorConfig, append_to_history
 from models.networks.rollout import History
 from models.training.device_groups import DeviceGroupModels
 from models.training.schedule import EpochSettings

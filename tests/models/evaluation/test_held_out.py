@@ -9,7 +9,7 @@ from models.checkpoint import RunState, get_weights_path
 from models.evaluation.metrics import ssim
 from models.evaluation.video_metrics import compute_fidelity_metrics, evaluate_synthesis
 from models.inference import first_frame
-from models.inference.synthesis import synthesize
+from models.inference.synthesizer import Synthesizer
 from options import configs
 from tests.tiny import street_clip, tiny_networks, tiny_options, tiny_trainer
 from util.images.visualization import tensor_to_image
@@ -28,26 +28,14 @@ def frames_of(clip):
 
 def test_validation_metrics_equal_those_of_synthesis(options):
     networks, clip = tiny_networks(options), street_clip(8, 16, 24)
-    arguments = (
-        networks.netG,
-        frames_of(clip),
-        first_frame.get_real_images,
-        configs.synthesis_config(options),
-        CPU,
+    synthesizer = Synthesizer(
+        networks.netG, configs.synthesis_config(options), first_frame.get_real_images
     )
     expected = [
         ssim(tensor_to_image(frame.image[0, 0]), tensor_to_image(made[0]))
-        for frame, made in synthesize(*arguments)
+        for frame, made in synthesizer.synthesize(frames_of(clip))
     ][:4]
-    found = evaluate_synthesis(
-        networks.netG,
-        [("s", frames_of(clip))],
-        first_frame.get_real_images,
-        configs.synthesis_config(options),
-        [compute_fidelity_metrics],
-        4,
-        CPU,
-    )
+    found = evaluate_synthesis(synthesizer, [("s", frames_of(clip))], [compute_fidelity_metrics], 4)
     assert found["ssim"] == pytest.approx(sum(expected) / 4)
 
 

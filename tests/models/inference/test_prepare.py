@@ -5,7 +5,7 @@ from torch import nn
 import models.inference.prepare
 from models.inference import first_frame
 from models.inference.prepare import cast_conv_weights, prepare_for_inference
-from models.inference.synthesis import synthesize
+from models.inference.synthesizer import Synthesizer
 from models.networks.blocks import Conv3x3, HeadConv2d, ResnetBlock
 from models.ops.dispatch import reference_ops
 from options import configs
@@ -22,12 +22,16 @@ def test_cast_weights_generate_the_same_as_autocast() -> None:
     with reference_ops():  # as on a GPU: sums by label on a CPU keep float32
         before = [
             made
-            for _, made in synthesize(networks, frames, first_frame.make_zero_images, config, CPU)
+            for _, made in Synthesizer(networks, config, first_frame.make_zero_images).synthesize(
+                frames
+            )
         ]
         cast_conv_weights(networks, torch.bfloat16)
         after = [
             made
-            for _, made in synthesize(networks, frames, first_frame.make_zero_images, config, CPU)
+            for _, made in Synthesizer(networks, config, first_frame.make_zero_images).synthesize(
+                frames
+            )
         ]
     torch.testing.assert_close(after, before, rtol=0, atol=0)
 
