@@ -26,6 +26,7 @@ from util.pages.results import ResultSequence, write_results_page
 
 
 def main() -> None:
+    """Synthesize all sequences of a test run and write the results."""
     opt = parse_test()
     devices = setup_test_devices(opt)
     processes = devices.process_group

@@ -39,6 +39,7 @@ def build_export_parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
+    """Export the steps of a run."""
     args, test_flags = build_export_parser().parse_known_args()
     if args.to.suffix not in (".onnx", ".pt2"):
         raise UserError(f"--to {args.to}: expected a file that ends in .onnx or .pt2")

@@ -51,9 +51,7 @@ def synthesize_batched(
         streams = {index: streams[index] for index in frames}
         # Each sequence by itself: single-image networks for the first images may share batch
         # statistics between the samples of a batch.
-        states = {
-            index: synthesizer.observe(states[index], clip) for index, clip in frames.items()
-        }
+        states = {index: synthesizer.observe(states[index], clip) for index, clip in frames.items()}
         for batch in group_by_shape(states):
             images, state = synthesizer.generate(SynthesizerState.stack([states[i] for i in batch]))
             for position, index in enumerate(batch):

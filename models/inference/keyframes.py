@@ -40,27 +40,30 @@ def synthesize_keyframes(
     Frames come `keyframe_interval` at a time: interpolation needs the next key frame. The last frame
     of a sequence is always a key frame.
     """
+    n_frames_G = synthesizer.config.n_frames_G
     remaining = iter(frames)
-    window = deque(islice(remaining, synthesizer.config.n_frames_G), synthesizer.config.n_frames_G)
+    window = deque(islice(remaining, n_frames_G), maxlen=n_frames_G)
     state, image = synthesizer.init(), None
     for clip in window:
         image, state = synthesizer.step_clip(state, clip)
     if image is None:
         return
-    yield clip, image
+    key_clip, key_image = clip, image
+    yield key_clip, key_image
     while group := list(islice(remaining, keyframe_interval)):
-        key_clip, key_image = clip, image
-        *between, clip = group
-        window.extend(group)
+        *between, next_clip = group
         for skipped in between:
             state = synthesizer.observe(state, skipped)
+        window.extend(group)
         history_clips = list(window)[:-1]
         warped = warp_keyframe(synthesizer, key_clip, key_image, history_clips, flow_estimator)
         history = History.from_first_images(warped, len(synthesizer.netG))
-        image, state = synthesizer.step_clip(replace(state, history=history), clip)
-        interpolated = interpolate_frames(key_image, image, len(group), flow_estimator)
+        next_image, state = synthesizer.step_clip(replace(state, history=history), next_clip)
+        assert next_image is not None, "the state has a history"
+        interpolated = interpolate_frames(key_image, next_image, len(group), flow_estimator)
         yield from zip(between, interpolated, strict=False)
-        yield clip, image
+        yield next_clip, next_image
+        key_clip, key_image = next_clip, next_image
 
 
 def warp_keyframe(

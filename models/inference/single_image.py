@@ -102,7 +102,7 @@ def load_single_image_model(files: SingleImageFiles, device: torch.device) -> Si
     n_table_features = next(iter(feature_table.values())).shape[1] - 1
     if not config.n_features == netE.config.n_features == n_table_features:
         raise UserError(
-            f"{files.generator} takes {config.n_features} features, {files.encoder.name} returns "
+            f"{files.generator} takes {config.n_features} features, {files.encoder.name} gives "
             f"{netE.config.n_features} and {files.feature_table.name} holds {n_table_features}: use the files of "
             "one training run"
         )

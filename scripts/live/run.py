@@ -136,6 +136,7 @@ def build_live_parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
+    """Show live synthesis until the source ends or the user stops it."""
     args, test_flags = build_live_parser().parse_known_args()
     opt = load_run_options(args.run, *test_flags)
     prepare_config = PrepareConfig.load(args.dataroot)
