@@ -1,103 +1,76 @@
-"""Turn label maps, face edges or poses into video with a trained network: `python test.py --help`."""
+"""Synthesize videos from label maps, face edges or poses with a trained network: `python test.py --help`."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from data.inference_inputs import batch_jobs
-from models.checkpoint import load_generators
+from data.inference_inputs import SynthesisJob, batch_jobs
+from models.inference.batched import IndexedFrames, synthesize_sequences
 from models.inference.first_frame import build_first_image_provider
-from models.inference.keyframes import select_sequence_synthesizer
-from models.inference.prepare import prepare_for_inference
-from models.networks.generators import build_generator
-from models.networks.input_encoding import edit_labels
 from options import configs
 from options.build import open_test_sequences
+from options.build_inference import build_synthesizer, read_clips, setup_test_devices
 from options.parsing import print_and_save_options
 from options.test import build_test_parser, parse_test
-from util.distributed import setup_devices
-from util.errors import UserError, exit_on_user_error
-from util.io.result_writer import OutputVideo, open_sequence_writers, write_frames
+from util.errors import exit_on_user_error
+from util.io.result_writer import (
+    OutputVideo,
+    get_image_suffixes,
+    open_sequence_writers,
+    write_frames,
+)
 from util.pages.results import ResultSequence, write_results_page
-from util.runtime.prefetch import prefetch
 
 
 def main() -> None:
-    options = parse_test()
-    say = sys.stderr if options.output == "-" else sys.stdout
-    placement = setup_devices(configs.device_config(options))
-    processes = placement.process_group
-    if processes.world_size > 1 and (options.input or options.output):
-        raise UserError(
-            f"--input and --output are of one video, which one process makes, found {processes.world_size}: "
-            "leave out torchrun, or these flags, to share the sequences of --dataroot"
-        )
-    domain, folder, given = (
-        configs.build_frame_reader(options),
-        configs.results_folder(options),
-        options.n_frames_G - 1,
-    )
-    first, reads_images = build_first_image_provider(configs.first_frame_config(options))
-    synthesis, paint = (
-        configs.synthesis_config(options),
-        select_sequence_synthesizer(options.keyframes),
-    )
-    networks = build_generator(configs.generator_config(options))
-    notes = load_generators(
-        networks,
-        configs.run_folder(options),
-        options.which_epoch,
-        options.allow_partial,
-        options.use_ema,
-    )
-    prepare_for_inference(networks, synthesis.amp, placement.device)
-    readers = open_test_sequences(options, domain, reads_images, placement.device, folder / "input")
-    print_and_save_options(
-        options,
-        build_test_parser(),
-        [placement.summary, *notes, *readers.notes],
-        folder=None,
-        is_main_process=processes.is_main_process,
-        file=say,
-    )
-    suffixes = {
-        "real_A": ".png" if options.label_nc else ".jpg",
-        "fake_B": ".jpg",
-        "real_B": ".jpg",
-    }
-    rate, edits = options.fps or readers.fps, dict(options.label_map_edit)
-    read = iter if options.input == "-" else prefetch  # Ctrl-C would wait for a silent pipe
+    """Synthesize all sequences of a test run and write the results."""
+    opt = parse_test()
+    devices = setup_test_devices(opt)
+    processes = devices.process_group
+    log = sys.stderr if opt.output == "-" else sys.stdout  # standard output may carry the video
+    frame_reader = configs.build_frame_reader(opt)
+    folder = configs.results_folder(opt)
 
-    made: dict[str, ResultSequence] = {}
-    jobs = readers.select_jobs(options.how_many, given)
-    own = processes.shard_by_load(jobs, [job.n_frames or 0 for job in jobs])
-    with OutputVideo(
-        options.output, rate, readers.size, readers.audio_track, options.side_by_side
-    ) as output:
-        for group in batch_jobs(own, options.batch_sequences):
-            clips = [
-                (edit_labels(clip, edits) for clip in read(placement.pin_clips(job.frames)))
-                for job in group
-            ]
-            frames = paint(networks, clips, first, synthesis, placement.device)
-            count = sum(job.n_frames or 0 for job in group) or None  # a pipe does not say
-            bar = tqdm(frames, ", ".join(job.name for job in group), count, unit="frame")
-            with open_sequence_writers(
-                [folder / job.name for job in group], rate, suffixes
-            ) as writers:
-                write_frames(bar, domain.condition_to_image, writers, output)
-            made |= {
-                job.name: writer.result_sequence(job.name)
-                for job, writer in zip(group, writers, strict=True)
-            }
-    made = processes.all_gather_dict(made)
-    if processes.is_main_process:
-        sections = [made[job.name] for job in jobs]
-        write_results_page(folder, sections, options.name, options.display_winsize)
-        total = sum(section.n_frames for section in sections)
-        print(f"{total} frames of {len(sections)} sequences: {folder / 'index.html'}", file=say)
+    get_first_images, uses_real_images = build_first_image_provider(configs.first_frame_config(opt))
+    synthesizer, notes = build_synthesizer(opt, get_first_images, devices)
+    inputs = open_test_sequences(
+        opt, frame_reader, uses_real_images, devices.device, folder / "input"
+    )
+    lines = [devices.summary, *notes, *inputs.notes]
+    is_main_process = processes.is_main_process
+    print_and_save_options(opt, build_test_parser(), lines, None, is_main_process, file=log)
+
+    jobs = inputs.select_jobs(opt.how_many, opt.n_frames_G - 1)
+    local_jobs = processes.shard_by_load(jobs, [job.n_frames or 0 for job in jobs])
+    fps, suffixes = opt.fps or inputs.fps, get_image_suffixes(has_labels=opt.label_nc > 0)
+    results: dict[str, ResultSequence] = {}
+    with OutputVideo(opt.output, fps, inputs.size, inputs.audio_track, opt.side_by_side) as output:
+        for batch in batch_jobs(local_jobs, opt.batch_sequences):
+            sequences = [read_clips(opt, job, devices) for job in batch]
+            frames = synthesize_sequences(synthesizer, sequences, opt.keyframes)
+            folders = [folder / job.name for job in batch]
+            with open_sequence_writers(folders, fps, suffixes) as writers:
+                progress = show_progress(frames, batch)
+                write_frames(progress, frame_reader.condition_to_image, writers, output)
+            for job, writer in zip(batch, writers, strict=True):
+                results[job.name] = writer.result_sequence(job.name)
+
+    results = processes.all_gather_dict(results)
+    if is_main_process:
+        sections = [results[job.name] for job in jobs]
+        write_results_page(folder, sections, opt.name, opt.display_winsize)
+        n_frames = sum(section.n_frames for section in sections)
+        print(f"{n_frames} frames of {len(jobs)} sequences: {folder / 'index.html'}", file=log)
+
+
+def show_progress(frames: IndexedFrames, batch: Sequence[SynthesisJob]) -> IndexedFrames:
+    """Yield the frames with a progress bar. The length of a pipe is unknown."""
+    total = sum(job.n_frames or 0 for job in batch) or None
+    names = ", ".join(job.name for job in batch)
+    return iter(tqdm(frames, names, total, unit="frame"))
 
 
 if __name__ == "__main__":

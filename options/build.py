@@ -28,11 +28,14 @@ from models.flow.cache import FlowCache
 from models.flow.precompute import build_flow_annotator, list_file_pairs, precompute_flow
 from models.inference import first_frame
 from models.inference.instance_features import encode_dataset_features, save_feature_clusters
-from models.inference.label_forecast import LabelForecaster, LabelPredictor
+from models.inference.label_forecast import LabelForecaster
+from models.inference.prepare import share_for_inference
+from models.inference.synthesizer import Synthesizer
 from models.losses.distillation import load_teacher
 from models.losses.perceptual import load_perceptual_loss
 from models.losses.temporal_groups import FlowPairSelector, compute_flow_strides
 from models.networks.collection import Vid2VidModels
+from models.networks.label_predictor import LabelPredictor
 from models.ops.compile import FallbackCompiler
 from models.training.callbacks import (
     ClipCounter,
@@ -333,13 +336,15 @@ def build_evaluator(
     clips = [(name, reader) for name, reader, _ in held_out.sequences]
     return partial(
         evaluate_synthesis,
-        networks.netG,
+        Synthesizer(
+            share_for_inference(networks.netG),
+            configs.synthesis_config(opt),
+            first,
+            device_setup.device,
+        ),
         clips,
-        first,
-        configs.synthesis_config(opt),
         build_standard_metrics(flow_estimator, device_setup.device),
         opt.eval_frames,
-        device_setup.device,
     )
 
 

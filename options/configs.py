@@ -16,8 +16,7 @@ from data.transforms import TransformConfig
 from models.flow import FlowConfig
 from models.inference.first_frame import FirstFrameConfig, FirstFrameSource
 from models.inference.instance_features import FeatureSampler, read_feature_sampler
-from models.inference.label_forecast import LabelPredictorConfig
-from models.inference.synthesis import SynthesisConfig
+from models.inference.synthesizer import SynthesisConfig
 from models.losses.temporal_groups import TemporalConfig
 from models.losses.vid2vid import LossConfig
 from models.networks.collection import OptimizerConfig
@@ -25,6 +24,7 @@ from models.networks.config import ModelConfig
 from models.networks.discriminators import DiscriminatorConfig
 from models.networks.generators import GeneratorConfig
 from models.networks.input_encoding import ConditionConfig
+from models.networks.label_predictor import LabelPredictorConfig
 from models.networks.pix2pixhd import EncoderConfig, SingleImageConfig
 from models.ops.compile import CompiledFrameGenerator
 from models.training.forward import ForwardConfig
@@ -441,7 +441,9 @@ def model_config(opt: Options) -> ModelConfig:
 
 def synthesis_config(opt: Options) -> SynthesisConfig:
     """Return the configuration of inference, in test.py or in the validation of train.py."""
-    config = model_config(opt).build_synthesis_config(load_feature_sampler(opt), amp_mode(opt))
+    config = SynthesisConfig.from_model_config(
+        model_config(opt), load_feature_sampler(opt), amp_mode(opt)
+    )
     if isinstance(opt, TestOptions) and opt.compile:
         return replace(config, generate_frame=CompiledFrameGenerator())
     return config

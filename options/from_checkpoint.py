@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from models.checkpoint import get_weights_path, load_generators, load_network
+from models.checkpoint import get_weights_path, load_network
 from models.inference.first_frame import build_first_image_provider
-from models.inference.label_forecast import LabelPredictor
 from models.inference.synthesizer import Synthesizer
-from models.networks.generators import build_generator
+from models.networks.label_predictor import LabelPredictor
 from models.ops.install import install_optimized_ops
 from options import configs
+from options.build_inference import build_synthesizer
 from options.opt_file import FIRST_FRAME_FLAGS, load_training_options, read_opt_file
 from options.registry import MODEL_REGISTRY
 from options.schema import TestOptions
@@ -74,19 +73,6 @@ def load_label_predictor(folder: Path, label_nc: int, device: torch.device) -> L
     return install_optimized_ops(network).to(device)
 
 
-def load_run_generators(opt: TestOptions) -> nn.ModuleList:
-    """Load the generators of a run.
-
-    Raises:
-        UserError: The weights do not exist, or do not match the options.
-    """
-    networks = build_generator(configs.generator_config(opt))
-    load_generators(
-        networks, configs.run_folder(opt), opt.which_epoch, opt.allow_partial, opt.use_ema
-    )
-    return networks
-
-
 def load_synthesizer(opt: TestOptions) -> Synthesizer:
     """Load the networks of a run as a Synthesizer, which generates frame by frame.
 
@@ -98,11 +84,7 @@ def load_synthesizer(opt: TestOptions) -> Synthesizer:
             f"--keyframes {opt.keyframes} needs later frames, which are not available frame by frame: "
             "leave it out"
         )
-    networks = load_run_generators(opt)
     get_first_images, _ = build_first_image_provider(configs.first_frame_config(opt))
-    return Synthesizer(
-        networks,
-        configs.synthesis_config(opt),
-        get_first_images,
-        setup_devices(configs.device_config(opt)).device,
-    )
+    device_setup = setup_devices(configs.device_config(opt))
+    synthesizer, _ = build_synthesizer(opt, get_first_images, device_setup)
+    return synthesizer

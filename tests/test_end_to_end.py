@@ -17,7 +17,7 @@ from data.sequences import find_sequences
 from data.synthetic import make_toy_data
 from models.checkpoint import load_generators
 from models.inference.first_frame import get_real_images
-from models.inference.synthesis import synthesize
+from models.inference.synthesizer import Synthesizer
 from models.networks.generators import build_generator
 from models.training.trainer import Trainer
 from options import configs
@@ -361,13 +361,9 @@ def test_overfits_one_clip(tmp_path: Path) -> None:
     frames = list(SequenceReader(domain, sequence, configs.transform_config(options)))
     made = [
         image
-        for _, image in synthesize(
-            networks,
-            frames,
-            get_real_images,
-            configs.synthesis_config(options),
-            torch.device("cpu"),
-        )
+        for _, image in Synthesizer(
+            networks, configs.synthesis_config(options), get_real_images
+        ).synthesize(frames)
     ]
     real = [frame.to(torch.device("cpu")).image[0] for frame in frames]
     assert min(psnr(a, b) for a, b in zip(made, real[2:], strict=True)) >= 28

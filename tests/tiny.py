@@ -128,3 +128,8 @@ def street_clip(
     image = torch.rand(batch, n_frames, 3, height, width, generator=dice) * 2 - 1
     names = tuple(tuple(f"s{b}/{t}" for t in range(n_frames)) for b in range(batch))
     return Clip(blocks(label_nc).byte(), image, blocks(3).int(), names, load)
+
+
+def split_frames(clip: Clip) -> list[Clip]:
+    """Return the frames of a clip, each as a clip with T = 1."""
+    return [clip.slice_frames(t, t + 1) for t in range(len(clip))]

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from models.evaluation.metrics import confusion_matrix, mean_iou
-from models.inference.label_forecast import LabelPredictor, forecast_labels
+from models.inference.label_forecast import forecast_labels
+from models.networks.label_predictor import LabelPredictor
 from util.clip import Clip
 
 ConfusionCounts = NDArray[np.int64]

@@ -12,15 +12,13 @@ from itertools import islice
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.evaluation import metrics
 from models.evaluation.feature_extractors import FeatureExtractor
 from models.flow import FlowEstimator
 from models.flow.warp import warp
-from models.inference.first_frame import FirstImageProvider
-from models.inference.prepare import share_for_inference
-from models.inference.synthesis import SynthesisConfig, synthesize
+from models.inference.synthesizer import Synthesizer
 from util.clip import Clip
 from util.images.pairs import RealFakePair
 from util.images.visualization import tensor_to_image
@@ -82,31 +80,22 @@ def score_sequence(
 
 
 def evaluate_synthesis(
-    networks: nn.ModuleList,
+    synthesizer: Synthesizer,
     sequences: Sequence[tuple[str, Iterable[Clip]]],
-    first_frames: FirstImageProvider,
-    config: SynthesisConfig,
     metric_functions: Sequence[Metric],
     max_frames: int,
-    device: torch.device,
 ) -> MetricValues:
     """Generate validation sequences as test.py does, and return the mean metrics.
 
     Args:
-        networks: The generators, the coarsest scale first.
+        synthesizer: Generates the frames.
         sequences: Name and clips (B = T = 1, with real images) of each sequence.
-        first_frames: Provides the images before the first generated one.
-        config: How to generate.
         metric_functions: What to compute.
         max_frames: Largest number of frames to generate per sequence.
-        device: Where the networks run.
     """
 
-    networks = share_for_inference(networks)
-
     def generate_pairs(clips: Iterable[Clip]) -> Iterator[RealFakePair]:
-        generated = synthesize(networks, clips, first_frames, config, device)
-        for clip, image in islice(generated, max_frames):
+        for clip, image in islice(synthesizer.synthesize(clips), max_frames):
             assert clip.image is not None
             yield tensor_to_image(clip.image[0, 0]), tensor_to_image(image[0])
 

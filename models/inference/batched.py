@@ -1,81 +1,83 @@
-"""Several sequences at once (`--batch_sequences`): a frame of each is one batch, and each is as it would be alone."""
+"""Synthesis of several sequences: in batches (`--batch_sequences`), or one by one with key frames."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from models.inference.first_frame import FirstImageProvider
-from models.inference.synthesis import (
-    FrameInput,
-    SynthesisConfig,
-    crop_padding,
-    iter_frame_inputs,
-    synthesize_frame,
-)
-from models.networks.rollout import History
-from models.networks.sparse_labels import concatenate_conditions
+from models.flow.dis import DISFlowEstimator
+from models.inference.keyframes import synthesize_keyframes
+from models.inference.synthesizer import Synthesizer, SynthesizerState, crop_padding
 from util.clip import Clip
 
-IndexedFrames = Iterator[
-    tuple[int, Clip, Tensor]
-]  # of which sequence, its frame, its image (1, 3, H, W)
+# index of the sequence, its frame (B = T = 1), the image (1, 3, H, W)
+IndexedFrames = Iterator[tuple[int, Clip, Tensor]]
 
 
-@torch.no_grad()
-def synthesize_batched(
-    netG: nn.ModuleList,
-    sequences: Sequence[Iterable[Clip]],
-    get_first_images: FirstImageProvider,
-    config: SynthesisConfig,
-    device: torch.device,
+def synthesize_sequences(
+    synthesizer: Synthesizer, sequences: Sequence[Iterable[Clip]], keyframe_interval: int = 1
 ) -> IndexedFrames:
-    """The frames of each sequence (B = T = 1) in their order, as `synthesise` makes them, in turn with the others'.
+    """Yield the frames of all sequences from the n_frames_G-th on, in order within each sequence.
 
-    Sequences of one size share a step. A shorter one ends earlier, and the others go on without it.
+    Args:
+        synthesizer: the generators.
+        sequences: clips with B = T = 1, read as they are needed.
+        keyframe_interval: 1 generates every frame, of all sequences together. N > 1 generates every
+            N-th frame and interpolates the others, one sequence after another.
     """
-    going = {
-        number: iter_frame_inputs(frames, get_first_images, config, len(netG), device)
-        for number, frames in enumerate(sequences)
-    }
-    histories: dict[int, History] = {}
-    while going:
-        now = {
-            number: view
-            for number, coming in going.items()
-            if (view := next(coming, None)) is not None
-        }
-        going = {number: going[number] for number in now}
-        histories = {
-            number: view.first_history or histories[number] for number, view in now.items()
-        }
-        for batch in group_by_shape(now):
-            conditions = [
-                concatenate_conditions(level, dim=0)
-                for level in zip(*(now[n].conditions for n in batch), strict=True)
-            ]
-            images, history = synthesize_frame(
-                netG,
-                conditions,
-                History.stack([histories[n] for n in batch]),
-                now[batch[0]].first_history is not None,
-                config,
-                device,
-            )
-            for place, number in enumerate(batch):
-                histories[number] = history.select(place)
-                yield (
-                    number,
-                    now[number].clip,
-                    crop_padding(images[place : place + 1], now[number].clip),
-                )
+    if keyframe_interval == 1:
+        yield from synthesize_batched(synthesizer, sequences)
+        return
+    flow_estimator = DISFlowEstimator()
+    for index, frames in enumerate(sequences):
+        for clip, image in synthesize_keyframes(
+            synthesizer, frames, keyframe_interval, flow_estimator
+        ):
+            yield index, clip, image
 
 
-def group_by_shape(frame_inputs: Mapping[int, FrameInput]) -> list[list[int]]:
-    """The numbers of those that can share a step, which all began at the same time: by what they show and its size."""
+def synthesize_batched(
+    synthesizer: Synthesizer, sequences: Sequence[Iterable[Clip]]
+) -> IndexedFrames:
+    """Yield the frames of all sequences in turn, as `Synthesizer.synthesize` does for each alone.
+
+    Sequences of equal size share a forward pass. When a shorter one ends, the others continue.
+    """
+    streams = {index: iter(frames) for index, frames in enumerate(sequences)}
+    states = {index: synthesizer.init() for index in streams}
+    while streams:
+        frames = _read_next_frames(streams)
+        streams = {index: streams[index] for index in frames}
+        # Each sequence by itself: single-image networks for the first images may share batch
+        # statistics between the samples of a batch.
+        states = {index: synthesizer.observe(states[index], clip) for index, clip in frames.items()}
+        for batch in group_by_shape(states):
+            images, state = synthesizer.generate(SynthesizerState.stack([states[i] for i in batch]))
+            for position, index in enumerate(batch):
+                states[index] = state.select(position)
+                clip = frames[index]
+                yield index, clip, crop_padding(images[position : position + 1], clip)
+
+
+def _read_next_frames(streams: Mapping[int, Iterator[Clip]]) -> dict[int, Clip]:
+    """Return the next frame of every sequence that has not ended."""
+    frames = {}
+    for index, stream in streams.items():
+        clip = next(stream, None)
+        if clip is not None:
+            frames[index] = clip
+    return frames
+
+
+def group_by_shape(states: Mapping[int, SynthesizerState]) -> list[list[int]]:
+    """Return the indices of the states that can share a forward pass: those of one condition shape.
+
+    States without a history are left out. All states are equally old.
+    """
     batches: dict[tuple[int, ...], list[int]] = {}
-    for number, view in frame_inputs.items():
-        batches.setdefault(tuple(view.conditions[0].shape), []).append(number)
+    for index, state in states.items():
+        if state.history is not None:
+            newest_finest = state.conditions[-1][0]
+            batches.setdefault(tuple(newest_finest.shape), []).append(index)
     return list(batches.values())

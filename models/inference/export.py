@@ -1,4 +1,4 @@
-"""The per-frame step as a pure function of tensors, for ONNX and torch.export: history goes in and comes out."""
+"""Export of one synthesis step as a pure function of tensors, for ONNX and torch.export."""
 
 from __future__ import annotations
 
@@ -19,76 +19,108 @@ TensorTuple = tuple[Tensor, ...]
 
 
 class ExportableFrameGenerator(nn.Module):
-    """condition (1, tG, C, H, W), as encoded, of this frame and the tG-1 before it, and the history of each scale
-    (1, tG-1, 3, h, w) in [-1, 1] -> image (1, 3, H, W), then the histories for the next frame.
+    """One synthesis step of one sequence, with the history as input and output.
 
-    A sequence begins with real images in the history, or with zeros; at the coarser scales average-pooled.
-    no_warp: the step for the first frame of networks that begin with zeros: there is nothing yet to warp.
+    At the start of a sequence the history holds real images, or zeros; coarser scales are average-pooled.
     """
 
     def __init__(self, networks: nn.ModuleList, no_warp: bool) -> None:
+        """Wrap the generators.
+
+        Args:
+            networks: the generators, coarsest first.
+            no_warp: return the raw image, for the first frame of generators trained with
+                `--no_first_img`.
+        """
         super().__init__()
-        self.networks, self.no_warp = networks, no_warp
+        self.networks = networks
+        self.no_warp = no_warp
 
     def forward(self, condition: Tensor, *histories: Tensor) -> TensorTuple:
-        frame, images = generate_frame(
-            self.networks,
-            build_pyramid(condition, len(self.networks)),
-            History(histories),
-            no_warp=self.no_warp,
-        )
-        return frame.image, *History(histories).push(images).images
+        """Generate one image.
+
+        Args:
+            condition: (1, n_frames_G, C, H, W), encoded, of this frame and the previous ones.
+            histories: (1, n_frames_G - 1, 3, h, w) in [-1, 1] for each scale, finest first.
+
+        Returns:
+            The image (1, 3, H, W), then the histories for the next frame.
+        """
+        conditions = build_pyramid(condition, len(self.networks))
+        history = History(histories)
+        output, images = generate_frame(self.networks, conditions, history, no_warp=self.no_warp)
+        return output.image, *history.push(images).images
 
     def get_io_names(self) -> tuple[list[str], list[str]]:
-        """Of the inputs and of the outputs."""
+        """Return the names of the inputs and of the outputs in the exported file."""
         scales = range(len(self.networks))
-        return ["condition", *(f"history{s}" for s in scales)], [
-            "picture",
-            *(f"next_history{s}" for s in scales),
-        ]
+        # "picture" stays: programs that run exported files refer to the outputs by name.
+        inputs = ["condition", *(f"history{s}" for s in scales)]
+        outputs = ["picture", *(f"next_history{s}" for s in scales)]
+        return inputs, outputs
 
 
 def build_exportable_generators(synthesizer: Synthesizer) -> dict[str, ExportableFrameGenerator]:
-    """By the suffix of their files' names: the step, and `_first` where the first frame is made by another one."""
-    kinds = {"": False} | ({"_first": True} if synthesizer.config.no_first_img else {})
+    """Return the steps to export, by the suffix of their files' names.
+
+    "" is the step of every frame. Generators trained with `--no_first_img` have a different first step,
+    "_first".
+    """
+    no_warp_by_suffix = {"": False}
+    if synthesizer.config.no_first_img:
+        no_warp_by_suffix["_first"] = True
     networks = synthesizer.netG.requires_grad_(False)
     return {
         suffix: ExportableFrameGenerator(networks, no_warp).eval()
-        for suffix, no_warp in kinds.items()
+        for suffix, no_warp in no_warp_by_suffix.items()
     }
 
 
 def make_example_inputs(
     synthesizer: Synthesizer, channels: int, size: tuple[int, int], seed: int = 0
 ) -> TensorTuple:
-    """Noise in the shapes of a step's inputs. size: (w, h); UserError where the networks would have to pad it."""
+    """Return noise in the shapes of a step's inputs.
+
+    Args:
+        synthesizer: the generators and their configuration.
+        channels: of the encoded condition.
+        size: (width, height) of the frames.
+        seed: of the noise.
+
+    Raises:
+        UserError: the generators would need padding.
+    """
     width, height = size
-    if width % synthesizer.config.size_multiple or height % synthesizer.config.size_multiple:
+    config = synthesizer.config
+    if width % config.size_multiple or height % config.size_multiple:
         raise UserError(
-            f"--size {width}x{height}: an exported step pads nothing: give multiples of "
-            f"{synthesizer.config.size_multiple}"
+            f"--size {width}x{height}: an exported step does not pad, use multiples of {config.size_multiple}"
         )
-    dice = torch.Generator().manual_seed(seed)
-    past = synthesizer.config.n_frames_G - 1
-    condition = torch.rand(1, past + 1, channels, height, width, generator=dice)
-    first = torch.rand(1, past, 3, height, width, generator=dice) * 2 - 1
-    return condition, *History.from_first_images(first, len(synthesizer.netG)).images
+    rng = torch.Generator().manual_seed(seed)
+    condition = torch.rand(1, config.n_frames_G, channels, height, width, generator=rng)
+    images = torch.rand(1, config.n_history, 3, height, width, generator=rng) * 2 - 1
+    return condition, *History.from_first_images(images, len(synthesizer.netG)).images
 
 
 def export_program(module: ExportableFrameGenerator, example: TensorTuple, path: Path) -> None:
-    """For `torch.export.load(path).module()`."""
+    """Write a program for `torch.export.load(path).module()`."""
     with torch.no_grad(), atomic_write(path) as temporary:
         torch.export.save(torch.export.export(module, example), temporary)
 
 
 def export_onnx(module: ExportableFrameGenerator, example: TensorTuple, path: Path) -> None:
-    """Weights and all in one file. UserError: the exporter's packages are not installed."""
+    """Write an ONNX file that includes the weights.
+
+    Raises:
+        UserError: the exporter's packages are not installed.
+    """
     try:
-        import onnxscript  # noqa: F401  torch's exporter imports it, and tells no user how to get it
-    except ImportError as problem:
+        # torch's exporter imports it, and does not say how to install it
+        import onnxscript  # noqa: F401
+    except ImportError as error:
         raise UserError(
-            f"ONNX export needs onnx and onnxscript ({problem}): pip install -e '.[export]'"
-        ) from problem
+            f"ONNX export needs onnx and onnxscript ({error}): pip install -e '.[export]'"
+        ) from error
     inputs, outputs = module.get_io_names()
     with torch.no_grad(), atomic_write(path) as temporary:
         torch.onnx.export(
@@ -104,14 +136,21 @@ def export_onnx(module: ExportableFrameGenerator, example: TensorTuple, path: Pa
 
 
 def run_onnx(path: Path, conditions: Iterable[Tensor], histories: TensorTuple) -> Iterator[Tensor]:
-    """Images of consecutive frames, each run on the histories that the one before gave."""
+    """Yield the images of consecutive frames, from onnxruntime.
+
+    Args:
+        path: the exported file.
+        conditions: input of each frame.
+        histories: input of the first frame; later ones use the outputs of the previous frame.
+    """
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    names = [about.name for about in session.get_inputs()]
-    past: Sequence[np.ndarray] = [history.numpy() for history in histories]
+    names = [node.name for node in session.get_inputs()]
+    history: Sequence[np.ndarray] = [tensor.numpy() for tensor in histories]
     for condition in conditions:
-        image, *past = session.run(None, dict(zip(names, [condition.numpy(), *past], strict=True)))
+        inputs = dict(zip(names, [condition.numpy(), *history], strict=True))
+        image, *history = session.run(None, inputs)
         yield torch.from_numpy(image)
 
 
@@ -119,10 +158,10 @@ def run_onnx(path: Path, conditions: Iterable[Tensor], histories: TensorTuple) -
 def run_torch(
     module: ExportableFrameGenerator, conditions: Iterable[Tensor], histories: TensorTuple
 ) -> Iterator[Tensor]:
-    """The same in PyTorch."""
+    """Yield the images of consecutive frames, from PyTorch. As `run_onnx`."""
+    history: Sequence[Tensor] = histories
     for condition in conditions:
-        image, *rest = module(condition, *histories)
-        histories = tuple(rest)
+        image, *history = module(condition, *history)
         yield image
 
 
@@ -133,13 +172,13 @@ def compute_onnx_error(
     example: TensorTuple,
     n_frames: int = 4,
 ) -> float:
-    """The largest difference of a pixel between onnxruntime and PyTorch, frame by frame on their own histories."""
+    """Return the largest difference between images of onnxruntime and PyTorch, each with its own history."""
     (_, _, channels, height, width), histories = example[0].shape, example[1:]
     conditions = [
         make_example_inputs(synthesizer, channels, (width, height), seed)[0]
         for seed in range(n_frames)
     ]
-    pairs = zip(
-        run_onnx(path, conditions, histories), run_torch(module, conditions, histories), strict=True
-    )
-    return max(float((one - other).abs().max()) for one, other in pairs)
+    onnx_images = run_onnx(path, conditions, histories)
+    torch_images = run_torch(module, conditions, histories)
+    differences = [(a - b).abs().max() for a, b in zip(onnx_images, torch_images, strict=True)]
+    return float(torch.stack(differences).max())

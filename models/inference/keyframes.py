@@ -1,151 +1,128 @@
-"""Painting only every N-th frame (`--keyframes N`); those between are its neighbours, moved along and blended.
+"""Synthesis of every N-th frame (`--keyframes N`); the frames between are interpolated.
 
-A key frame sees the conditions that it always saw, and in place of the images before it the last key frame, carried
-to where the conditions have moved since. So it is asked for the motion of one frame, as in training, and errors pass
-through fewer networks: on the toy street this is nearer to the real video than key frames that see each other.
+A key frame receives its usual conditions. In place of the previous images it receives the last key
+frame, warped to where the conditions have moved since. The generators then predict the motion of one
+frame, as in training. On the synthetic street data set this is closer to the real video than using
+the last key frames unwarped as the history.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.flow import FlowEstimator
-from models.flow.dis import DISFlowEstimator
 from models.flow.warp import warp
-from models.inference.batched import IndexedFrames, synthesize_batched
-from models.inference.first_frame import FirstImageProvider
-from models.inference.synthesis import SynthesisConfig, synthesize
+from models.inference.synthesizer import Synthesizer
 from models.networks.input_encoding import pad_clip
+from models.networks.rollout import History
 from util.clip import Clip
 
-SynthesizedFrames = Iterator[tuple[Clip, Tensor]]
-SequenceSynthesizer = Callable[
-    [nn.ModuleList, Sequence[Iterable[Clip]], FirstImageProvider, SynthesisConfig, torch.device],
-    IndexedFrames,
-]
-_LABEL_GRAY_FACTOR = 53  # odd: times this, modulo 256, neighbouring label ids become grey levels far apart, and none the same
-
-
-def select_sequence_synthesizer(keyframe_interval: int) -> SequenceSynthesizer:
-    """Of several sequences. keyframes: 1 paints every frame."""
-    return (
-        synthesize_batched
-        if keyframe_interval == 1
-        else partial(
-            synthesize_sequentially,
-            keyframe_interval=keyframe_interval,
-            flow_estimator=DISFlowEstimator(),
-        )
-    )
-
-
-def synthesize_sequentially(
-    netG: nn.ModuleList,
-    sequences: Sequence[Iterable[Clip]],
-    get_first_images: FirstImageProvider,
-    config: SynthesisConfig,
-    device: torch.device,
-    *,
-    keyframe_interval: int,
-    flow_estimator: FlowEstimator,
-) -> IndexedFrames:
-    """As `models.inference.batched.synthesize_batched`, one sequence after the other."""
-    for number, frames in enumerate(sequences):
-        for clip, image in synthesize_keyframes(
-            netG,
-            frames,
-            get_first_images,
-            config,
-            device,
-            keyframe_interval=keyframe_interval,
-            flow_estimator=flow_estimator,
-        ):
-            yield number, clip, image
+# Multiplication by an odd number, modulo 256, gives neighboring label ids distant gray values, and
+# every id a different one.
+_LABEL_GRAY_FACTOR = 53
 
 
 @torch.no_grad()
 def synthesize_keyframes(
-    netG: nn.ModuleList,
+    synthesizer: Synthesizer,
     frames: Iterable[Clip],
-    get_first_images: FirstImageProvider,
-    config: SynthesisConfig,
-    device: torch.device,
-    *,
     keyframe_interval: int,
     flow_estimator: FlowEstimator,
-) -> SynthesizedFrames:
-    """As `synthesise`; frames come `every` at a time, since those between need the key frame after them. A sequence's
-    last frame is a key frame however few came before it."""
-    coming = iter(frames)
-    seen = list(islice(coming, config.n_frames_G))
-    for last in synthesize(netG, seen, get_first_images, config, device):
-        yield last
-    going_on = replace(config, no_first_img=False)
-    while group := list(islice(coming, keyframe_interval)):
-        seen = [*seen, *group][-config.n_frames_G :]
-        carried = WarpedKeyframe(
-            *last, config.size_multiple, flow_estimator, label_nc=config.condition_config.label_nc
-        )
-        before, last = last, next(synthesize(netG, seen, carried, going_on, device))
-        yield from zip(
-            group, interpolate_frames(before[1], last[1], len(group), flow_estimator), strict=False
-        )
-        yield last
+) -> Iterator[tuple[Clip, Tensor]]:
+    """Yield each frame from the n_frames_G-th on, with its image. As `Synthesizer.synthesize`.
+
+    Frames come `keyframe_interval` at a time: interpolation needs the next key frame. The last frame
+    of a sequence is always a key frame.
+    """
+    n_frames_G = synthesizer.config.n_frames_G
+    remaining = iter(frames)
+    window = deque(islice(remaining, n_frames_G), maxlen=n_frames_G)
+    state, image = synthesizer.init(), None
+    for clip in window:
+        image, state = synthesizer.step_clip(state, clip)
+    if image is None:
+        return
+    key_clip, key_image = clip, image
+    yield key_clip, key_image
+    while group := list(islice(remaining, keyframe_interval)):
+        *between, next_clip = group
+        for skipped in between:
+            state = synthesizer.observe(state, skipped)
+        window.extend(group)
+        history_clips = list(window)[:-1]
+        warped = warp_keyframe(synthesizer, key_clip, key_image, history_clips, flow_estimator)
+        history = History.from_first_images(warped, len(synthesizer.netG))
+        next_image, state = synthesizer.step_clip(replace(state, history=history), next_clip)
+        assert next_image is not None, "the state has a history"
+        interpolated = interpolate_frames(key_image, next_image, len(group), flow_estimator)
+        yield from zip(between, interpolated, strict=False)
+        yield next_clip, next_image
+        key_clip, key_image = next_clip, next_image
 
 
-@dataclass(frozen=True)
-class WarpedKeyframe:
-    """First images (`models.inference.first_frame`) of a key frame: `image` (B, 3, H, W), painted for `clip`, carried to
-    where the condition of each frame says that things are."""
+def warp_keyframe(
+    synthesizer: Synthesizer,
+    key_clip: Clip,
+    key_image: Tensor,
+    clips: Sequence[Clip],
+    flow_estimator: FlowEstimator,
+) -> Tensor:
+    """Warp a key frame to the conditions of other frames.
 
-    clip: Clip
-    image: Tensor
-    size_multiple: int
-    flow_estimator: FlowEstimator
-    label_nc: int
+    Args:
+        synthesizer: gives the padding and the label count.
+        key_clip: the key frame, T = 1.
+        key_image: its image, (B, 3, H, W).
+        clips: frames to warp to, T = 1 each.
+        flow_estimator: estimates the flow between conditions as gray images.
 
-    def __call__(self, frames: Sequence[Clip]) -> Tensor:
-        painted = pad_clip(
-            replace(self.clip.to(self.image.device), image=self.image[:, None]), self.size_multiple
-        )
-        assert painted.image is not None
-        there = condition_to_gray(painted, self.label_nc)
-        moved = [
-            warp(
-                painted.image[:, 0],
-                self.flow_estimator.estimate(condition_to_gray(frame, self.label_nc), there),
-            )
-            for frame in frames
-        ]
-        return torch.stack(moved, dim=1)
+    Returns:
+        (B, len(clips), 3, H, W) images, padded as the generators need it.
+    """
+    config, device = synthesizer.config, synthesizer.device
+    label_nc = config.condition_config.label_nc
+
+    def pad(clip: Clip) -> Clip:
+        return pad_clip(clip.to(device), config.size_multiple)
+
+    padded = pad(replace(key_clip, image=key_image.unsqueeze(1)))
+    assert padded.image is not None
+    key_gray = condition_to_gray(padded, label_nc)
+    warped = []
+    for clip in clips:
+        gray = condition_to_gray(pad(replace(clip, image=None)), label_nc)
+        warped.append(warp(padded.image[:, 0], flow_estimator.estimate(gray, key_gray)))
+    return torch.stack(warped, dim=1)
 
 
 def condition_to_gray(clip: Clip, label_nc: int) -> Tensor:
-    """A condition (B, T=1, ...) as a grey image (B, 3, H, W) in [-1, 1], for a flow to follow."""
+    """Convert the condition of a clip with T = 1 to a gray image (B, 3, H, W) in [-1, 1]."""
     condition = clip.condition[:, 0]
-    grey = (
-        (condition.long() * _LABEL_GRAY_FACTOR % 256).float() / 127.5 - 1
-        if label_nc
-        else condition.mean(dim=1, keepdim=True)
-    )
-    return grey.expand(-1, 3, -1, -1)
+    if label_nc:
+        gray = (condition.long() * _LABEL_GRAY_FACTOR % 256).float() / 127.5 - 1
+    else:
+        gray = condition.mean(dim=1, keepdim=True)
+    return gray.expand(-1, 3, -1, -1)
 
 
 def interpolate_frames(
     first_image: Tensor, last_image: Tensor, n_intervals: int, flow_estimator: FlowEstimator
 ) -> Iterator[Tensor]:
-    """The parts - 1 images that divide the time from one image (B, 3, H, W) to the other into equal parts: both
-    moved there, as if everything moved steadily, and blended, the nearer counting more."""
-    back, forth = (
-        flow_estimator.estimate(last_image, first_image),
-        flow_estimator.estimate(first_image, last_image),
-    )
-    for part in range(1, n_intervals):
-        s = part / n_intervals
-        yield warp(first_image, back * s) * (1 - s) + warp(last_image, forth * (1 - s)) * s
+    """Yield the n_intervals - 1 images between two images (B, 3, H, W), evenly spaced in time.
+
+    Both images are warped to the time of the result, by linear motion, and blended with weights that
+    are linear in time.
+    """
+    backward_flow = flow_estimator.estimate(last_image, first_image)
+    forward_flow = flow_estimator.estimate(first_image, last_image)
+    for i in range(1, n_intervals):
+        s = i / n_intervals
+        from_first = warp(first_image, backward_flow * s)
+        from_last = warp(last_image, forward_flow * (1 - s))
+        yield from_first * (1 - s) + from_last * s

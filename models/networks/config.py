@@ -9,8 +9,6 @@ from typing import Any, get_args
 
 import torch
 
-from models.inference.instance_features import FeatureSampler
-from models.inference.synthesis import SynthesisConfig
 from models.networks.blocks import NormKind
 from models.networks.generators import GeneratorConfig, build_generator
 from models.networks.input_encoding import ConditionConfig
@@ -40,26 +38,12 @@ _GENERATOR_FILE_KEYS = {
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """begin_with_zeros, faces: as in SynthesisConfig."""
+    """begin_with_zeros, faces: as in `models.inference.synthesizer.SynthesisConfig`."""
 
     generator: GeneratorConfig
     condition_config: ConditionConfig
     no_first_img: bool = False
     is_face: bool = False
-
-    def build_synthesis_config(
-        self, feature_sampler: FeatureSampler | None = None, amp: str = "off"
-    ) -> SynthesisConfig:
-        """looks: of regions, which only networks with features have. amp: as in SynthesisConfig."""
-        return SynthesisConfig(
-            self.condition_config,
-            self.generator.n_frames_G,
-            self.generator.size_multiple,
-            self.no_first_img,
-            feature_sampler,
-            self.is_face,
-            amp,
-        )
 
     def save(self, folder: Path) -> None:
         with atomic_write(folder / MODEL_CONFIG_FILE) as temporary:

@@ -13,7 +13,6 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from models.inference.region_features import average_regions
 from models.networks.blocks import (
     NormKind,
     blocks,
@@ -27,6 +26,7 @@ from models.networks.blocks import (
     up,
     up_layers,
 )
+from models.networks.region_pooling import average_regions
 
 SingleImageKind = Literal["global", "local", "global_with_features", "local_with_features"]
 SINGLE_IMAGE_KINDS: tuple[SingleImageKind, ...] = get_args(SingleImageKind)

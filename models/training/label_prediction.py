@@ -9,16 +9,12 @@ import numpy as np
 from torch import Tensor, nn
 
 from models.flow.warp import warp
-from models.inference.label_forecast import (
-    LabelPredictor,
-    LabelPredictorConfig,
-    append_to_history,
-)
 from models.losses.functional import label_cross_entropy, masked_l1_loss
 from models.losses.vid2vid import Losses, flatten_time
 from models.networks.collection import SingleNetworkModels, Vid2VidModels
 from models.networks.generators import GeneratorOutput
 from models.networks.input_encoding import ConditionConfig
+from models.networks.label_predictor import LabelPredictor, LabelPredictorConfig, append_to_history
 from models.networks.rollout import History
 from models.training.forward import ClipState, StepOutput
 from models.training.schedule import EpochSettings

@@ -17,7 +17,7 @@ from data.synthetic import make_toy_data
 from models.checkpoint import load_generators
 from models.inference.first_frame import FirstImageProvider, build_first_image_provider
 from models.inference.prepare import prepare_for_inference
-from models.inference.synthesis import SynthesisConfig
+from models.inference.synthesizer import SynthesisConfig, Synthesizer
 from models.networks.blocks import use_per_sample_stats
 from models.networks.generators import GeneratorConfig, build_generator
 from models.ops.install import install_optimized_ops
@@ -83,6 +83,10 @@ class BenchmarkCase:
     @property
     def generator_config(self) -> GeneratorConfig:
         return configs.generator_config(self.options)
+
+    @property
+    def synthesizer(self) -> Synthesizer:
+        return Synthesizer(self.networks, self.synthesis, self.first_frames, self.device)
 
     def prepare_for_inference(self, amp: str) -> BenchmarkCase:
         """As test.py paints with `--amp`. With weights of its own: the plain way must not find them changed."""

@@ -15,7 +15,6 @@ import torch
 from torch import nn
 
 import models.networks.generators
-from models.inference.synthesis import synthesize
 from scripts.benchmarks.case import BenchmarkCase
 from scripts.benchmarks.timing import synchronize
 from util.io.result_writer import OutputVideo, SequenceWriter, write_frames
@@ -52,7 +51,7 @@ def time_frame_parts(case: BenchmarkCase, n_frames: int, folder: Path) -> dict[s
     seconds: SecondsByPart = defaultdict(float)
     (_, reader, _), *_ = case.open_sequences().sequences
     clips = time_items(islice(reader, n_frames + case.options.n_frames_G), "data", seconds)
-    made = synthesize(case.networks, clips, case.first_frames, case.synthesis, case.device)
+    made = case.synthesizer.synthesize(clips)
     with (
         SequenceWriter(
             folder, 25, {"real_A": ".png", "fake_B": ".jpg", "real_B": ".jpg"}

@@ -29,7 +29,7 @@ from models.checkpoint import load_generators
 from models.flow import FlowEstimator
 from models.flow.estimator import estimate_clip_flow
 from models.inference.first_frame import FirstImageProvider, build_first_image_provider
-from models.inference.synthesis import SynthesisConfig
+from models.inference.synthesizer import SynthesisConfig
 from models.losses.functional import DiscriminatorOutputs, feature_matching_loss, gan_loss
 from models.losses.perceptual import VGG_LAYER_WEIGHTS, PerceptualLoss
 from models.losses.temporal_groups import BufferedFrame, FrameBuffer, FrameGroups, group_frames
@@ -304,7 +304,7 @@ def reference_synthesize(
     config: SynthesisConfig,
     device: torch.device,
 ) -> Iterator[tuple[Clip, Tensor]]:
-    """As `models.inference.synthesis.synthesize`."""
+    """As `models.inference.synthesizer.Synthesizer.synthesize`."""
     plain = build_reference_generators(networks)
     given: list[Clip] = []
     seen: deque[Tensor] = deque(maxlen=config.n_frames_G)

@@ -96,9 +96,7 @@ def generate_videos(
     clips = case.read_clips(1)
     for _ in range(n_repeats):
         videos = [video(clips) for _ in range(batch_size)]
-        for number, _, _ in synthesize_batched(
-            case.networks, videos, case.first_frames, case.synthesis, case.device
-        ):
+        for number, _, _ in synthesize_batched(case.synthesizer, videos):
             yield number
 
 

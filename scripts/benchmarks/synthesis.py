@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.inference.synthesis import synthesize
 from scripts.benchmarks import reference_implementation
 from scripts.benchmarks.case import BenchmarkCase
 from scripts.benchmarks.macs import count_frame_macs
@@ -32,16 +31,9 @@ def measure_synthesis(
     """The plain way's row first; then one for each precision (off: float32). folder: for the videos that are written."""
     clips = case.read_clips(frames)
     loaded = [clip.to(torch.device("cpu")) for clip in clips]  # as float32, before the clock runs
-    ways = {
-        REFERENCE_NAME: partial(
-            generate_images, reference_implementation.reference_synthesize, case, loaded
-        )
-    }
+    ways = {REFERENCE_NAME: partial(generate_reference_images, case, loaded)}
     subjects = {precision: case.prepare_for_inference(precision) for precision in precisions}
-    ways |= {
-        precision: partial(generate_images, synthesize, own, clips)
-        for precision, own in subjects.items()
-    }
+    ways |= {precision: partial(generate_images, own, clips) for precision, own in subjects.items()}
     taken = time_interleaved(ways, rounds, case.device)
     arithmetic = sum(count_frame_macs(case.generator_config, get_frame_size(clips[0])).values())
     frame_seconds = {way: found.median_seconds for way, found in taken.items()}
@@ -55,12 +47,13 @@ def measure_synthesis(
     ]
 
 
-def generate_images(
-    synthesize_function: Callable[..., Iterator[tuple[Clip, Tensor]]],
-    case: BenchmarkCase,
-    clips: Sequence[Clip],
-) -> Iterator[Tensor]:
-    for _, image in synthesize_function(
+def generate_images(case: BenchmarkCase, clips: Sequence[Clip]) -> Iterator[Tensor]:
+    for _, image in case.synthesizer.synthesize(clips):
+        yield image
+
+
+def generate_reference_images(case: BenchmarkCase, clips: Sequence[Clip]) -> Iterator[Tensor]:
+    for _, image in reference_implementation.reference_synthesize(
         case.networks, clips, case.first_frames, case.synthesis, case.device
     ):
         yield image

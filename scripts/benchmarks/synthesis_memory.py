@@ -8,8 +8,7 @@ import sys
 import torch
 
 from models.inference.first_frame import make_zero_images
-from models.inference.prepare import prepare_for_inference
-from models.inference.synthesis import SynthesisConfig, synthesize
+from models.inference.synthesizer import SynthesisConfig, Synthesizer
 from models.networks.generators import GeneratorConfig, build_generator
 from models.networks.input_encoding import ConditionConfig
 from util.clip import Clip
@@ -33,8 +32,7 @@ def measure_synthesis_peak_mib(n_frames: int) -> float:
         )
         for n in range(n_frames)
     )
-    prepare_for_inference(networks, "off", torch.device("cpu"))
-    for _ in synthesize(networks, given, make_zero_images, config, torch.device("cpu")):
+    for _ in Synthesizer(networks, config, make_zero_images).synthesize(given):
         pass
     return measure_peak_memory([torch.device("cpu")])["cpu"] * 1024
 

@@ -8,7 +8,6 @@ from functools import partial
 from itertools import chain, islice, repeat
 from pathlib import Path
 
-from models.inference.synthesis import synthesize
 from scripts.benchmarks import reference_implementation
 from scripts.benchmarks.case import BenchmarkCase
 from scripts.benchmarks.report import REFERENCE_NAME
@@ -72,13 +71,7 @@ def write_video_reference(case: BenchmarkCase, count: int, folder: Path) -> Iter
 
 def write_video_pipelined(case: BenchmarkCase, count: int, folder: Path) -> Iterator[int]:
     """As test.py: files are read ahead and written behind."""
-    frames = synthesize(
-        case.networks,
-        prefetch(iter_clips(case, count)),
-        case.first_frames,
-        case.synthesis,
-        case.device,
-    )
+    frames = case.synthesizer.synthesize(prefetch(iter_clips(case, count)))
     with (
         SequenceWriter(folder, 25, _STREAM_SUFFIXES) as writer,
         OutputVideo(None, Fraction(25)) as output,

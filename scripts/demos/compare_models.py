@@ -27,11 +27,12 @@ from models.evaluation.video_metrics import (
     score_sequence,
 )
 from models.flow.dis import DISFlowEstimator
+from models.inference.batched import synthesize_sequences
 from models.inference.first_frame import get_real_images, make_zero_images
-from models.inference.keyframes import select_sequence_synthesizer
 from options import configs
 from options.base import int_list
-from options.from_checkpoint import load_run_generators, load_run_options
+from options.build_inference import build_synthesizer
+from options.from_checkpoint import load_run_options
 from util.clip import Clip
 from util.distributed import setup_devices
 from util.errors import exit_on_user_error
@@ -54,18 +55,16 @@ def measure_model(
     folder: Path, keyframes: int, sequences: NamedSequences, metrics: Sequence[Metric]
 ) -> ModelRow:
     options = load_run_options(folder, "--keyframes", str(keyframes))
-    device, networks = (
-        setup_devices(configs.device_config(options)).device,
-        load_run_generators(options),
-    )
     first = make_zero_images if options.no_first_img else get_real_images
+    synthesizer, _ = build_synthesizer(
+        options, first, setup_devices(configs.device_config(options))
+    )
     scores: list[SequenceScores] = []
     seconds = []
     title = folder.name + (f", --keyframes {keyframes}" if keyframes > 1 else "")
     for name, clips in tqdm(sequences, title, unit="sequence"):
         began = time.perf_counter()
-        paint, synthesis = select_sequence_synthesizer(keyframes), configs.synthesis_config(options)
-        made = list(paint(networks.to(device), [clips], first, synthesis, device))
+        made = list(synthesize_sequences(synthesizer, [clips], keyframes))
         pairs = [
             (tensor_to_image(clip.image[0, 0]), tensor_to_image(image[0]))
             for _, clip, image in made
@@ -73,7 +72,9 @@ def measure_model(
         ]
         seconds.append((time.perf_counter() - began) / len(made))
         scores.append(score_sequence(name, pairs, metrics))
-    return ModelRow(title, _count_parameters(networks), median(seconds), average_metrics(scores))
+    return ModelRow(
+        title, _count_parameters(synthesizer.netG), median(seconds), average_metrics(scores)
+    )
 
 
 def _count_parameters(networks: nn.ModuleList) -> int:

@@ -1,4 +1,7 @@
-"""A camera or a video, live: `python scripts/live/run.py --run checkpoints/NAME --dataroot datasets/NAME --source 0`."""
+"""Live synthesis from a camera or a video.
+
+python scripts/live/run.py --run checkpoints/NAME --dataroot datasets/NAME --source 0
+"""
 
 from __future__ import annotations
 
@@ -25,27 +28,42 @@ from util.clip import Clip
 from util.errors import UserError, exit_on_user_error
 from util.images.visualization import tensor_to_image
 
-_FRAMES_PER_REPORT = 25  # frames between two lines about speed
+_FRAMES_PER_REPORT = 25
 
 
 class Capture:
-    """Images (H, W, 3) uint8 RGB of a camera, by its number, or of a video. UserError: it cannot be opened.
+    """Frames (H, W, 3), uint8 RGB, of a camera or of a video.
 
-    read_at: when the newest was read, by `time.perf_counter`."""
+    Attributes:
+        last_read_time: when the newest frame was read, by `time.perf_counter`.
+    """
 
     def __init__(self, source: str, width: int | None) -> None:
+        """Open the source.
+
+        Args:
+            source: number of a camera, or path of a video.
+            width: of the frames, after resizing; None: as they are.
+
+        Raises:
+            UserError: the source cannot be opened.
+        """
         self._capture = cv2.VideoCapture(int(source) if source.isdigit() else source)
-        self._width, self.last_read_time = width, 0.0
+        self._width = width
+        self.last_read_time = 0.0
         if not self._capture.isOpened():
             raise UserError(
-                f"--source {source}: neither a camera that opens nor a video; cameras are numbered from 0"
+                f"--source {source} is neither a camera that opens nor a video: cameras are numbered from 0"
             )
 
     def __iter__(self) -> Iterator[np.ndarray]:
         try:
-            while (read := self._capture.read())[0]:
+            while True:
+                is_read, bgr = self._capture.read()
+                if not is_read:
+                    return
                 self.last_read_time = time.perf_counter()
-                frame = cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB)
+                frame = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
                 yield frame if self._width is None else resize_to_width(frame, self._width)
         finally:
             self._capture.release()
@@ -54,67 +72,85 @@ class Capture:
 def generate_side_by_side(
     clips: Iterable[Clip], synthesizer: Synthesizer, frame_reader: FrameReader
 ) -> Iterator[np.ndarray]:
-    """Condition and image side by side, (H, 2 W, 3) uint8, from the tG-th frame on."""
-    for clip in clips:
-        image = synthesizer.generate_frame_from_clip(clip)
-        if image is not None:
-            yield np.hstack(
-                [frame_reader.condition_to_image(clip.condition[0, 0]), tensor_to_image(image[0])]
-            )
+    """Yield condition and image side by side, (H, 2 W, 3) uint8, from the n_frames_G-th frame on."""
+    for clip, image in synthesizer.synthesize(clips):
+        condition_image = frame_reader.condition_to_image(clip.condition[0, 0])
+        yield np.hstack([condition_image, tensor_to_image(image[0])])
 
 
 def format_speed(latencies: list[float], elapsed: float) -> str:
-    """latencies: seconds from a frame's reading to its image."""
+    """Format speed and latency.
+
+    Args:
+        latencies: seconds from reading a frame to showing its image.
+        elapsed: seconds of all these frames.
+    """
+    median_ms = 1000 * float(np.median(latencies))
+    largest_ms = 1000 * max(latencies)
     return (
-        f"{len(latencies) / elapsed:.1f} frames a second, latency {1000 * float(np.median(latencies)):.0f} ms "
-        f"(largest {1000 * max(latencies):.0f} ms)"
+        f"{len(latencies) / elapsed:.1f} frames a second, "
+        f"latency {median_ms:.0f} ms (largest {largest_ms:.0f} ms)"
     )
 
 
 def display_frames(
     frames: Iterable[np.ndarray], capture: Capture, display: MjpegServer | TkWindow
 ) -> None:
-    """All of them, with a line about speed now and then and at the end."""
+    """Show all frames, and print the speed every few frames and at the end."""
     latencies: list[float] = []
-    since = time.perf_counter()
+    start_time = time.perf_counter()
     for frame in frames:
         display.show(frame)
         latencies.append(time.perf_counter() - capture.last_read_time)
         if len(latencies) == _FRAMES_PER_REPORT:
-            print(format_speed(latencies, time.perf_counter() - since), flush=True)
-            latencies, since = [], time.perf_counter()
+            print(format_speed(latencies, time.perf_counter() - start_time), flush=True)
+            latencies = []
+            start_time = time.perf_counter()
         if display.is_closed:
             break
     if latencies:
-        print(format_speed(latencies, time.perf_counter() - since))
+        print(format_speed(latencies, time.perf_counter() - start_time))
+
+
+def build_live_parser() -> argparse.ArgumentParser:
+    """Return the parser of this script's flags; others are those of test.py."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--run", type=Path, required=True, help="folder of the run: checkpoints/NAME"
+    )
+    parser.add_argument(
+        "--dataroot",
+        type=Path,
+        required=True,
+        help="data set of the run, written by prepare.py",
+    )
+    parser.add_argument("--source", default="0", help="number of a camera, or a video")
+    parser.add_argument(
+        "--window", action="store_true", help="show a window instead of a page on localhost"
+    )
+    parser.add_argument(
+        "--port", type=int, default=8080, help="port of the page on localhost; 0: any free port"
+    )
+    parser.add_argument("--frames", type=int, help="stop after this many frames")
+    return parser
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", type=Path, required=True, help="checkpoints/NAME")
-    parser.add_argument(
-        "--dataroot", type=Path, required=True, help="the data set it was trained on, by prepare.py"
+    """Show live synthesis until the source ends or the user stops it."""
+    args, test_flags = build_live_parser().parse_known_args()
+    opt = load_run_options(args.run, *test_flags)
+    prepare_config = PrepareConfig.load(args.dataroot)
+    synthesizer = load_synthesizer(opt)
+    frame_reader = configs.build_frame_reader(opt)
+    capture = Capture(args.source, prepare_config.video_config.width)
+    clips = stream_clips(
+        capture, frame_reader, prepare_config.extractor, configs.transform_config(opt)
     )
-    parser.add_argument("--source", default="0", help="a camera's number, or a video")
-    parser.add_argument(
-        "--window", action="store_true", help="show it in a window, not as a page on localhost"
-    )
-    parser.add_argument(
-        "--port", type=int, default=8080, help="of the page on localhost; 0: any that is free"
-    )
-    parser.add_argument("--frames", type=int, help="stop after so many")
-    args, flags = parser.parse_known_args()
-
-    options, recipe = load_run_options(args.run, *flags), PrepareConfig.load(args.dataroot)
-    painter, domain = load_synthesizer(options), configs.build_frame_reader(options)
-    capture = Capture(args.source, recipe.video_config.width)
-    clips = stream_clips(capture, domain, recipe.extractor, configs.transform_config(options))
-    with TkWindow(str(args.run)) if args.window else MjpegServer(args.port) as screen:
-        print(f"{screen.location_hint} (Ctrl-C ends)", flush=True)
+    frames = islice(generate_side_by_side(clips, synthesizer, frame_reader), args.frames)
+    with TkWindow(str(args.run)) if args.window else MjpegServer(args.port) as display:
+        print(f"{display.location_hint} (Ctrl-C ends)", flush=True)
         with suppress(KeyboardInterrupt):
-            display_frames(
-                islice(generate_side_by_side(clips, painter, domain), args.frames), capture, screen
-            )
+            display_frames(frames, capture, display)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Images in a window of the desktop, as they are made."""
+"""Live images in a desktop window."""
 
 from __future__ import annotations
 
@@ -11,39 +11,49 @@ from util.errors import UserError
 
 
 class TkWindow:
-    """Shows what `show` was given last, until somebody closes it. UserError: there is no desktop, or no Tk."""
+    """A window with the latest image.
+
+    Attributes:
+        is_closed: the user has closed the window.
+        location_hint: tells the user where the images are.
+    """
 
     def __init__(self, title: str) -> None:
+        """Open the window.
+
+        Raises:
+            UserError: there is no desktop, or Tk is not installed.
+        """
         try:
             import tkinter
 
             from PIL import ImageTk
-        except ImportError as problem:
+        except ImportError as error:
             raise UserError(
-                f"--window needs Tk ({problem}): install it (Debian: python3-tk), or leave the flag out "
+                f"--window needs Tk ({error}): install it (Debian: python3-tk), or leave --window out "
                 "and open the page in a browser"
-            ) from problem
+            ) from error
         try:
             self._root = tkinter.Tk()
-        except tkinter.TclError as problem:
+        except tkinter.TclError as error:
             raise UserError(
-                f"--window needs a desktop ({problem}): leave it out and open the page in a browser"
-            ) from problem
+                f"--window needs a desktop ({error}): leave it out and open the page in a browser"
+            ) from error
         self._root.title(title)
         self._root.protocol("WM_DELETE_WINDOW", self._on_close)
         self._label = tkinter.Label(self._root)
         self._label.pack()
         self._photo_image_class = ImageTk.PhotoImage
-        self.location_hint, self.is_closed = f"in the window {title}", False
+        self.location_hint = f"in the window {title}"
+        self.is_closed = False
 
     def __enter__(self) -> TkWindow:
         return self
 
     def show(self, image: np.ndarray) -> None:
-        """(H, W, 3) uint8 RGB."""
-        self._current_photo = self._photo_image_class(
-            Image.fromarray(image), master=self._root
-        )  # Tk keeps no reference of its own
+        """Show an image (H, W, 3), uint8 RGB."""
+        # A Tk label does not keep its image alive, so this object must.
+        self._current_photo = self._photo_image_class(Image.fromarray(image), master=self._root)
         self._label.configure(image=self._current_photo)
         self._root.update()
 

@@ -1,9 +1,9 @@
-"""What synthesis leaves of a sequence: images and videos in the published places (SPEC 10)."""
+"""Writing of synthesized sequences: images and videos under the published names."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -20,13 +20,25 @@ from util.io.video import AudioTrack, VideoWriter
 from util.pages.results import ResultSequence, ResultStream
 from util.runtime.prefetch import background_queue
 
+# Published names of the streams: condition, generated image, real image.
 _STREAM_TITLES = {"real_A": "condition", "fake_B": "generated", "real_B": "real"}
+
+
+def get_image_suffixes(has_labels: bool) -> dict[str, str]:
+    """Return the file suffix of each stream's images. Label maps stay exact as PNG."""
+    return {"real_A": ".png" if has_labels else ".jpg", "fake_B": ".jpg", "real_B": ".jpg"}
 
 
 @dataclass
 class OutputVideo:
-    """One video over all sequences: `--output`. path: an mp4; `-` for raw rgb24 frames on standard output; None: nobody
-    asked. size: (w, h) of its frames, None for the images' own. side_by_side: all streams, not the generated alone.
+    """One video of all sequences (`--output`).
+
+    Attributes:
+        path: an mp4 file; "-" for raw rgb24 frames on standard output; None: nothing is written.
+        fps: frames per second.
+        size: (width, height) of a stream's frames; None for the images' size.
+        audio_track: audio to copy into the video.
+        is_side_by_side: all streams next to each other instead of the generated images alone.
     """
 
     path: str | None
@@ -40,22 +52,22 @@ class OutputVideo:
         self._video: VideoWriter | None = None
         return self
 
-    def write(self, images: dict[str, np.ndarray]) -> None:
-        """images: stream -> (H, W, 3) uint8, as `SequenceWriter` takes them."""
+    def write(self, images: Mapping[str, np.ndarray]) -> None:
+        """Write the next frame, from the (H, W, 3) uint8 image of each stream."""
         if self.path is None:
             return
         height, width = images["fake_B"].shape[:2]
-        shown = list(images.values()) if self.is_side_by_side else [images["fake_B"]]
-        frame = np.hstack([_resize_image(image, self.size or (width, height)) for image in shown])
+        size = self.size or (width, height)
+        visible = list(images.values()) if self.is_side_by_side else [images["fake_B"]]
+        frame = np.hstack([_resize_image(image, size) for image in visible])
         if self.path == "-":
             sys.stdout.buffer.write(frame.tobytes())
             sys.stdout.buffer.flush()
             return
         if self._video is None:
-            self.size = self.size or (width, height)  # of the first sequence: a video has one
-            writer = VideoWriter(
-                Path(self.path), self.fps, (frame.shape[1], frame.shape[0]), self.audio_track
-            )
+            self.size = size  # a video has one size: that of the first sequence
+            frame_size = (frame.shape[1], frame.shape[0])
+            writer = VideoWriter(Path(self.path), self.fps, frame_size, self.audio_track)
             self._video = self._stack.enter_context(writer)
         self._video.write(frame)
 
@@ -76,14 +88,18 @@ def _resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 @dataclass
 class SequenceWriter:
-    """`folder`/{stream}_{FRAME}{suffix} and `folder`/{stream}.mp4 for each stream that `write` is given.
+    """Writer of one sequence: images `{stream}_{FRAME}{suffix}` and a video `{stream}.mp4` per stream.
 
-    suffixes: of each stream's images; `.png` keeps label maps exact.
+    Attributes:
+        folder: where the files are written.
+        fps: frames per second of the videos.
+        suffixes: file suffix of each stream's images.
+        paths_by_stream: the images written so far.
     """
 
     folder: Path
     fps: float | Fraction
-    suffixes: dict[str, str]
+    suffixes: Mapping[str, str]
     paths_by_stream: dict[str, list[Path]] = field(default_factory=dict)
 
     def __enter__(self) -> SequenceWriter:
@@ -91,8 +107,13 @@ class SequenceWriter:
         self._videos: dict[str, VideoWriter] = {}
         return self
 
-    def write(self, frame_name: str, images: dict[str, np.ndarray]) -> None:
-        """frame: the condition file's stem. images: stream -> (H, W, 3) uint8."""
+    def write(self, frame_name: str, images: Mapping[str, np.ndarray]) -> None:
+        """Write one frame.
+
+        Args:
+            frame_name: stem of the condition's file.
+            images: (H, W, 3) uint8 of each stream.
+        """
         for stream, image in images.items():
             if stream not in self._videos:
                 height, width = image.shape[:2]
@@ -112,21 +133,19 @@ class SequenceWriter:
         self._stack.__exit__(exc_type, exc_value, traceback)
 
     def result_sequence(self, name: str) -> ResultSequence:
-        """For the page: condition, generated and real side by side."""
-        return ResultSequence(
-            name,
-            [
-                ResultStream(_STREAM_TITLES[stream], paths, self.folder / f"{stream}.mp4")
-                for stream, paths in self.paths_by_stream.items()
-            ],
-        )
+        """Return the written files for the results page."""
+        streams = [
+            ResultStream(_STREAM_TITLES[stream], paths, self.folder / f"{stream}.mp4")
+            for stream, paths in self.paths_by_stream.items()
+        ]
+        return ResultSequence(name, streams)
 
 
 @contextmanager
 def open_sequence_writers(
-    folders: Sequence[Path], fps: float | Fraction, suffixes: dict[str, str]
+    folders: Sequence[Path], fps: float | Fraction, suffixes: Mapping[str, str]
 ) -> Iterator[list[SequenceWriter]]:
-    """Of sequences that are written at the same time."""
+    """Open a writer for each of several sequences that are written at the same time."""
     with ExitStack() as stack:
         yield [stack.enter_context(SequenceWriter(folder, fps, suffixes)) for folder in folders]
 
@@ -137,31 +156,30 @@ def write_frames(
     writers: Sequence[SequenceWriter],
     output: OutputVideo,
 ) -> None:
-    """Frames (B = T = 1) and their images (1, 3, H, W), each with the number of its sequence's writer, fetched from
-    the device, encoded and written by a thread while the next ones are made. show: a condition (C, H, W) as people see
-    it."""
-    with background_queue() as later:
-        for number, clip, image in frames:
-            later(
-                _write_frame,
-                clip,
-                tensor_to_uint8(image[0]),
-                condition_to_image,
-                writers[number],
-                output,
-            )
+    """Write frames while the next ones are generated: a thread copies, encodes and writes them.
+
+    Args:
+        frames: index of the writer, clip with B = T = 1, generated image (1, 3, H, W) in [-1, 1].
+        condition_to_image: converts a condition (C, H, W) to an (H, W, 3) uint8 image.
+        writers: one per sequence.
+        output: the video of all sequences.
+    """
+    with background_queue() as submit:
+        for index, clip, image in frames:
+            fake = tensor_to_uint8(image[0])
+            submit(_write_frame, clip, fake, condition_to_image, writers[index], output)
 
 
 def _write_frame(
     clip: Clip,
-    fake_image: Tensor,
+    fake: Tensor,
     condition_to_image: Callable[[Tensor], np.ndarray],
     writer: SequenceWriter,
     output: OutputVideo,
 ) -> None:
-    """generated: (H, W, 3) uint8."""
-    shown = {"real_A": condition_to_image(clip.condition[0, 0]), "fake_B": fake_image.cpu().numpy()}
+    """Write one frame; `fake` is (H, W, 3) uint8."""
+    images = {"real_A": condition_to_image(clip.condition[0, 0]), "fake_B": fake.cpu().numpy()}
     if clip.image is not None:
-        shown["real_B"] = tensor_to_image(clip.image[0, 0])
-    output.write(shown)
-    writer.write(Path(clip.names[0][0]).name, shown)
+        images["real_B"] = tensor_to_image(clip.image[0, 0])
+    output.write(images)
+    writer.write(Path(clip.names[0][0]).name, images)

@@ -9,7 +9,7 @@ from models.checkpoint import get_weights_path
 from models.evaluation.metrics import ssim
 from models.evaluation.video_metrics import compute_fidelity_metrics, evaluate_synthesis
 from models.inference import first_frame
-from models.inference.synthesis import synthesize
+from models.inference.synthesizer import Synthesizer
 from models.training.callbacks import ClipCounter, Evaluate
 from models.training.resume import RunState
 from options import configs
@@ -31,27 +31,17 @@ def split_frames(clip):
 
 def test_validation_metrics_equal_those_of_synthesis(options):
     networks, clip = tiny_networks(options), street_clip(8, 16, 24)
-    arguments = (
-        networks.netG,
-        split_frames(clip),
-        first_frame.get_real_images,
-        configs.synthesis_config(options),
-        CPU,
+    synthesizer = Synthesizer(
+        networks.netG, configs.synthesis_config(options), first_frame.get_real_images
     )
     expected = [
-        ssim(tensor_to_image(frame.image[0, 0]), tensor_to_image(fake[0]))
-        for frame, fake in synthesize(*arguments)
+        ssim(tensor_to_image(frame.image[0, 0]), tensor_to_image(made[0]))
+        for frame, made in synthesizer.synthesize(split_frames(clip))
     ][:4]
-    values = evaluate_synthesis(
-        networks.netG,
-        [("s", split_frames(clip))],
-        first_frame.get_real_images,
-        configs.synthesis_config(options),
-        [compute_fidelity_metrics],
-        4,
-        CPU,
+    found = evaluate_synthesis(
+        synthesizer, [("s", split_frames(clip))], [compute_fidelity_metrics], 4
     )
-    assert values["ssim"] == pytest.approx(sum(expected) / 4)
+    assert found["ssim"] == pytest.approx(sum(expected) / 4)
 
 
 def make_evaluate(options, networks, metrics):

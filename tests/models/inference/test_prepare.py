@@ -13,7 +13,7 @@ from models.inference.prepare import (
     prepare_for_inference,
     share_for_inference,
 )
-from models.inference.synthesis import synthesize
+from models.inference.synthesizer import Synthesizer
 from models.networks.blocks import BatchStatNorm2d, ResnetBlock
 from models.ops.dispatch import reference_ops
 from models.ops.layers import WinogradConv2d
@@ -30,8 +30,8 @@ def test_cast_weights_generate_the_same_as_autocast() -> None:
     config = configs.synthesis_config(options)
 
     def generate_images() -> list[Tensor]:
-        outputs = synthesize(networks, frames, first_frame.make_zero_images, config, CPU)
-        return [image for _, image in outputs]
+        synthesizer = Synthesizer(networks, config, first_frame.make_zero_images)
+        return [image for _, image in synthesizer.synthesize(frames)]
 
     with reference_ops():  # as on a GPU: sums by label on a CPU keep float32
         expected = generate_images()

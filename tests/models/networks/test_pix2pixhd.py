@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from models.inference.feature_table import write_feature_table
-from models.inference.region_features import (
-    average_regions,
+from models.inference.instance_features import (
     extract_region_features,
     fill_regions,
     find_nearest_face,
@@ -28,6 +27,7 @@ from models.networks.pix2pixhd import (
     SingleImageConfig,
     build_single_image_generator,
 )
+from models.networks.region_pooling import average_regions
 from tests.parity_weights import make_random_weights
 from util.errors import UserError
 

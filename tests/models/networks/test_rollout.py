@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.inference import first_frame
-from models.inference.synthesis import SynthesisConfig, synthesize
+from models.inference.synthesizer import SynthesisConfig, Synthesizer
 from models.networks.blocks import build_pyramid, use_per_sample_stats
 from models.networks.generators import FeatureMaps, GeneratorOutput
 from models.networks.input_encoding import pad_clip
@@ -41,13 +41,8 @@ def trained_images(options: TrainOptions, clip: Clip) -> Tensor:
 def synthesised(options: TrainOptions, clip: Clip) -> Tensor:
     """The same by `test.py`'s way, a frame at a time."""
     first = first_frame.make_zero_images if options.no_first_img else first_frame.get_real_images
-    frames = synthesize(
-        tiny_networks(options).netG,
-        [clip.slice_frames(t, t + 1) for t in range(len(clip))],
-        first,
-        configs.synthesis_config(options),
-        CPU,
-    )
+    synthesizer = Synthesizer(tiny_networks(options).netG, configs.synthesis_config(options), first)
+    frames = synthesizer.synthesize([clip.slice_frames(t, t + 1) for t in range(len(clip))])
     return torch.stack([image for _, image in frames], dim=1)
 
 
@@ -118,9 +113,8 @@ def test_synthesis_keeps_only_the_needed_frames() -> None:
 
     config = configs.synthesis_config(options)
     assert isinstance(config, SynthesisConfig)
-    frames = synthesize(
-        tiny_networks(options).netG, endless(), first_frame.get_real_images, config, CPU
-    )
+    synthesizer = Synthesizer(tiny_networks(options).netG, config, first_frame.get_real_images)
+    frames = synthesizer.synthesize(endless())
     for made in range(1, 5):
         next(frames)
         assert len(asked) == made + 2

@@ -9,7 +9,7 @@ from torch._dynamo.utils import counters
 
 from models.inference import first_frame
 from models.inference.batched import synthesize_batched
-from models.inference.synthesis import synthesize
+from models.inference.synthesizer import Synthesizer
 from models.ops.compile import CompiledFrameGenerator
 from models.ops.dispatch import reference_ops
 from options import configs
@@ -36,7 +36,7 @@ def both(flags, step, sizes=((16, 24),)):
         clip = street_clip(options.n_frames_G + 3, *size)
         frames = [clip.slice_frames(t, t + 1) for t in range(clip.condition.shape[1])]
         for images, way in zip(made, (config, replace(config, generate_frame=step)), strict=True):
-            images += [image for _, image in synthesize(networks, frames, first, way, CPU)]
+            images += [image for _, image in Synthesizer(networks, way, first).synthesize(frames)]
     return [torch.stack(images) if len(sizes) == 1 else images for images in made]
 
 
@@ -95,11 +95,10 @@ def test_batched_sequences_compile_once_per_batch_size():
         [
             image
             for _, _, image in synthesize_batched(
-                networks,
+                Synthesizer(
+                    networks, replace(config, generate_frame=way), first_frame.get_real_images
+                ),
                 sequences,
-                first_frame.get_real_images,
-                replace(config, generate_frame=way),
-                CPU,
             )
         ]
         for way in (config.generate_frame, step)

@@ -8,7 +8,7 @@ import models.inference.first_frame
 import models.ops.dispatch
 import models.ops.label_conv
 import models.ops.label_conv_triton as label_sum_triton_module
-from models.inference.synthesis import synthesize
+from models.inference.synthesizer import Synthesizer
 from models.networks.input_encoding import ConditionConfig
 from models.networks.sparse_labels import SparseOneHot
 from models.ops.dispatch import (
@@ -252,7 +252,7 @@ def test_frames_match_reference_ops_on_gpu(flags, tolerance, monkeypatch) -> Non
     clip = street_clip(options.n_frames_G + 2, 32, 48)
     frames = [clip.slice_frames(t, t + 1) for t in range(len(clip))]
     first = models.inference.first_frame.make_zero_images
-    fast = [image for _, image in synthesize(networks, frames, first, config, GPU)]
+    fast = [image for _, image in Synthesizer(networks, config, first, GPU).synthesize(frames)]
     with reference_ops():
-        plain = [image for _, image in synthesize(networks, frames, first, config, GPU)]
+        plain = [image for _, image in Synthesizer(networks, config, first, GPU).synthesize(frames)]
     torch.testing.assert_close(fast, plain, rtol=0, atol=tolerance)

@@ -1,4 +1,4 @@
-"""A window on a desktop, where there is one (`xvfb-run`, or a screen); else that its lack is said."""
+"""Tests of the desktop window. Without a desktop (a screen or `xvfb-run`), only its messages are tested."""
 
 import sys
 import tkinter
@@ -18,16 +18,14 @@ def has_desktop() -> bool:
     return True
 
 
-@pytest.mark.skipif(not has_desktop(), reason="no desktop: run under xvfb-run to try the window")
+@pytest.mark.skipif(not has_desktop(), reason="needs a desktop: run under xvfb-run")
 def test_images_are_displayed_until_the_window_is_closed() -> None:
     with TkWindow("live") as window:
-        for level in (40, 200):
-            window.show(np.full((20, 30, 3), level, np.uint8))
-            assert (
-                window._current_photo.width(),
-                window._current_photo.height(),
-                window.is_closed,
-            ) == (30, 20, False)
+        for gray in (40, 200):
+            window.show(np.full((20, 30, 3), gray, np.uint8))
+            photo = window._current_photo
+            assert (photo.width(), photo.height()) == (30, 20)
+            assert not window.is_closed
         root = window._root
         root.tk.call(*root.tk.splitlist(root.protocol("WM_DELETE_WINDOW")))
         assert window.is_closed
