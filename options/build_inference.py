@@ -28,7 +28,7 @@ def setup_test_devices(opt: TestOptions) -> DeviceSetup:
     world_size = device_setup.process_group.world_size
     if world_size > 1 and (opt.input or opt.output):
         raise UserError(
-            f"--input and --output are one video, which one process generates, found {world_size} processes: "
+            f"--input and --output are of one video, which one process generates, found {world_size} processes: "
             "start without torchrun, or leave these flags out to share the sequences of --dataroot"
         )
     return device_setup

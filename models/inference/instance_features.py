@@ -309,11 +309,8 @@ def find_nearest_face(features: RegionFeatures, table: FeatureTable) -> RegionFe
     parts = [part for part in features if part in table]
     if not parts:
         return features
-    if _CANDIDATE_PART in table:
-        n_candidates = len(table[_CANDIDATE_PART])
-    else:
-        n_candidates = max(map(len, table.values()))
-    candidates = np.arange(n_candidates)
+    candidate_parts = [_CANDIDATE_PART] if _CANDIDATE_PART in table else list(table)
+    candidates = np.arange(max(len(table[part]) for part in candidate_parts))
     distances = sum(
         np.square(_get_row_features(table[part], candidates) - features[part]).sum(axis=1)
         for part in parts
