@@ -361,7 +361,7 @@ def test_overfits_one_clip(tmp_path: Path) -> None:
     frames = list(SequenceReader(domain, sequence, configs.transform_config(options)))
     made = [
         image
-        for _, image in Synthesizer(
+        for _, image in Synthesizer.from_generators(
             networks, configs.synthesis_config(options), get_real_images
         ).synthesize(frames)
     ]

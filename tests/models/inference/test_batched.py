@@ -56,7 +56,7 @@ def compute_differences(flags: str, double: bool) -> list[float]:
     get_first_images = (
         first_frame.make_zero_images if options.no_first_img else first_frame.get_real_images
     )
-    synthesizer = Synthesizer(netG, config, get_first_images)
+    synthesizer = Synthesizer.from_generators(netG, config, get_first_images)
     batched = defaultdict(list)
     for index, clip, image in synthesize_batched(synthesizer, sequences):
         batched[index].append((clip.names, image))
@@ -103,7 +103,9 @@ def test_sequences_of_equal_size_share_a_batch_until_they_end() -> None:
         return generate_frame(netG, conditions, history, **kwargs)
 
     config = replace(configs.synthesis_config(options), generate_frame=record_batch_size)
-    synthesizer = Synthesizer(tiny_networks(options).netG, config, first_frame.get_real_images)
+    synthesizer = Synthesizer.from_generators(
+        tiny_networks(options).netG, config, first_frame.get_real_images
+    )
     frames = synthesize_batched(synthesizer, make_sequences())
     assert [index for index, _, _ in frames] == [0, 1, 3, 4, 0, 3, 4, 0, 3, 4, 0, 3, 3]
     assert batch_sizes == [3, 1, 2, 1, 2, 1, 2, 1]
@@ -117,7 +119,7 @@ def test_single_sequence_is_bitwise_equal_and_read_lazily() -> None:
             read.append(clip)
             yield clip
 
-    synthesizer = Synthesizer(
+    synthesizer = Synthesizer.from_generators(
         tiny_networks(options).netG, configs.synthesis_config(options), first_frame.get_real_images
     )
     clips = make_sequences()[0]

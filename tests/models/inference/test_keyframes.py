@@ -39,7 +39,7 @@ class ConstantFlowEstimator(FlowEstimator):
 def synthesizer():
     options = tiny_options("--label_nc 5 --norm instance")
     config = configs.synthesis_config(options)
-    return Synthesizer(tiny_networks(options).netG, config, get_real_images)
+    return Synthesizer.from_generators(tiny_networks(options).netG, config, get_real_images)
 
 
 def with_keyframes(synthesizer, clips, interval):

@@ -26,7 +26,7 @@ def tiny_synthesizer(flags):
         first_frame.make_zero_images if starts_from_zeros else first_frame.get_real_images
     )
     netG = tiny_networks(options).netG
-    return Synthesizer(netG, configs.synthesis_config(options), get_first_images)
+    return Synthesizer.from_generators(netG, configs.synthesis_config(options), get_first_images)
 
 
 def assert_equal(actual, expected):
@@ -122,7 +122,9 @@ def test_batched_streams_equal_separate_streams(norm):
     def get_first_images(frames):
         return first_frame.make_zero_images(frames).double()
 
-    stepper = Synthesizer(tiny_networks(options).netG.double(), config, get_first_images)
+    stepper = Synthesizer.from_generators(
+        tiny_networks(options).netG.double(), config, get_first_images
+    )
     clip = street_clip(5, 16, 24, batch=2)
     states = {"both": stepper.init(), "second": stepper.init()}
     for t in range(5):

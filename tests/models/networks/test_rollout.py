@@ -13,6 +13,7 @@ from models.networks.blocks import build_pyramid, use_per_sample_stats
 from models.networks.generators import FeatureMaps, GeneratorOutput
 from models.networks.input_encoding import pad_clip
 from models.networks.rollout import History, RolloutConfig, generate_frame, rollout
+from models.training.forward import Vid2VidForward
 from models.training.schedule import compute_epoch_settings
 from options import configs
 from options.schema import TrainOptions
@@ -24,24 +25,30 @@ CPU = torch.device("cpu")
 
 
 def trained_images(options: TrainOptions, clip: Clip) -> Tensor:
-    """(B, T, 3, H, W): what training generates, window by window; each clip with its own statistics, as synthesis has
-    it."""
+    """Return the images (B, T, 3, H, W) that training generates, window by window.
+
+    As in inference, each clip of the batch is normalized by its own statistics.
+    """
     trainer = tiny_trainer(options, tiny_networks(options))
-    phase, history, images = compute_epoch_settings(1, trainer.config.schedule), None, []
-    for number, window in enumerate(clip.split_into_windows(options.n_frames_G)):
-        group_models = trainer.parallel_models.groups[0]
-        use_per_sample_stats(group_models.generators[0])
-        view, history = trainer.generate(
-            group_models, clip, window, number * clip.window_size, phase, history
-        )
-        images.append(view.output.image.detach())
+    (forward,) = trainer.forward.forwards
+    assert isinstance(forward, Vid2VidForward)
+    ((netG,),) = forward.rollout.args  # type: ignore[attr-defined]
+    use_per_sample_stats(netG)
+    settings = compute_epoch_settings(1, trainer.config.schedule)
+    state, images = None, []
+    for window in clip.split_into_windows(options.n_frames_G):
+        output = forward(window.to(CPU), state, settings)
+        images.append(output.fake.detach())
+        state = output.state
     return torch.cat(images, dim=1)
 
 
 def synthesised(options: TrainOptions, clip: Clip) -> Tensor:
     """The same by `test.py`'s way, a frame at a time."""
     first = first_frame.make_zero_images if options.no_first_img else first_frame.get_real_images
-    synthesizer = Synthesizer(tiny_networks(options).netG, configs.synthesis_config(options), first)
+    synthesizer = Synthesizer.from_generators(
+        tiny_networks(options).netG, configs.synthesis_config(options), first
+    )
     frames = synthesizer.synthesize([clip.slice_frames(t, t + 1) for t in range(len(clip))])
     return torch.stack([image for _, image in frames], dim=1)
 
@@ -113,7 +120,9 @@ def test_synthesis_keeps_only_the_needed_frames() -> None:
 
     config = configs.synthesis_config(options)
     assert isinstance(config, SynthesisConfig)
-    synthesizer = Synthesizer(tiny_networks(options).netG, config, first_frame.get_real_images)
+    synthesizer = Synthesizer.from_generators(
+        tiny_networks(options).netG, config, first_frame.get_real_images
+    )
     frames = synthesizer.synthesize(endless())
     for made in range(1, 5):
         next(frames)
