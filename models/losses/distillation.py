@@ -64,7 +64,10 @@ def compute_distillation_losses(
     """Compute the distance to the teacher's images: L1 of pixels, and perceptual if available."""
     assert window.teacher_images is not None
     target = flatten_time(window.teacher_images)
-    scored = select_scored_images(window.output, config)
+    scored = [
+        (flatten_time(images), count)
+        for images, count in select_scored_images(window.output, config)
+    ]
     distances = [F.l1_loss(promote_to_float32(fake), target) * count for fake, count in scored]
     if perceptual_loss is not None:
         distances += [perceptual_loss(fake, target) * count for fake, count in scored]

@@ -34,7 +34,7 @@ from util.distributed.amp import run_in_float32
 # (fakes (K N, 3, H, W), real (N, 3, H, W)) -> mean distance of K versions of N images.
 PerceptualDistance = Callable[[Tensor, Tensor], Tensor]
 
-# Images (N, 3, H, W), and how often the losses of single images count them.
+# Images (B, T, 3, H, W), and how often the losses of single images count them.
 ScoredImages = Sequence[tuple[Tensor, int]]
 
 # DensePose labels the face with the part ids 23 and 24 of 24. Its third channel holds the id scaled
@@ -212,17 +212,16 @@ def flatten_time(x: Tensor) -> Tensor:
 
 
 def select_scored_images(output: GeneratorOutput, config: LossConfig) -> ScoredImages:
-    """Return the images (B T, 3, H, W) that single-image losses score, each with its count.
+    """Return the images (B, T, 3, H, W) that single-image losses score, each with its count.
 
     As published, the image and the raw image are both scored. Without flow they are one image,
     which then counts twice.
     """
-    image = flatten_time(output.image)
     if not config.should_score_raw:
-        return [(image, 1)]
+        return [(output.image, 1)]
     if not config.has_flow:
-        return [(image, 2)]
-    return [(image, 1), (flatten_time(output.raw_image), 1)]
+        return [(output.image, 2)]
+    return [(output.image, 1), (output.raw_image, 1)]
 
 
 @dataclass(frozen=True)
@@ -279,17 +278,23 @@ def compute_image_losses(
 
     Args:
         netD: The image discriminator; it scores an image together with its condition.
-        condition: (N, C, H, W).
-        real: (N, 3, H, W).
-        fakes: Sets of fake images (N, 3, H, W) with their counts (`select_scored_images`).
+        condition: (B, T, C, H, W).
+        real: (B, T, 3, H, W).
+        fakes: Sets of fake images (B, T, 3, H, W) with their counts (`select_scored_images`).
         config: Settings.
     """
+    condition, real = flatten_time(condition), flatten_time(real)
     condition_input = netD.precompute_condition(condition)
     real_outputs = netD(real, condition_input)
-    scored = [
-        (compute_gan_losses(netD, real_outputs, fake, config, condition_input), count)
-        for fake, count in fakes
-    ]
+    scored = []
+    for images, count in fakes:
+        fake = flatten_time(images)
+        for _ in range(count - 1):
+            # As published: an image that counts twice also updates the running statistics twice.
+            with torch.no_grad():
+                netD(fake, condition_input)
+        gan = compute_gan_losses(netD, real_outputs, fake, config, condition_input)
+        scored.append((gan, count))
     losses = Losses(
         {
             "G_GAN": sum_losses(gan.generator * count for gan, count in scored),
@@ -310,11 +315,12 @@ def compute_perceptual_losses(
 
     Args:
         perceptual_loss: The distance in feature space.
-        real: (N, 3, H, W).
-        fakes: Sets of fake images (N, 3, H, W) with their counts.
+        real: (B, T, 3, H, W).
+        fakes: Sets of fake images (B, T, 3, H, W) with their counts.
         config: Settings.
     """
-    mean_distance = perceptual_loss(torch.cat([fake for fake, _ in fakes]), real)
+    images = torch.cat([flatten_time(fake) for fake, _ in fakes])
+    mean_distance = perceptual_loss(images, flatten_time(real))
     total_count = sum(count for _, count in fakes)
     return Losses({"G_VGG": mean_distance * total_count * config.lambda_feat})
 

@@ -32,7 +32,6 @@ from models.losses.vid2vid import (
     compute_image_losses,
     compute_perceptual_losses,
     compute_temporal_losses,
-    flatten_time,
     select_scored_images,
 )
 from models.networks.discriminators import MultiScaleDiscriminator
@@ -154,9 +153,8 @@ class WindowLosses:
 
     def frame_losses(self, window: GeneratedWindow) -> Losses:
         """Compute the losses that are means over the frames of a window."""
-        condition, real = flatten_time(window.condition), flatten_time(window.real)
-        fakes = select_scored_images(window.output, self.config)
-        losses = compute_image_losses(self.netD, condition, real, fakes, self.config)
+        real, fakes = window.real, select_scored_images(window.output, self.config)
+        losses = compute_image_losses(self.netD, window.condition, real, fakes, self.config)
         losses |= compute_flow_losses(window, self.config)
         if self.perceptual_loss is not None:
             losses |= compute_perceptual_losses(self.perceptual_loss, real, fakes, self.config)

@@ -31,7 +31,7 @@ from util.images.visualization import tensor_to_image
 
 @dataclass(frozen=True)
 class GeneratedImage:
-    """A generated image and the real one, (B, 3, H, W)."""
+    """A generated image and the real one, (B, T=1, 3, H, W)."""
 
     fake: Tensor
     real: Tensor
@@ -66,9 +66,9 @@ class SingleImageForward:
     def __call__(self, window: Clip, state: None, settings: EpochSettings) -> StepOutput:
         """Generate one frame from its condition and the features of the real one; compute losses."""
         assert window.image is not None
-        condition, real = self.conditions.encode_dense(window)[:, 0], window.image[:, 0]
+        condition, real = self.conditions.encode_dense(window), window.image
         features = [] if self.netE is None else [encode_feature_maps(self.netE, window)[:, 0]]
-        fake = promote_to_float32(self.netG(condition, *features))
+        fake = promote_to_float32(self.netG(condition[:, 0], *features)).unsqueeze(1)
         return StepOutput(
             losses={"D": self.compute_losses(condition, real, fake)},
             state=ClipState(n_generated=1),
@@ -78,7 +78,7 @@ class SingleImageForward:
         )
 
     def compute_losses(self, condition: Tensor, real: Tensor, fake: Tensor) -> Losses:
-        """Compute adversarial, feature matching and perceptual losses of images (B, 3, H, W)."""
+        """Compute adversarial, feature matching and perceptual losses of images (B, T=1, 3, H, W)."""
         fakes = [(fake, 1)]
         losses = compute_image_losses(self.netD, condition, real, fakes, self.loss_config)
         if self.perceptual_loss is not None:
@@ -89,6 +89,6 @@ class SingleImageForward:
         """Return images of the first clip, by name."""
         return {
             "condition": self.condition_to_image(window.condition[0, 0].cpu()),
-            "generated": tensor_to_image(output.window.fake[0]),
-            "real": tensor_to_image(output.window.real[0]),
+            "generated": tensor_to_image(output.window.fake[0, 0]),
+            "real": tensor_to_image(output.window.real[0, 0]),
         }

@@ -465,8 +465,8 @@ class ReferenceForward:
         config = self.loss_config
         condition, real = flatten_time(window.condition), flatten_time(window.real)
         scored = [
-            fake
-            for fake, count in select_scored_images(window.output, config)
+            flatten_time(images)
+            for images, count in select_scored_images(window.output, config)
             for _ in range(count)
         ]
         gan = [

@@ -19,7 +19,6 @@ from models.losses.vid2vid import (
     compute_perceptual_losses,
     compute_temporal_losses,
     find_face_box,
-    flatten_time,
     select_scored_images,
     sum_losses,
 )
@@ -75,9 +74,8 @@ def image_losses(
     network: MultiScaleDiscriminator, window: GeneratedWindow, config: LossConfig
 ) -> Losses:
     """Return the image losses of a window's frames."""
-    condition, real = flatten_time(window.condition), flatten_time(window.real)
     fakes = select_scored_images(window.output, config)
-    return compute_image_losses(network, condition, real, fakes, config)
+    return compute_image_losses(network, window.condition, window.real, fakes, config)
 
 
 def merged(x: Tensor) -> Tensor:
@@ -172,7 +170,7 @@ def test_perceptual_loss_covers_image_and_raw_image(composed: bool, times: tuple
 
     config = replace(CONFIG, has_flow=composed)
     fakes = select_scored_images(window.output, config)
-    terms = compute_perceptual_losses(distance, flatten_time(window.real), fakes, config)
+    terms = compute_perceptual_losses(distance, window.real, fakes, config)
     gaps = [
         number((x - window.real).abs().mean())
         for x in (window.output.image, window.output.raw_image)
