@@ -39,11 +39,13 @@ from models.networks.label_predictor import LabelPredictor
 from models.ops.compile import FallbackCompiler
 from models.training.callbacks import (
     ClipCounter,
+    EpochCallback,
     Evaluate,
     LogImages,
     LogLosses,
     SaveEpoch,
     SaveLatest,
+    StepCallback,
     WarnOfDivergence,
 )
 from models.training.device_groups import GroupReplicas, ParallelForward, build_parallel_forward
@@ -55,7 +57,7 @@ from models.training.resume import (
     save_latest,
 )
 from models.training.schedule import ScheduleConfig, compute_epoch_settings
-from models.training.trainer import EpochCallback, StepCallback, Trainer
+from models.training.trainer import Trainer
 from options import configs
 from options.from_checkpoint import load_label_predictor
 from options.registry import MODEL_REGISTRY, ConditionToImage

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,10 +11,40 @@ from models.checkpoint import save_weights
 from models.losses.vid2vid import LossConfig
 from models.networks.collection import Vid2VidModels
 from models.training.divergence import DivergenceMonitor, compute_health_indicators
-from models.training.forward import WindowForward
+from models.training.forward import StepOutput, WindowForward
 from models.training.resume import RunState, prune_epochs
-from models.training.trainer import StepResult
+from util.clip import Clip
 from util.run_logger import RunLogger
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """The result of the last window of a clip.
+
+    Attributes:
+        losses: Losses by name, before the optimizer step.
+        pixel_std: Standard deviation of generated and of real pixels.
+        window: The window's input.
+        output: The window's output, without graph and losses.
+        seconds: Time that the clip took, its loading included.
+    """
+
+    losses: dict[str, float]
+    pixel_std: Sequence[float]
+    window: Clip
+    output: StepOutput
+    seconds: float = 0.0
+
+
+# Called after every step, and after every epoch, with the state of the run.
+StepCallback = Callable[[RunState, StepResult], None]
+EpochCallback = Callable[[RunState], RunState]
+
+
+def format_progress(losses: Mapping[str, float]) -> dict[str, str]:
+    """Return the losses that the progress bar displays."""
+    displayed = ("G_GAN", "G_GAN_Feat", "D_real", "G_Labels")
+    return {name: f"{losses[name]:.2f}" for name in displayed if name in losses}
 
 
 @dataclass(frozen=True)

@@ -193,7 +193,8 @@ class ParallelForward:
         weights = [(stop - start) / n_clips for start, stop in chunks]
         return StepOutput(
             losses=self._average_by_optimizer([output.losses for output in outputs], weights),
-            state=tuple(output.state for output in outputs),
+            # The next window continues from these values; it does not backpropagate into this one.
+            state=tuple(output.state.apply(torch.detach) for output in outputs),
             fake=outputs[0].fake,
             real=outputs[0].real,
             window=outputs[0].window,

@@ -33,6 +33,7 @@ from models.losses.vid2vid import (
     compute_perceptual_losses,
     compute_temporal_losses,
     select_scored_images,
+    sum_losses,
 )
 from models.networks.discriminators import MultiScaleDiscriminator
 from models.networks.generators import GeneratorOutput
@@ -108,6 +109,16 @@ class StepOutput:
             real=self.real.detach(),
             window=self.window.apply(torch.detach),
         )
+
+
+def make_objectives(losses_by_optimizer: LossesByOptimizer) -> dict[str, Tensor]:
+    """Return what each optimizer minimizes: G first, then the discriminators that have losses."""
+    parts = losses_by_optimizer.values()
+    objectives = {"G": sum_losses(loss for part in parts for loss in part.generator.values())}
+    for name, part in losses_by_optimizer.items():
+        if part.discriminator:
+            objectives[name] = sum_losses(part.discriminator.values()) / 2
+    return objectives
 
 
 class WindowForward(Protocol):

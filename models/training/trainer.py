@@ -8,16 +8,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
 
-from torch import Tensor
 from tqdm import tqdm
 
-from models.losses.vid2vid import sum_losses
 from models.networks.collection import Vid2VidModels, optimizer_name
 from models.networks.input_encoding import pad_clip
+from models.training.callbacks import (
+    EpochCallback,
+    StepCallback,
+    StepResult,
+    format_progress,
+)
 from models.training.device_groups import ParallelForward, join_states
 from models.training.divergence import compute_pixel_std
 from models.training.ema import update_ema
-from models.training.forward import ClipState, LossesByOptimizer, StepOutput
+from models.training.forward import ClipState, StepOutput, make_objectives
 from models.training.non_finite import (
     NonFiniteError,
     check_finite_gradients,
@@ -35,8 +39,6 @@ from util.clip import Clip
 from util.distributed import DeviceSetup
 from util.distributed.optimizer import AmpOptimizer
 from util.errors import UserError
-
-_PROGRESS_BAR_LOSSES = ("G_GAN", "G_GAN_Feat", "D_real", "G_Labels")
 
 
 @dataclass(frozen=True)
@@ -58,30 +60,6 @@ class TrainerConfig:
     folder: Path
     options: Mapping[str, str]
     ema_half_life: float | None = None
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """The result of the last window of a clip.
-
-    Attributes:
-        losses: Losses by name, before the optimizer step.
-        pixel_std: Standard deviation of generated and of real pixels.
-        window: The window's input.
-        output: The window's output, without graph and losses.
-        seconds: Time that the clip took, its loading included.
-    """
-
-    losses: dict[str, float]
-    pixel_std: Sequence[float]
-    window: Clip
-    output: StepOutput
-    seconds: float = 0.0
-
-
-# Called after every step, and after every epoch, with the state of the run.
-StepCallback = Callable[[RunState, StepResult], None]
-EpochCallback = Callable[[RunState], RunState]
 
 
 @dataclass(frozen=True)
@@ -148,8 +126,7 @@ class Trainer:
                 run = replace(run, step=run.step + 1)
                 for callback in self.step_callbacks:
                     callback(run, result)
-                shown = [name for name in _PROGRESS_BAR_LOSSES if name in result.losses]
-                bar.set_postfix({name: f"{result.losses[name]:.2f}" for name in shown})
+                bar.set_postfix(format_progress(result.losses))
                 bar.update()
         return run
 
@@ -227,13 +204,3 @@ class Trainer:
         return self.device_setup.process_group.any_rank(
             self.stop_event.is_set(), self.device_setup.device
         )
-
-
-def make_objectives(losses_by_optimizer: LossesByOptimizer) -> dict[str, Tensor]:
-    """Return what each optimizer minimizes: G first, then the discriminators that have losses."""
-    parts = losses_by_optimizer.values()
-    objectives = {"G": sum_losses(loss for part in parts for loss in part.generator.values())}
-    for name, part in losses_by_optimizer.items():
-        if part.discriminator:
-            objectives[name] = sum_losses(part.discriminator.values()) / 2
-    return objectives

@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from models.networks.collection import Vid2VidModels
-from models.training.callbacks import ClipCounter
+from models.training.callbacks import ClipCounter, StepResult
 from models.training.forward import ClipState, Vid2VidForward
 from models.training.resume import RunState
 from models.training.schedule import EpochSettings, compute_epoch_settings
-from models.training.trainer import StepResult
 from tests.tiny import street_clip, tiny_networks, tiny_options, tiny_trainer
 from util.clip import Clip
 from util.errors import UserError
@@ -152,6 +151,7 @@ def test_graph_of_a_window_is_freed_before_the_next_begins(
         self: Vid2VidForward, window: Clip, state: ClipState, settings: EpochSettings
     ) -> tuple:
         alive.append(sum(image() is not None for image in images))
+        state.apply(lambda tensor: pytest.fail("has a graph") if tensor.requires_grad else tensor)
         result = generate(self, window, state, settings)
         images.append(weakref.ref(result[0].output.image))
         return result
