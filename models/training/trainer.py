@@ -89,11 +89,9 @@ class Trainer:
     stop_event: Event = field(default_factory=Event)
 
     def fit(self, clips: Iterator[Clip], run: RunState) -> RunState:
-        """Train from `run` to the last epoch, or until a stop is requested; save and return the run.
+        """Train from `run` to the last epoch or a requested stop; save and return the run.
 
-        Args:
-            clips: The batches from `run` on, in order.
-            run: Where the run stands.
+        clips: The batches from `run` on, in order.
         """
         while run.epoch <= self.config.schedule.last_epoch and not self.should_stop():
             settings = compute_epoch_settings(run.epoch, self.config.schedule)
@@ -151,11 +149,8 @@ class Trainer:
     ) -> tuple[dict[str, float], list[float]]:
         """Step G, D and every D_T that has losses, on gradients computed before any step.
 
-        Returns:
-            The losses by name, and the standard deviation of generated and real pixels.
-
-        Raises:
-            NonFiniteError: A loss or gradient is not finite. No step was made.
+        Returns the losses by name, and the standard deviation of generated and real pixels.
+        Raises NonFiniteError before any step if a loss or gradient is not finite.
         """
         losses, pixel_std = reduce_and_check_losses(
             output.losses,
