@@ -41,8 +41,10 @@ def trained_images(options: Options, clip: Clip) -> Tensor:
 def synthesised(options: Options, clip: Clip) -> Tensor:
     """The same by `test.py`'s way, a frame at a time."""
     first = first_frame.make_zero_images if options.no_first_img else first_frame.get_real_images
+    networks = tiny_networks(options).netG
+    use_per_sample_stats(networks)
     frames = synthesize(
-        tiny_networks(options).netG,
+        networks,
         [clip.slice_frames(t, t + 1) for t in range(len(clip))],
         first,
         configs.synthesis_config(options),
