@@ -12,6 +12,7 @@ from models.inference import first_frame
 from models.inference.batched import synthesize_batched
 from models.inference.region_features import RegionFeatures
 from models.inference.synthesis import synthesize
+from models.networks.blocks import use_per_sample_stats
 from models.networks.rollout import generate_frame
 from options import configs
 from tests.tiny import street_clip, tiny_networks, tiny_options
@@ -51,6 +52,7 @@ def differences(flags: str, double: bool) -> list[float]:
     """Largest of each frame, between side by side and alone."""
     options = tiny_options(flags)
     networks, given = tiny_networks(options).netG, sequences(options.label_nc)
+    use_per_sample_stats(networks)
     if double:
         networks, given = (
             networks.double(),
