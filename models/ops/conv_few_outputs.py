@@ -1,8 +1,8 @@
 """Convolutions of large kernels to few output channels, for CPUs.
 
 A vector unit computes 16 channels at a time, even if fewer are needed. So each row of the kernel gets output channels
-of its own, 7 * 3 for an image, and 7 shifted maps are summed. For the single score of a patch, each tap of the kernel gets
-one, 4 * 4.
+of its own, 7 * 3 for an image, and 7 shifted maps are summed. For the single score of a patch, each tap of the kernel
+gets one, 4 * 4.
 """
 
 from __future__ import annotations

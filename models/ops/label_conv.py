@@ -1,9 +1,9 @@
 """The 7x7 convolution of one-hot maps without the maps: sums of weight vectors, looked up by label.
 
 Forward and backward pass are embedding bags. In the forward pass, a bag is a pixel and holds the (frame, tap, code)
-triples of its window, or the (frame, code) pairs where each frame of the window has a single code. In the backward pass,
-a bag is such a triple and holds the pixels whose window has that code there. A code is a label, or a label with an edge
-bit. On a GPU, without gradients, a Triton kernel does the same.
+triples of its window, or the (frame, code) pairs where each frame of the window has a single code. In the backward
+pass, a bag is such a triple and holds the pixels whose window has that code there. A code is a label, or a label with
+an edge bit. On a GPU, without gradients, a Triton kernel does the same.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """The label convolution as one Triton kernel for GPUs.
 
-A program computes 128 channels of a tile of 8x8 pixels. With 3 pixels around it, that is 14x14 codes, which are read as
-16x16, the next power of two, with few more than needed. In most tiles of a label map a frame has a single code. The 49
-table rows that every pixel would add are then one row of `tap_sums`. In other tiles a few codes occur, whose rows repeat
-from pixel to pixel and stay in the L1 cache. The 64x128 sums take 32 registers of each of 256 threads, so that two tiles
-share a multiprocessor: one computes while the other waits for its rows.
+A program computes 128 channels of a tile of 8x8 pixels. With 3 pixels around it, that is 14x14 codes, which are read
+as 16x16, the next power of two, with few more than needed. In most tiles of a label map a frame has a single code. The
+49 table rows that every pixel would add are then one row of `tap_sums`. In other tiles a few codes occur, whose rows
+repeat from pixel to pixel and stay in the L1 cache. The 64x128 sums take 32 registers of each of 256 threads, so that
+two tiles share a multiprocessor: one computes while the other waits for its rows.
 """
 
 from __future__ import annotations

@@ -144,6 +144,7 @@ class OptimizedDiscriminator(MultiScaleDiscriminator):
         """Score the channels after the condition's, given the first convolution's response to the condition."""
         first, *others = self.get_layers(scale)
         conv = first[0]
+        assert isinstance(conv, nn.Conv2d)
         weight = conv.weight[:, -x.shape[1] :]
         y = response + F.conv2d(x, weight, None, conv.stride, conv.padding)
         features = [first[1:](y)]

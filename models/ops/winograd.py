@@ -5,9 +5,9 @@ They are multiplied with the 36 transformed values of the weights, as 36 matrix 
 3x3 outputs.
 
 The values are those of polynomials at the points 0, +-sqrt(1/2), +-sqrt(2) and infinity, which lose fewer digits than
-small integers: errors are about five times those of a direct convolution. The points are closed under p -> 1/p, and rows
-are scaled by |p|^-(side - 1)/2. So the transform of a mirrored kernel is that of the kernel in another order, for 4x4
-kernels with other signs where p is negative, and gradients of the input reuse the transformed weights.
+small integers: errors are about five times those of a direct convolution. The points are closed under p -> 1/p, and
+rows are scaled by |p|^-(side - 1)/2. So the transform of a mirrored kernel is that of the kernel in another order, for
+4x4 kernels with other signs where p is negative, and gradients of the input reuse the transformed weights.
 """
 
 from __future__ import annotations
