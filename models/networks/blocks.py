@@ -1,6 +1,6 @@
 """Layers, stages and pyramids that all networks are built from.
 
-Stages are built as lists of layers, so that an `nn.Sequential` of them has the published numbering in its state-dict keys.
+Stages are built as lists of layers, so that an `nn.Sequential` of them has the published state-dict keys.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""All networks of a run under their published names, and their optimisers."""
+"""All networks of a run under their published names, and their optimizers."""
 
 from __future__ import annotations
 
@@ -19,14 +19,21 @@ from models.networks.pix2pixhd import (
     build_single_image_generator,
 )
 
-EMA_SUFFIX = "_ema"  # what the averaged generator's names end with
+EMA_SUFFIX = "_ema"  # of the averaged generator's names
 
 
 @dataclass(frozen=True)
 class Vid2VidModels:
-    """generator: the coarsest first. image: None where nobody judges images. temporal: one discriminator per
-    temporal scale. encoder: of the features that say how regions look, which learns with the generator. averaged: the
-    generator's running average (`--ema`), which learns nothing by itself."""
+    """All networks of a run.
+
+    Attributes:
+        netG: The generator's networks, the coarsest first.
+        netD: Discriminator of single images; None in label prediction.
+        netD_T: One discriminator of frame groups per temporal scale.
+        netD_f: Discriminator of faces.
+        netE: Encoder of instance features, trained with the generator.
+        netG_ema: Exponential moving average of the generator (`--ema`).
+    """
 
     netG: nn.ModuleList
     netD: MultiScaleDiscriminator | None
@@ -36,44 +43,51 @@ class Vid2VidModels:
     netG_ema: nn.ModuleList | None = None
 
     def named_networks(self) -> dict[str, nn.Module]:
-        """By the names that their files have: G0, G1, ..., D, D_T0, ..., D_f, E, G0_ema, ..."""
+        """Return the networks by their names in file names: G0, G1, ..., D, D_T0, ..., D_f, E, G0_ema, ..."""
         return self.named_trainable_networks() | {
             f"G{i}{EMA_SUFFIX}": network for i, network in enumerate(self.netG_ema or ())
         }
 
     def named_trainable_networks(self) -> dict[str, nn.Module]:
-        """Those that optimisers move."""
+        """Return the networks that have an optimizer, by name."""
         named: dict[str, nn.Module] = {f"G{i}": network for i, network in enumerate(self.netG)}
-        named |= {"D": self.netD} if self.netD else {}
-        named |= {f"D_T{s}": network for s, network in enumerate(self.netD_T)}
-        named |= {"D_f": self.netD_f} if self.netD_f else {}
-        return named | ({"E": self.netE} if self.netE else {})
+        if self.netD:
+            named["D"] = self.netD
+        named |= {f"D_T{scale}": network for scale, network in enumerate(self.netD_T)}
+        if self.netD_f:
+            named["D_f"] = self.netD_f
+        if self.netE:
+            named["E"] = self.netE
+        return named
 
     def to(
         self, device: torch.device, memory_format: torch.memory_format = torch.preserve_format
     ) -> Vid2VidModels:
-        """Moves them, in place. layout: of their convolutions' weights, which images take on from them."""
+        """Move the networks in place. The memory format is that of convolutions' weights."""
         for network in self.named_networks().values():
             network.to(device, memory_format=memory_format)  # type: ignore[call-overload]
         return self
 
     def parameters_by_optimizer(self) -> dict[str, list[nn.Parameter]]:
-        """The weights that each optimiser moves: G (with the encoder's), D (with the face's), D_T0, ..."""
-        players: dict[str, list[nn.Parameter]] = {}
+        """Return the weights of each optimizer: G (with the encoder), D (with the face discriminator), D_T0, ..."""
+        parameters: dict[str, list[nn.Parameter]] = {}
         for name, network in self.named_trainable_networks().items():
-            players.setdefault(optimizer_name(name), []).extend(network.parameters())
-        return players
+            parameters.setdefault(optimizer_name(name), []).extend(network.parameters())
+        return parameters
 
     def convert_sync_batchnorm(self) -> None:
-        """Batch norms share their statistics between processes; not the face's, which some clips have none for, nor the
-        encoder's, with which one process surveys the data alone."""
+        """Make batch norms share their statistics between processes.
+
+        Not the face discriminator's, because some clips have no face, and not the encoder's, because after training one
+        process runs it alone.
+        """
         for name, network in self.named_trainable_networks().items():
             if name not in ("D_f", "E"):
                 nn.SyncBatchNorm.convert_sync_batchnorm(network)
 
 
 def optimizer_name(network_name: str) -> str:
-    """The optimiser that moves the network of this name."""
+    """Return the name of a network's optimizer."""
     if network_name.startswith("G") or network_name == "E":
         return "G"
     return "D" if network_name == "D_f" else network_name
@@ -81,11 +95,16 @@ def optimizer_name(network_name: str) -> str:
 
 @dataclass(frozen=True)
 class SingleNetworkModels(Vid2VidModels):
-    """Of another network than the video's: `generator` holds it alone. file: its name there, which begins with G."""
+    """Networks of a run with a single generator that is no video generator.
+
+    Attributes:
+        netG_name: The generator's name in file names. It starts with G.
+    """
 
     netG_name: str = "G"
 
     def named_trainable_networks(self) -> dict[str, nn.Module]:
+        """Return the networks that have an optimizer, by name."""
         return {
             self.netG_name if name == "G0" else name: network
             for name, network in super().named_trainable_networks().items()
@@ -93,11 +112,12 @@ class SingleNetworkModels(Vid2VidModels):
 
 
 def get_face_n_scales(n_scales: int) -> int:
-    """The face region is small: two scales fewer than other discriminators have."""
+    """Return the face discriminator's number of scales: two fewer, because the face region is small."""
     return max(1, n_scales - 2)
 
 
 def make_face_config(config: DiscriminatorConfig) -> DiscriminatorConfig:
+    """Return the configuration of the face discriminator."""
     return replace(config, n_scales=get_face_n_scales(config.n_scales))
 
 
@@ -109,33 +129,37 @@ def build_models(
     encoder: EncoderConfig | None = None,
     has_ema: bool = False,
 ) -> Vid2VidModels:
-    """Freshly drawn. Discriminators see the condition without features: those tell what the real image shows.
-    averaged: with a running average of the generator."""
-    seen = generator.condition_channels + generator.image_channels
-    group = temporal.n_frames_D * generator.image_channels + (temporal.n_frames_D - 1) * 2
-    painting = build_generator(generator)
-    return Vid2VidModels(
-        netG=painting,
-        netD=MultiScaleDiscriminator(seen, discriminator),
-        netD_T=nn.ModuleList(
-            MultiScaleDiscriminator(group, discriminator) for _ in range(temporal.n_scales)
-        ),
-        netD_f=MultiScaleDiscriminator(seen, make_face_config(discriminator))
-        if has_face_discriminator
-        else None,
-        netE=Encoder(encoder) if encoder else None,
-        netG_ema=deepcopy(painting).requires_grad_(False) if has_ema else None,
-    )
+    """Build the networks of a video run with random weights.
+
+    Discriminators see the condition without instance features, which would tell them about the real image.
+    """
+    image_channels = generator.condition_channels + generator.image_channels
+    flow_channels = 2 * (temporal.n_frames_D - 1)
+    group_channels = temporal.n_frames_D * generator.image_channels + flow_channels
+    # the order of construction is the order of random draws
+    netG = build_generator(generator)
+    netD = MultiScaleDiscriminator(image_channels, discriminator)
+    netD_T = [
+        MultiScaleDiscriminator(group_channels, discriminator) for _ in range(temporal.n_scales)
+    ]
+    netD_f = netE = netG_ema = None
+    if has_face_discriminator:
+        netD_f = MultiScaleDiscriminator(image_channels, make_face_config(discriminator))
+    if encoder:
+        netE = Encoder(encoder)
+    if has_ema:
+        netG_ema = deepcopy(netG).requires_grad_(False)
+    return Vid2VidModels(netG, netD, nn.ModuleList(netD_T), netD_f, netE, netG_ema)
 
 
 def build_single_image_models(
     single: SingleImageConfig, discriminator: DiscriminatorConfig, encoder: EncoderConfig | None
 ) -> SingleNetworkModels:
-    """Freshly drawn."""
-    seen = single.condition_channels + single.image_channels
+    """Build the networks of a single-image run with random weights."""
+    image_channels = single.condition_channels + single.image_channels
     return SingleNetworkModels(
         nn.ModuleList([build_single_image_generator(single)]),
-        MultiScaleDiscriminator(seen, discriminator),
+        MultiScaleDiscriminator(image_channels, discriminator),
         nn.ModuleList(),
         None,
         Encoder(encoder) if encoder else None,
@@ -144,27 +168,31 @@ def build_single_image_models(
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """two_rates: TTUR, half the rate for G, twice for D, no momentum for either; the D_T as without."""
+    """Configuration of Adam.
+
+    Attributes:
+        lr: Learning rate.
+        beta1: Momentum.
+        uses_ttur: Two time-scale update rule: half the learning rate for G, twice for D, no momentum for either.
+            As published: optimizers of D_T are as without.
+    """
 
     lr: float = 0.0002
     beta1: float = 0.5
     uses_ttur: bool = False
 
     def get_lr_and_betas(self, optimizer: str) -> tuple[float, tuple[float, float]]:
-        """Learning rate and betas."""
+        """Return learning rate and betas of an optimizer."""
         if not self.uses_ttur or optimizer not in ("G", "D"):
             return self.lr, (self.beta1, 0.999)
         return self.lr / 2 if optimizer == "G" else self.lr * 2, (0.0, 0.9)
 
 
 def build_optimizers(models: Vid2VidModels, config: OptimizerConfig) -> dict[str, Optimizer]:
-    """Adam for each player; `initial_lr` is what the schedule's factor multiplies."""
-
-    def adam(player: str, parameters: list[nn.Parameter]) -> Optimizer:
-        lr, betas = config.get_lr_and_betas(player)
-        return Adam([{"params": parameters, "initial_lr": lr}], lr=lr, betas=betas)
-
-    return {
-        player: adam(player, parameters)
-        for player, parameters in models.parameters_by_optimizer().items()
-    }
+    """Build the optimizers by name. The schedule's factor multiplies `initial_lr` of their parameter groups."""
+    optimizers: dict[str, Optimizer] = {}
+    for name, parameters in models.parameters_by_optimizer().items():
+        lr, betas = config.get_lr_and_betas(name)
+        group = {"params": parameters, "initial_lr": lr}
+        optimizers[name] = Adam([group], lr=lr, betas=betas)
+    return optimizers

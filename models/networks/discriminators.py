@@ -47,8 +47,8 @@ def build_patch_layers(
 ) -> list[list[nn.Module]]:
     """Build a PatchGAN layer by layer.
 
-    The first layer is strided and has no norm, the next ones are strided with norm, then one has stride 1 with norm, and
-    the last has a single channel, the score.
+    The first layer is strided and has no norm, the next ones are strided with norm, then one has stride 1 with norm.
+    The last has a single channel, the score.
     """
 
     def conv(inputs: int, outputs: int, stride: int) -> nn.Module:

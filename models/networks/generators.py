@@ -298,7 +298,7 @@ class CompositeGenerator(CompositeGeneratorBase):
 
 
 class CompositeLocalGenerator(CompositeGeneratorBase):
-    """A refining network, G1, G2, ...: twice the size of the next coarser one, whose feature maps it adds to its own."""
+    """A refining network, G1, G2, ...: twice the size of the next coarser, whose feature maps it adds to its own."""
 
     def __init__(self, config: GeneratorConfig, scale: int) -> None:
         super().__init__(config, scale)

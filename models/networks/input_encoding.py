@@ -1,4 +1,4 @@
-"""From what the loader gives to what the networks see, on the device: one-hot labels, instance edges, padding."""
+"""Encoding of clips as network inputs: one-hot labels, instance edges, label edits, padding."""
 
 from __future__ import annotations
 
@@ -14,25 +14,31 @@ from util.clip import Clip
 
 
 def get_edges(ids: Tensor) -> Tensor:
-    """(..., 1, H, W) ids -> float32, 1 where any 4-neighbour has another id."""
-    edge = torch.zeros(ids.shape, dtype=torch.bool, device=ids.device)
-    across, along = ids[..., :, 1:] != ids[..., :, :-1], ids[..., 1:, :] != ids[..., :-1, :]
-    edge[..., :, 1:] |= across
-    edge[..., :, :-1] |= across
-    edge[..., 1:, :] |= along
-    edge[..., :-1, :] |= along
-    return edge.float()
+    """Return (..., 1, H, W) float32: 1 where any of the 4 neighbors has another id."""
+    edges = torch.zeros(ids.shape, dtype=torch.bool, device=ids.device)
+    differs_in_row = ids[..., :, 1:] != ids[..., :, :-1]
+    differs_in_column = ids[..., 1:, :] != ids[..., :-1, :]
+    edges[..., :, 1:] |= differs_in_row
+    edges[..., :, :-1] |= differs_in_row
+    edges[..., 1:, :] |= differs_in_column
+    edges[..., :-1, :] |= differs_in_column
+    return edges.float()
 
 
 @dataclass(frozen=True)
 class ConditionConfig:
-    """label_nc: number of labels, 0 for an image as condition. instance_edges: whether an edge channel follows."""
+    """How conditions are encoded.
+
+    Attributes:
+        label_nc: Number of labels; 0 for images as conditions.
+        instance_edges: Whether an edge channel follows.
+    """
 
     label_nc: int
     instance_edges: bool
 
     def encode_dense(self, clip: Clip) -> Tensor:
-        """(B, T, C, H, W) float32 as the networks see it: within a frame, one-hot first, then the instance edge."""
+        """Return the condition (B, T, C, H, W) float32: one-hot labels or images, then the instance edges."""
         condition = one_hot(clip.condition, self.label_nc) if self.label_nc else clip.condition
         if not self.instance_edges:
             return condition
@@ -40,21 +46,22 @@ class ConditionConfig:
         return torch.cat([condition, get_edges(clip.instance)], dim=-3)
 
     def encode(self, clip: Clip, features: Tensor | None = None) -> Condition:
-        """What a generator sees: (B, T, C, H, W), `encode` and then the features; label maps stay ids where that is
-        quicker."""
+        """Return the input of a generator, (B, T, C, H, W): the condition and then the features.
+
+        Label maps stay sparse where that is quicker. Generators take them with optimized ops
+        (`models.ops.install.install_optimized_ops`).
+        """
         if self.label_nc and should_use_sparse_labels(clip.condition.device):
-            edges = (
-                get_edges(clip.instance)
-                if self.instance_edges and clip.instance is not None
-                else None
-            )
+            edges = None
+            if self.instance_edges and clip.instance is not None:
+                edges = get_edges(clip.instance)
             return SparseOneHot(clip.condition, self.label_nc, edges, features)
         condition = self.encode_dense(clip)
         return condition if features is None else torch.cat([condition, features], dim=2)
 
 
 def edit_labels(clip: Clip, edits: Mapping[int, int]) -> Clip:
-    """A clip of label ids with some of them turned into others, all at once: two may be exchanged."""
+    """Replace label ids by others, all at once: two labels may be exchanged."""
     if not edits:
         return clip
     table = torch.arange(256, dtype=torch.uint8, device=clip.condition.device)
@@ -63,14 +70,14 @@ def edit_labels(clip: Clip, edits: Mapping[int, int]) -> Clip:
 
 
 def _replicate_border(x: Tensor, height: int, width: int) -> Tensor:
-    """Repeats the last row and column; by indexing, as integers have no padding of their own."""
+    """Repeat the last row and column up to a size. By indexing, as torch cannot pad integers by replication."""
     rows = torch.arange(height, device=x.device).clamp(max=x.shape[-2] - 1)
     columns = torch.arange(width, device=x.device).clamp(max=x.shape[-1] - 1)
     return x.index_select(-2, rows).index_select(-1, columns)
 
 
 def pad_clip(clip: Clip, multiple: int) -> Clip:
-    """The clip with right and bottom borders repeated up to sizes that the networks take."""
+    """Repeat the right and bottom borders until height and width are divisible by a number."""
     height, width = (-(-side // multiple) * multiple for side in clip.condition.shape[-2:])
     if (height, width) == clip.condition.shape[-2:]:
         return clip

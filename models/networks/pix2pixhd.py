@@ -1,7 +1,8 @@
-"""Single-image networks: an image from the condition of one frame alone (SPEC 6 and 12).
+"""Single-image networks (pix2pixHD): an image from the condition of one frame alone.
 
-`global` paints at once, `local` refines a global network's features, and both exist with features: maps that say how
-each region is to look, which an encoder reads off a real image. Attribute names are the published state-dict keys.
+`global` is a single network, `local` refines the feature maps of a global network. Both exist with instance features:
+maps of the appearance of each region, which an encoder computes from a real image. Attribute names are the published
+state-dict keys.
 """
 
 from __future__ import annotations
@@ -30,13 +31,26 @@ from models.networks.region_pooling import average_regions
 
 SingleImageKind = Literal["global", "local", "global_with_features", "local_with_features"]
 SINGLE_IMAGE_KINDS: tuple[SingleImageKind, ...] = get_args(SingleImageKind)
-_MAX_CHANNELS = 1024  # of global networks, however often they halve
+_MAX_CHANNELS = 1024  # in global networks
 
 
 @dataclass(frozen=True)
 class SingleImageConfig:
-    """width: of the first layer at full size; the global part of a local network begins twice as wide for each of its
-    enhancers. n_features: channels of the feature maps, 0 for networks without."""
+    """Configuration of a single-image generator.
+
+    Attributes:
+        kind: Kind of the network.
+        condition_channels: Channels of the condition.
+        n_features: Channels of the instance feature maps; 0 for kinds without.
+        width: Channels of the first layer at full size. The global part of a local network is twice as wide for each
+            enhancer.
+        n_downsample: Halvings in the global part.
+        n_blocks: Residual blocks in the global part.
+        n_blocks_local: Residual blocks of each enhancer.
+        n_enhancers: Enhancers of local networks.
+        norm: Kind of the norms.
+        image_channels: Channels of an image.
+    """
 
     kind: SingleImageKind
     condition_channels: int
@@ -54,17 +68,25 @@ class SingleImageConfig:
 
     @property
     def is_local(self) -> bool:
+        """Whether enhancers follow the global part."""
         return self.kind.startswith("local")
 
     @property
     def size_multiple(self) -> int:
-        """What height and width must divide by."""
+        """Number that height and width must be divisible by."""
         return 2 ** (self.n_downsample + (self.n_enhancers if self.is_local else 0))
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """width: of the first layer, doubled by each of n_downsample."""
+    """Configuration of the encoder of instance features.
+
+    Attributes:
+        n_features: Channels of the output.
+        width: Channels of the first layer, doubled by each halving.
+        n_downsample: Halvings.
+        norm: Kind of the norms.
+    """
 
     n_features: int = 16
     width: int = 16
@@ -73,17 +95,18 @@ class EncoderConfig:
 
     @property
     def size_multiple(self) -> int:
+        """Number that height and width must be divisible by."""
         return int(2**self.n_downsample)
 
 
 def _global_trunk_layers(config: SingleImageConfig) -> list[nn.Module]:
-    """A global network up to its last feature map."""
-    widths = channel_counts(config.width, config.n_downsample, _MAX_CHANNELS)
+    """Build the layers of a global network up to its last feature map."""
+    channels = channel_counts(config.width, config.n_downsample, _MAX_CHANNELS)
     return [
-        *stem(config.condition_channels, widths[0], config.norm),
-        *down_layers(widths, config.norm),
-        *blocks(config.n_blocks, widths[-1], config.norm),
-        *up_layers(widths, config.norm),
+        *stem(config.condition_channels, channels[0], config.norm),
+        *down_layers(channels, config.norm),
+        *blocks(config.n_blocks, channels[-1], config.norm),
+        *up_layers(channels, config.norm),
     ]
 
 
@@ -92,7 +115,7 @@ def _concatenate_channels(*maps: Tensor) -> Tensor:
 
 
 class GlobalGenerator(nn.Module):
-    """7x7, downs, residual blocks, ups, 7x7."""
+    """7x7 convolution, halvings, residual blocks, doublings, 7x7 convolution."""
 
     def __init__(self, config: SingleImageConfig) -> None:
         super().__init__()
@@ -102,26 +125,26 @@ class GlobalGenerator(nn.Module):
         )
 
     def forward(self, condition: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, 3, H, W) in [-1, 1]."""
+        """Generate images (B, 3, H, W) in [-1, 1] from conditions (B, C, H, W)."""
         return self.model(condition)
 
 
 class LocalEnhancerBase(nn.Module):
-    """The part that makes a network local: enhancer n works at width `config.width * 2**(n_enhancers - n)`."""
+    """The enhancers of a local network: the width of enhancer n is `config.width * 2**(n_enhancers - n)`."""
 
     config: SingleImageConfig
 
     def add_enhancers(self, outputs_image: bool) -> None:
-        """to_image: the last one ends in the image, not in its feature map."""
+        """Add the enhancers. With outputs_image the last one ends with the image, else with a feature map."""
         config, kind = self.config, self.config.norm
         for n in range(1, config.n_enhancers + 1):
-            last = n == config.n_enhancers
+            is_last = n == config.n_enhancers
             width = config.width * 2 ** (config.n_enhancers - n)
-            channels = config.condition_channels + (config.n_features if last else 0)
+            channels = config.condition_channels + (config.n_features if is_last else 0)
             inner = 2 * width + (config.n_features if n == 1 else 0)
-            image: Iterable[nn.Module] = (
-                head(width, config.image_channels, nn.Tanh()) if last and outputs_image else ()
-            )
+            image_head: Iterable[nn.Module] = ()
+            if is_last and outputs_image:
+                image_head = head(width, config.image_channels, nn.Tanh())
             self.add_module(
                 f"model{n}_1",
                 nn.Sequential(*stem(channels, width, kind), *down(width, 2 * width, kind)),
@@ -129,12 +152,14 @@ class LocalEnhancerBase(nn.Module):
             self.add_module(
                 f"model{n}_2",
                 nn.Sequential(
-                    *blocks(config.n_blocks_local, inner, kind), *up(inner, width, kind), *image
+                    *blocks(config.n_blocks_local, inner, kind),
+                    *up(inner, width, kind),
+                    *image_head,
                 ),
             )
 
     def global_config(self) -> SingleImageConfig:
-        """Of the global part."""
+        """Return the configuration of the global part."""
         return replace(self.config, width=self.config.width * 2**self.config.n_enhancers)
 
     def enhance(
@@ -143,21 +168,23 @@ class LocalEnhancerBase(nn.Module):
         conditions: tuple[Tensor, ...],
         instance_features: Tensor | None = None,
     ) -> Tensor:
-        """below: the global part's features. conditions: a pyramid, the finest first; small: feature maps that the
-        first enhancer sees beside the sum."""
+        """Run the enhancers.
+
+        Args:
+            coarse_features: Last feature maps of the global part.
+            conditions: Conditions of all enhancers, the finest first.
+            instance_features: Feature maps that are concatenated to the first enhancer's own.
+        """
         for n, condition in enumerate(reversed(conditions), start=1):
             total = self.get_submodule(f"model{n}_1")(condition) + coarse_features
-            seen = (
-                _concatenate_channels(total, instance_features)
-                if n == 1 and instance_features is not None
-                else total
-            )
-            coarse_features = self.get_submodule(f"model{n}_2")(seen)
+            if n == 1 and instance_features is not None:
+                total = _concatenate_channels(total, instance_features)
+            coarse_features = self.get_submodule(f"model{n}_2")(total)
         return coarse_features
 
 
 class LocalEnhancer(LocalEnhancerBase):
-    """A global network on the pooled condition, then enhancers, each at twice the size of the one before."""
+    """A global network on the pooled condition, then enhancers, each at twice the size of the previous one."""
 
     def __init__(self, config: SingleImageConfig) -> None:
         super().__init__()
@@ -166,41 +193,42 @@ class LocalEnhancer(LocalEnhancerBase):
         self.add_enhancers(outputs_image=True)
 
     def forward(self, condition: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, 3, H, W) in [-1, 1]."""
+        """Generate images (B, 3, H, W) in [-1, 1] from conditions (B, C, H, W)."""
         *fine, coarsest = build_pyramid(condition, self.config.n_enhancers + 1)
         return self.enhance(self.model(coarsest), tuple(fine))
 
 
 class GlobalTrunkWithFeatures(nn.Module):
-    """A global network that sees feature maps at its entrance and around its residual blocks."""
+    """A global network with instance feature maps in its input, and before and after its residual blocks."""
 
     config: SingleImageConfig
 
     def add_trunk(self, width: int) -> None:
+        """Add the layers up to the last feature map; width is that of the first one."""
         config, kind = self.config, self.config.norm
-        widths = channel_counts(width, config.n_downsample, _MAX_CHANNELS)
+        channels = channel_counts(width, config.n_downsample, _MAX_CHANNELS)
         self.model_downsample = nn.Sequential(
-            *stem(config.condition_channels + config.n_features, widths[0], kind),
-            *down_layers(widths, kind),
+            *stem(config.condition_channels + config.n_features, channels[0], kind),
+            *down_layers(channels, kind),
         )
         self.model_resnet = nn.Sequential(
-            *blocks(config.n_blocks, widths[-1] + config.n_features, kind)
+            *blocks(config.n_blocks, channels[-1] + config.n_features, kind)
         )
         self.model_upsample = nn.Sequential(
-            *up_layers(widths, kind, n_extra_channels=2 * config.n_features)
+            *up_layers(channels, kind, n_extra_channels=2 * config.n_features)
         )
 
     def run_trunk(self, condition: Tensor, features: Tensor) -> Tensor:
-        small = build_pyramid(features, self.config.n_downsample + 1)[-1]
-        deep = self.model_resnet(
-            _concatenate_channels(
-                self.model_downsample(_concatenate_channels(condition, features)), small
-            )
-        )
-        return self.model_upsample(_concatenate_channels(deep, small))
+        """Return the last feature maps for conditions (B, C, H, W) and instance features (B, n_features, H, W)."""
+        pooled_features = build_pyramid(features, self.config.n_downsample + 1)[-1]
+        x = self.model_downsample(_concatenate_channels(condition, features))
+        x = self.model_resnet(_concatenate_channels(x, pooled_features))
+        return self.model_upsample(_concatenate_channels(x, pooled_features))
 
 
 class GlobalGeneratorWithFeatures(GlobalTrunkWithFeatures):
+    """A global network with instance features."""
+
     def __init__(self, config: SingleImageConfig) -> None:
         super().__init__()
         self.config = config
@@ -210,13 +238,14 @@ class GlobalGeneratorWithFeatures(GlobalTrunkWithFeatures):
         )
 
     def forward(self, condition: Tensor, features: Tensor) -> Tensor:
-        """(B, C, H, W), (B, n_features, H, W) -> (B, 3, H, W) in [-1, 1]."""
-        return self.model_upsample_conv(
-            _concatenate_channels(self.run_trunk(condition, features), features)
-        )
+        """Generate images (B, 3, H, W) in [-1, 1] from (B, C, H, W) and instance features (B, n_features, H, W)."""
+        x = self.run_trunk(condition, features)
+        return self.model_upsample_conv(_concatenate_channels(x, features))
 
 
 class LocalEnhancerWithFeatures(GlobalTrunkWithFeatures, LocalEnhancerBase):
+    """A local network with instance features."""
+
     def __init__(self, config: SingleImageConfig) -> None:
         super().__init__()
         self.config = config
@@ -225,39 +254,45 @@ class LocalEnhancerWithFeatures(GlobalTrunkWithFeatures, LocalEnhancerBase):
         self.model_final = head(config.width + config.n_features, config.image_channels, nn.Tanh())
 
     def forward(self, condition: Tensor, features: Tensor) -> Tensor:
-        """(B, C, H, W), (B, n_features, H, W) -> (B, 3, H, W) in [-1, 1]."""
+        """Generate images (B, 3, H, W) in [-1, 1] from (B, C, H, W) and instance features (B, n_features, H, W)."""
         finest, *coarser = build_pyramid(condition, self.config.n_enhancers + 1)
-        small = build_pyramid(features, self.config.n_enhancers + 1)[-1]
+        pooled_features = build_pyramid(features, self.config.n_enhancers + 1)[-1]
         conditions = (_concatenate_channels(finest, features), *coarser[:-1])
-        return self.model_final(
-            _concatenate_channels(
-                self.enhance(self.run_trunk(coarser[-1], small), conditions, small), features
-            )
-        )
+        x = self.run_trunk(coarser[-1], pooled_features)
+        x = self.enhance(x, conditions, pooled_features)
+        return self.model_final(_concatenate_channels(x, features))
 
 
 class Encoder(nn.Module):
-    """How each region of an image looks: an hourglass whose answer is averaged over every region."""
+    """Encoder of instance features: an hourglass whose output is averaged over each region of an image."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
-        widths = channel_counts(config.width, config.n_downsample)
+        channels = channel_counts(config.width, config.n_downsample)
         self.model = nn.Sequential(
-            *stem(3, widths[0], config.norm),
-            *down_layers(widths, config.norm),
-            *up_layers(widths, config.norm),
-            *head(widths[0], config.n_features, nn.Tanh()),
+            *stem(3, channels[0], config.norm),
+            *down_layers(channels, config.norm),
+            *up_layers(channels, config.norm),
+            *head(channels[0], config.n_features, nn.Tanh()),
         )
         init_weights(self)
 
     def forward(self, image: Tensor, regions: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1], (B, 1, H, W) integer ids -> (B, n_features, H, W), one value in each region."""
+        """Encode images.
+
+        Args:
+            image: (B, 3, H, W) in [-1, 1].
+            regions: Integer region ids (B, 1, H, W).
+
+        Returns:
+            (B, n_features, H, W), constant in each region.
+        """
         return average_regions(self.model(image), regions)
 
 
 def build_single_image_generator(config: SingleImageConfig) -> nn.Module:
-    """Called with the condition and, in kinds with features, the feature maps."""
+    """Build a generator with random weights. Kinds with features take the condition and the feature maps."""
     networks = {
         "global": GlobalGenerator,
         "local": LocalEnhancer,

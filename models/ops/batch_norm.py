@@ -1,6 +1,6 @@
-"""Batch norm of maps whose channels lie last, with statistics as exact as those of torch's other layout.
+"""Batch norm of channels_last tensors on a CPU, with statistics as exact as those of contiguous tensors.
 
-Torch's own kernel for this layout sums a channel's pixels one after the other in float32, and loses two digits.
+torch's own kernel for channels_last sums the pixels of a channel one after the other in float32, and loses two digits.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from torch.autograd.function import once_differentiable
 
 
 def compute_channel_stats(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and (biased) variance of each channel of (N, C, H, W), channels last: (C,).
+    """Return mean and (biased) variance (C,) of each channel of x (N, C, H, W), channels_last.
 
-    Each place in a line is a channel of its own first, whose sums are only as long as there are lines.
+    First each column of each channel has statistics of its own, whose sums have only N * H terms.
     """
-    places = x.permute(0, 2, 3, 1).flatten(2).flatten(0, 1)
-    means, variances = (
-        part.view(-1, x.shape[1]) for part in torch.batch_norm_update_stats(places, None, None, 0.0)
-    )
+    rows = x.permute(0, 2, 3, 1).flatten(2).flatten(0, 1)  # (N * H, W * C)
+    column_mean, column_variance = torch.batch_norm_update_stats(rows, None, None, 0.0)
+    means, variances = column_mean.view(-1, x.shape[1]), column_variance.view(-1, x.shape[1])
     mean = means.mean(0)
     return mean, variances.mean(0) + (means - mean).square().mean(0)
 
@@ -29,16 +28,21 @@ def compute_channel_stats(x: Tensor) -> tuple[Tensor, Tensor]:
 def batch_norm_channels_last(
     x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor, eps: float
 ) -> Tensor:
-    """(x - mean) / sqrt(variance + eps) * weight + bias, where mean and variance are the statistics of x, and gradients
-    pass through them too. Differentiable once."""
+    """Return (x - mean) / sqrt(variance + eps) * weight + bias.
+
+    Mean and variance are the statistics of x, and gradients pass through them too. Differentiable once.
+    """
     return _BatchNormChannelsLast.apply(x, mean, variance, weight, bias, eps)
 
 
 def instance_norm_channels_last(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """Every sample of (N, C, H, W), channels last, by its own statistics: one pass over all, where norms of one sample
-    each would leave parts to be copied together."""
-    found = zip(*(compute_channel_stats(sample) for sample in x.split(1)), strict=True)
-    mean, variance = (torch.stack(of_samples)[:, :, None, None] for of_samples in found)
+    """Normalize each sample of x (N, C, H, W), channels_last, by its own statistics.
+
+    One pass over all samples: with a norm for each, their outputs would have to be copied together.
+    """
+    means, variances = zip(*(compute_channel_stats(sample) for sample in x.split(1)), strict=True)
+    mean = torch.stack(means)[:, :, None, None]
+    variance = torch.stack(variances)[:, :, None, None]
     scale = weight[:, None, None] * (variance + eps).rsqrt()
     return torch.addcmul(bias[:, None, None] - mean * scale, x, scale).to(x.dtype)
 
@@ -61,17 +65,17 @@ class _BatchNormChannelsLast(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, mean, inverse, weight = ctx.saved_tensors
-        to_x, to_weight, to_bias = torch.ops.aten.native_batch_norm_backward(
+        x, mean, inverse_std, weight = ctx.saved_tensors
+        grad_x, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
             grad.contiguous(memory_format=torch.channels_last),
             x,
             weight,
             None,
             None,
             mean,
-            inverse,
+            inverse_std,
             True,
             ctx.eps,
             (True, True, True),
         )
-        return to_x, None, None, to_weight, to_bias, None
+        return grad_x, None, None, grad_weight, grad_bias, None

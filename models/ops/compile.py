@@ -1,4 +1,4 @@
-"""Networks as compiled programs (`--compile`): in synthesis a whole step, in training each network for itself."""
+"""Compilation of networks by torch.compile (`--compile`): in synthesis a frame, in training each network."""
 
 from __future__ import annotations
 
@@ -24,8 +24,11 @@ CompileBackend = str | Callable[..., Any]  # of torch.compile
 
 @dataclass
 class FallbackCompiler:
-    """Compiles when a program is first called, and again for another kind of input. Where that fails, it says so once
-    on stderr, and all of its programs are run plainly from then on."""
+    """Runs compiled functions, and falls back to the original ones when compilation fails.
+
+    A function is compiled when it is first called, and again for another kind of input. After the first failure, which
+    is reported once on stderr, all functions of this compiler run uncompiled.
+    """
 
     backend: CompileBackend = "inductor"
     has_failed: bool = False
@@ -33,32 +36,28 @@ class FallbackCompiler:
     def run(
         self, compiled_fn: Callable[..., Any], fallback_fn: Callable[..., Any], *inputs: Any
     ) -> Any:
-        """program(*inputs), or what it was compiled from."""
+        """Return compiled_fn(*inputs), or fallback_fn(*inputs) where compilation fails."""
         if self.has_failed:
             return fallback_fn(*inputs)
-        from torch._dynamo.exc import (
-            FailOnRecompileLimitHit,
-            TorchDynamoException,
-        )  # takes a second
+        # imported here because it takes a second
+        from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 
         try:
             return compiled_fn(*inputs)
-        except (
-            TorchDynamoException,
-            FailOnRecompileLimitHit,
-        ) as fault:  # whatever the backend raises is among them
+        except (TorchDynamoException, FailOnRecompileLimitHit) as error:  # backends' errors too
             self.has_failed = True
-            reason = " ".join(
-                str(fault).split("\n\n")[0].split()
-            )  # torch's advice for its own makers follows
+            first_paragraph = str(error).split("\n\n")[0]  # advice for torch's developers follows
+            reason = " ".join(first_paragraph.split())
             tqdm.write(f"warning: the networks run uncompiled: {reason[:200]}", file=sys.stderr)
             return fallback_fn(*inputs)
 
 
 @dataclass
 class CompiledFrameGenerator(FallbackCompiler):
-    """`models.networks.rollout.generate_frame` as one program for each size of frames, on a GPU one CUDA graph. A first frame that is
-    `raw` alone is always made plainly: one frame does not pay for a program of its own."""
+    """`models.networks.rollout.generate_frame`, compiled for each size of frames; on a GPU a CUDA graph.
+
+    A first frame without warping runs uncompiled: compiling does not pay for one frame.
+    """
 
     def __call__(
         self,
@@ -68,28 +67,28 @@ class CompiledFrameGenerator(FallbackCompiler):
         *,
         no_warp: bool = False,
     ) -> FrameAndImages:
+        """Generate one frame, as `generate_frame`."""
         if no_warp:
             return generate_frame(netG, conditions, history, no_warp=True)
-        program = _compile_generate_frame(self.backend, history.images[0].device.type)
-        return self.run(program, generate_frame, netG, conditions, history)
+        compiled = _compile_generate_frame(self.backend, history.images[0].device.type)
+        return self.run(compiled, generate_frame, netG, conditions, history)
 
 
 @cache
 def _compile_generate_frame(backend: CompileBackend, device_type: str) -> FrameGenerator:
     mode: dict[str, Any] = {"mode": "reduce-overhead"} if device_type == "cuda" else {}
-    program = torch.compile(generate_frame, fullgraph=True, dynamic=False, backend=backend, **mode)
+    compiled = torch.compile(generate_frame, fullgraph=True, dynamic=False, backend=backend, **mode)
 
-    def kept(*inputs: Any) -> FrameAndImages:
-        made, images = program(*inputs)
-        return made.apply(torch.clone), tuple(
-            image.clone() for image in images
-        )  # a graph's next run overwrites
+    def generate_and_clone(*inputs: Any) -> FrameAndImages:
+        # the next run of a CUDA graph overwrites its outputs
+        output, images = compiled(*inputs)
+        return output.apply(torch.clone), tuple(image.clone() for image in images)
 
-    return kept
+    return generate_and_clone
 
 
 class CompiledNetwork(nn.Module):
-    """Stands for a network where it works. Optimisers, files and copies on other devices know the network itself."""
+    """Stands for a network in forward passes. Optimizers, files and replicas use the network itself."""
 
     def __init__(self, network: nn.Module, compiler: FallbackCompiler) -> None:
         super().__init__()
@@ -97,41 +96,42 @@ class CompiledNetwork(nn.Module):
         self.compiled_forward = _compile_forward(network, compiler.backend)
 
     def forward(self, *inputs: Any) -> Any:
-        """The network's. What is asked for plainly may be derived twice, which no program can."""
+        """Run the network. With reference ops uncompiled: compiled functions are differentiable only once."""
         if is_using_reference_ops():
             return self.network(*inputs)
         return self.compiler.run(self.compiled_forward, self.network, *inputs)
 
 
 class CompiledDiscriminator(CompiledNetwork):
-    """As the losses of single images know it."""
+    """A compiled discriminator, with the interface that the losses of single images use."""
 
     def precompute_condition(self, condition: Tensor) -> Tensor:
-        """What images are judged with. Programs convolve it with each of them: only fast ways on a CPU do so once."""
+        """Return the condition: only optimized ops on a CPU convolve it once for several images."""
         return condition
 
 
 def compile_network(network: nn.Module, compiler: FallbackCompiler) -> CompiledNetwork:
-    kind = (
-        CompiledDiscriminator if isinstance(network, MultiScaleDiscriminator) else CompiledNetwork
-    )
-    return kind(network, compiler)
+    """Wrap a network so that its forward passes are compiled."""
+    if isinstance(network, MultiScaleDiscriminator):
+        return CompiledDiscriminator(network, compiler)
+    return CompiledNetwork(network, compiler)
 
 
 def _compile_forward(network: nn.Module, backend: CompileBackend) -> Callable[..., Any]:
-    """For each size that it sees first, later for any. Without CUDA graphs, whose next run would overwrite what losses
-    and later windows still need."""
-    import torch._functorch.config as ways_back
+    """Compile for the first size of inputs, then for any size.
 
-    ways_back.donated_buffer = False  # two players' losses go back through one graph
-    ways_back.force_non_lazy_backward_lowering = (
-        True  # with the way there, where `Compiler.run` can still turn back
-    )
+    Without CUDA graphs, whose next run would overwrite what losses and later windows still need.
+    """
+    import torch._functorch.config as functorch_config
+
+    # the losses of two optimizers are backpropagated through one graph
+    functorch_config.donated_buffer = False
+    # compile the backward pass with the forward pass, when `FallbackCompiler.run` can still fall back
+    functorch_config.force_non_lazy_backward_lowering = True
 
     def forward(*inputs: Any) -> Any:
         return network(*inputs)
 
-    forward.__code__ = (
-        forward.__code__.replace()
-    )  # torch limits programs, and learns sizes, by code: to each its own
+    # torch counts recompilations and learns sizes by code object: each network needs its own
+    forward.__code__ = forward.__code__.replace()
     return torch.compile(forward, fullgraph=True, backend=backend)

@@ -1,8 +1,8 @@
-"""Convolutions of large kernels to few channels.
+"""Convolutions of large kernels to few output channels, for CPUs.
 
-A vector unit works on 16 channels at a time, whether or not there are so many results. So each line of the kernel makes
-channels of its own, 7 * 3 for an image, and 7 sums of shifted maps give the result; or, for the one score of a small
-patch, each tap does, 4 * 4.
+A vector unit computes 16 channels at a time, even if fewer are needed. So each row of the kernel gets output channels
+of its own, 7 * 3 for an image, and 7 shifted maps are summed. For the single score of a patch, each tap of the kernel
+gets one, 4 * 4.
 """
 
 from __future__ import annotations
@@ -18,42 +18,39 @@ from util.distributed.amp import promote_to_float32
 
 
 def conv2d_by_kernel_rows(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """F.conv2d(x, weight, bias): (N, C, H, W) and (O, C, h, w) -> (N, O, H - h + 1, W - w + 1)."""
-    lines = rearrange(weight, "o c h w -> (h o) c 1 w")
-    apart = F.conv2d(x, lines).unflatten(1, (weight.shape[2], weight.shape[0]))
-    total = _ShiftedSum.apply(promote_to_float32(apart))
-    return total if bias is None else total + bias[:, None, None]
+    """Compute F.conv2d(x, weight, bias): (N, C, H, W) and (O, C, h, w) -> (N, O, H - h + 1, W - w + 1)."""
+    row_weight = rearrange(weight, "o c h w -> (h o) c 1 w")
+    row_maps = F.conv2d(x, row_weight).unflatten(1, (weight.shape[2], weight.shape[0]))
+    y = _ShiftedSum.apply(promote_to_float32(row_maps))
+    return y if bias is None else y + bias[:, None, None]
 
 
 def conv2d_by_kernel_taps(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
-    """F.conv2d(x, weight, bias, padding=padding): (N, C, H, W) and (O, C, side, side) -> (N, O, h, w)."""
+    """Compute F.conv2d(x, weight, bias, padding=padding): (N, C, H, W) and (O, C, side, side) -> (N, O, h, w)."""
     side = weight.shape[-1]
-    taps = rearrange(weight.flip(2, 3), "o c h w -> (o h w) c 1 1")
+    tap_weight = rearrange(weight.flip(2, 3), "o c h w -> (o h w) c 1 1")
+    tap_maps = promote_to_float32(F.conv2d(x, tap_weight)).flatten(2)
     height, width = (length + 2 * padding - side + 1 for length in x.shape[2:])
-    total = F.fold(
-        promote_to_float32(F.conv2d(x, taps)).flatten(2),
-        (height, width),
-        side,
-        padding=side - 1 - padding,
-    )
-    return total if bias is None else total + bias[:, None, None]
+    y = F.fold(tap_maps, (height, width), side, padding=side - 1 - padding)
+    return y if bias is None else y + bias[:, None, None]
 
 
 class _ShiftedSum(torch.autograd.Function):
-    """(N, h, O, H, W): the sum of map i from line i on, (N, O, H - h + 1, W), as autograd would do it with a map of
-    zeros for each line."""
+    """Sum of row_maps (N, h, O, H, W) over h, map i shifted up by i rows: (N, O, H - h + 1, W).
+
+    Autograd's own backward pass would make a map of zeros for each row.
+    """
 
     @staticmethod
-    def forward(ctx: Any, feature_maps: Tensor) -> Tensor:
-        ctx.count = feature_maps.shape[1]
-        height = feature_maps.shape[3] - ctx.count + 1
-        total = feature_maps[:, 0, :, :height].contiguous()
-        for i in range(1, ctx.count):
-            total += feature_maps[:, i, :, i : i + height]
-        return total
+    def forward(ctx: Any, row_maps: Tensor) -> Tensor:
+        ctx.n_rows = row_maps.shape[1]
+        height = row_maps.shape[3] - ctx.n_rows + 1
+        y = row_maps[:, 0, :, :height].contiguous()
+        for i in range(1, ctx.n_rows):
+            y += row_maps[:, i, :, i : i + height]
+        return y
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return torch.stack(
-            [F.pad(grad, (0, 0, i, ctx.count - 1 - i)) for i in range(ctx.count)], dim=1
-        )
+        shifted = [F.pad(grad, (0, 0, i, ctx.n_rows - 1 - i)) for i in range(ctx.n_rows)]
+        return torch.stack(shifted, dim=1)

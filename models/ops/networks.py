@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import nullcontext
 
 import torch
@@ -128,25 +127,30 @@ class OptimizedDiscriminator(MultiScaleDiscriminator):
         x = to_channels_last(x, self.config.width)
         if torch.compiler.is_compiling():
             return super().forward(x)
-        with use_ops(OpChoice(channels_last=should_use_channels_last(x, self.config.width))):
-            if condition is None:
-                return super().forward(x)
-            return self._forward_with_responses(x, condition)
-
-    def _forward_with_responses(self, x: Tensor, responses: Sequence[Tensor]) -> list[list[Tensor]]:
-        """Score the channels after the condition's, given the first convolution's response to the condition."""
-        pyramid = build_pyramid(x, self.config.n_scales)
+        uses_channels_last = should_use_channels_last(x, self.config.width)
+        finest = self.config.n_scales - 1
         outputs = []
-        for i, (level, response) in enumerate(zip(pyramid, responses, strict=True)):
-            first, *others = self.get_layers(self.config.n_scales - 1 - i)
-            conv = first[0]
-            weight = conv.weight[:, -level.shape[1] :]
-            y = response + F.conv2d(level, weight, None, conv.stride, conv.padding)
-            features = [first[1:](y)]
-            for layer in others:
-                features.append(layer(features[-1]))
-            outputs.append(features)
+        for i, level in enumerate(build_pyramid(x, self.config.n_scales)):
+            # torch's convolutions do not take a single pooled sample for channels_last (its stride along N is 1)
+            is_recognized = i == 0 or len(x) > 1
+            with use_ops(OpChoice(channels_last=uses_channels_last and is_recognized)):
+                if condition is None:
+                    outputs.append(self._run_scale(finest - i, level))
+                else:
+                    outputs.append(self._run_scale_with_response(finest - i, level, condition[i]))
         return outputs
+
+    def _run_scale_with_response(self, scale: int, x: Tensor, response: Tensor) -> list[Tensor]:
+        """Score the channels after the condition's, given the first convolution's response to the condition."""
+        first, *others = self.get_layers(scale)
+        conv = first[0]
+        assert isinstance(conv, nn.Conv2d)
+        weight = conv.weight[:, -x.shape[1] :]
+        y = response + F.conv2d(x, weight, None, conv.stride, conv.padding)
+        features = [first[1:](y)]
+        for layer in others:
+            features.append(layer(features[-1]))
+        return features
 
     def _first_convs(self) -> list[nn.Conv2d]:
         """Return the first convolution of each scale, the finest first."""

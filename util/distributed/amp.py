@@ -1,7 +1,7 @@
-"""How exactly numbers are kept (`--amp`, `--tf32`, `--cudnn`): half precision where it is safe, else float32.
+"""Numerical precision (`--amp`, `--tf32`, `--cudnn`): half precision where it is safe, else float32.
 
-Convolutions run in half precision. Statistics of norms accumulate in float32 inside torch's kernels; heads of flow and
-weight, warps and losses get float32 through `full_precision` and `widened`.
+Convolutions run in half precision. torch's norms accumulate their statistics in float32. The heads for flow and blend
+weight, warps and losses run in float32, by `run_in_float32` and `promote_to_float32`.
 """
 
 from __future__ import annotations
@@ -22,60 +22,68 @@ AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Precision:
-    """amp: off, bf16 or fp16, on devices of this type."""
+    """Precision on one type of device.
+
+    Attributes:
+        amp: off, bf16 or fp16.
+        device_type: Type of the devices.
+    """
 
     amp: str
     device_type: str
 
     def autocast(self) -> AbstractContextManager:
-        """Around everything from the networks to the losses, but not around the way back."""
-        return (
-            torch.autocast(self.device_type, AMP_DTYPES[self.amp])
-            if self.amp != "off"
-            else nullcontext()
-        )
+        """Return the context for forward passes and losses, not for the backward pass."""
+        if self.amp == "off":
+            return nullcontext()
+        return torch.autocast(self.device_type, AMP_DTYPES[self.amp])
 
     def autocast_disabled(self) -> AbstractContextManager:
-        """Float32 again, inside `autocast`."""
+        """Return the context for float32 inside `autocast`."""
         return torch.autocast(self.device_type, enabled=False)
 
     @property
     def uses_grad_scaler(self) -> bool:
-        """Whether gradients are scaled, and overflow now and then: fp16 alone has so small a range."""
+        """Whether losses are scaled, and steps with an overflow skipped: fp16 alone has so small a range."""
         return self.amp == "fp16"
 
     @property
     def memory_format(self) -> torch.memory_format:
-        """Of weights: channels_last where tensor cores compute in half precision, which read that alone (no GPU was at
-        hand to try it). `models.ops.dispatch` lays out images."""
+        """Memory format of weights: channels_last for tensor cores, which compute in half precision.
+
+        `models.ops.dispatch` converts the inputs of networks.
+        """
         return torch.channels_last if self.is_half_on_gpu else torch.preserve_format
 
     @property
     def is_half_on_gpu(self) -> bool:
+        """Whether convolutions run in half precision on a GPU."""
         return self.device_type == "cuda" and self.amp != "off"
 
     def make_grad_scaler(self) -> GradScaler:
-        """For one optimiser; it passes everything through where nothing needs scaling."""
+        """Build the gradient scaler of one optimizer. It changes nothing where nothing needs scaling."""
         return GradScaler(self.device_type, enabled=self.uses_grad_scaler)
 
 
 def promote_to_float32(x: Tensor) -> Tensor:
-    """In float32 at least: what sums, squares and differences of half precision need."""
+    """Cast half precision to float32, for sums, squares and differences. Keep other types."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def run_in_float32(layer: Callable[[Tensor], _Result], x: Tensor) -> _Result:
-    """layer(x) in float32 at least, also where half precision reigns around: for what counts pixels."""
+    """Return layer(x) computed at least in float32, also inside `Precision.autocast`."""
     with torch.autocast(x.device.type, enabled=False):
         return layer(promote_to_float32(x))
 
 
 def set_backend_flags(tf32: str, cudnn: str) -> str:
-    """For the whole program; returns what was set in words.
+    """Set torch's flags for the whole program and return a summary.
 
-    tf32: on or off, for convolutions on NVIDIA GPUs (matrix products, such as a flow network's correlation, stay in
-    float32). cudnn: `heuristic` choice of kernels, `benchmark` to time them for every new size, `deterministic` for
-    runs that repeat bit for bit.
+    Args:
+        tf32: "on" or "off", for convolutions on NVIDIA GPUs. Matrix products, such as a flow network's correlation,
+            stay in float32.
+        cudnn: "heuristic" choice of kernels, "benchmark" to time them for each new size, or "deterministic" for runs
+            that repeat bit for bit.
     """
     torch.backends.cudnn.allow_tf32 = tf32 == "on"
     torch.backends.cudnn.benchmark = cudnn == "benchmark"

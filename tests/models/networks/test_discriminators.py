@@ -22,10 +22,8 @@ def compute_features_and_gradients(
     features = []
     shared = network.precompute_condition(condition) if precomputes else None
     for image in images:
-        if precomputes:
-            outputs = network(image, shared)
-        else:
-            outputs = network(torch.cat([condition, image], 1))
+        x = image if precomputes else torch.cat([condition, image], 1)
+        outputs = network(x, shared)
         features += sum(outputs, [])
     total = torch.stack([x.sin().sum() for x in features]).sum()
     return [*features, *torch.autograd.grad(total, [*network.parameters(), *images])]

@@ -1,7 +1,7 @@
 """Frames after black images, whose feature maps are constant.
 
-Norms of constant maps are rounding errors, which further norms amplify to visible size. They must be those of the public
-release, whose operations are the reference ops.
+Norms of constant maps are rounding errors, which further norms amplify to visible size. They must be those of the
+public release, whose operations are the reference ops.
 """
 
 from __future__ import annotations

@@ -96,9 +96,9 @@ def test_kernel_compiles_for_other_gpu_architectures(capability, dtype) -> None:
     from triton.compiler import ASTSource
 
     maps = {
-        "letters": "*i32",
+        "label_codes": "*i32",
         "table": f"*{dtype}",
-        "whole": "*fp32",
+        "tap_sums": "*fp32",
         "bias": "*fp32",
         "out": f"*{dtype}",
     }

@@ -1,4 +1,4 @@
-"""Small networks of small images gain little by optimized ops: they compute bit for bit what the public release does."""
+"""Small networks of small images gain little by optimized ops: they are bit for bit those of the public release."""
 
 from __future__ import annotations
 
