@@ -292,7 +292,7 @@ def test_workflow_covers_the_supported_versions() -> None:
         r'"Programming Language :: Python :: (3\.\d+)"', read(ROOT / "setup.py")
     )
     assert matrix["python"] == classifiers == ["3.11", "3.12", "3.13"]
-    assert f'python_requires=">={classifiers[0]}"' in read(ROOT / "setup.py")
+    assert f'python_requires=">={classifiers[0]}' in read(ROOT / "setup.py")
     pairs = {entry["torch"]: entry["torchvision"] for entry in matrix["include"]}
     assert matrix["torch"] == list(pairs)
     for package, versions in (("torch", pairs.keys()), ("torchvision", pairs.values())):

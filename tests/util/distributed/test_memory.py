@@ -37,7 +37,7 @@ def test_oom_hints_omit_flags_already_set() -> None:
     options = tiny_options(
         "--label_nc 5 --amp bf16 --checkpoint_activations --num_D 1 --ngf 16 --gpu_ids cpu,cpu"
     )
-    assert list_oom_hints(options) == ["--loadSize 512 lower (memory goes with its square)"]
+    assert list_oom_hints(options) == ["--loadSize 512 lower (memory grows with its square)"]
 
 
 def test_cpu_out_of_memory_is_recognized_and_other_errors_pass() -> None:
