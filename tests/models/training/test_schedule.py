@@ -36,7 +36,7 @@ configs = st.builds(
     max_frames_backpropagate=st.integers(1, 9),
     n_epochs_freeze_coarse=st.integers(0, 9),
     n_scales=st.integers(1, 3),
-    longest=st.integers(5, 300),
+    max_sequence_frames=st.integers(5, 300),
     n_generator_gpus=st.integers(1, 4),
 )
 

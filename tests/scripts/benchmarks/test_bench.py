@@ -67,7 +67,7 @@ def test_frames_are_timed_and_compared(flags, tmp_path, capsys):
     assert set(found["parts"]) == set(FRAME_PARTS) and all(
         seconds > 0 for part, seconds in found["parts"].items()
     )
-    assert found["limits"]["gmacs"]["off"] > 0 and "| plain way |" in capsys.readouterr().out
+    assert found["limits"]["gmacs"]["off"] > 0 and "| reference " in capsys.readouterr().out
 
 
 def test_relative_residual_separates_linear_from_quadratic():
