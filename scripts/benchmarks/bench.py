@@ -169,10 +169,9 @@ def run_training(
 
 def describe_machine(device: torch.device) -> dict[str, str]:
     """Return the device, the number of threads and torch's version as text."""
+    name = platform.processor() or platform.machine()
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
-    else:
-        name = platform.processor() or platform.machine()
     return {
         "device": f"{device} ({name})",
         "threads": str(torch.get_num_threads()),
