@@ -1,4 +1,4 @@
-"""The published face networks (1.4 GB) to checkpoints/."""
+"""Download the published face networks (1.4 GB) to checkpoints/."""
 
 from pathlib import Path
 

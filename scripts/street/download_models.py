@@ -1,4 +1,4 @@
-"""The published street networks (2.9 GB) to checkpoints/."""
+"""Download the published street networks (2.9 GB) to checkpoints/."""
 
 from pathlib import Path
 
