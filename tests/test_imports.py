@@ -19,6 +19,18 @@ MAY_IMPORT = {
     "tests": {*PRODUCT, "tests", "train", "test"},
     "tests/scripts": {*PRODUCT, "tests", "scripts"},  # the tests of scripts
 }
+# The slow reference that optimized networks are compared with.
+ALLOWED_IN_ALL_TESTS = {"scripts.benchmarks.reference_implementation"}
+# Within models: packages, and what they must not import.
+MODELS_MUST_NOT_IMPORT = {
+    "flow": {"ops", "networks", "losses", "training", "inference", "evaluation"},
+    "ops": {"flow", "losses", "training", "inference", "evaluation"},
+    "networks": {"training", "evaluation"},
+    "losses": {"training", "inference", "evaluation"},
+    "inference": {"losses", "training", "evaluation"},
+    "evaluation": {"losses", "training"},
+    "training": {"evaluation"},
+}
 FIRST_PARTY = {*PRODUCT, "train", "test", "scripts", "tests"}
 SKIPPED = {".venv", "datasets", "checkpoints", "results", "setup.py"}
 
@@ -50,9 +62,19 @@ def find_violations(root: Path) -> list[str]:
         assert layer in MAY_IMPORT, f"{path}: add its layer to MAY_IMPORT"
         forbidden = FIRST_PARTY - MAY_IMPORT[layer]
         for name in list_imports(file.read_text(encoding="utf-8")):
-            if name.split(".")[0] in forbidden:
+            is_allowed = layer == "tests" and name in ALLOWED_IN_ALL_TESTS
+            if is_forbidden_in_models(path, name):
+                violations.append(f"{path} imports {name}")
+            elif name.split(".")[0] in forbidden and not is_allowed:
                 violations.append(f"{path} imports {name}")
     return violations
+
+
+def is_forbidden_in_models(path: Path, name: str) -> bool:
+    parts = name.split(".")
+    if path.parts[0] != "models" or parts[0] != "models" or len(parts) < 2:
+        return False
+    return parts[1] in MODELS_MUST_NOT_IMPORT.get(path.parts[1], set())
 
 
 def test_package_imports_follow_the_layering() -> None:
@@ -68,6 +90,7 @@ def test_package_imports_follow_the_layering() -> None:
         ("options/planted.py", "from scripts import demo"),
         ("scripts/planted.py", "from tests.tiny import tiny_options"),
         ("models/flow/planted.py", "import train"),
+        ("models/networks/planted.py", "from models.training.trainer import Trainer"),
         ("tests/planted.py", "from scripts.benchmarks import bench"),
     ],
 )

@@ -52,9 +52,9 @@ def sized(size: tuple[int, int], **how: object) -> tuple[list[np.ndarray], dict[
 
 
 ODD = {
-    "sound": ("v.mp4", *sized((48, 64), audio=True)),
+    "sound": ("v.mp4", *sized((48, 64), has_audio=True)),
     "ten bits": ("v.mp4", *sized((48, 64), pix_fmt="yuv420p10le", codec="libx265")),
-    "turned": ("v.mp4", *sized((64, 48), rotate=90)),
+    "turned": ("v.mp4", *sized((64, 48), rotation=90)),
     "umlauts": ("größe & weiß/mein Vidéo äöü #1 100%.mp4", *sized((48, 64))),
     "odd size": ("v.mkv", *sized((50, 66))),
 }

@@ -12,8 +12,6 @@ from models.flow.dis import DISFlowEstimator
 from models.flow.precompute import list_file_pairs, precompute_flow
 from models.flow.raft import RAFTFlowEstimator
 from models.losses.temporal_groups import TemporalConfig, compute_flow_strides, list_flow_pairs
-from scripts.precompute_flow import main
-from util.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -71,23 +69,3 @@ def test_annotator_depends_on_the_estimator_and_the_cache(tmp_path: Path) -> Non
     found, estimated = annotated(raft, tmp_path), annotated(DISFlowEstimator(), tmp_path)
     assert isinstance(found, CachedFlowAnnotator) and found.flow_estimator is None
     assert isinstance(estimated, CachedFlowAnnotator) and estimated.flow_estimator is not None
-
-
-def test_command_line_fills_the_cache(tmp_path: Path) -> None:
-    make_toy_data("street", tmp_path / "data", sequences=1, frames=5, size=(64, 32))
-    flags = [
-        "--dataroot",
-        str(tmp_path / "data"),
-        "--label_nc",
-        "35",
-        "--flow_net",
-        "dis",
-        "--gpu_ids",
-        "-1",
-    ]
-    with pytest.raises(UserError, match="--flow_cache is not given"):
-        main(flags)
-    main([*flags, "--flow_cache", str(tmp_path / "cache")])
-    assert (
-        len(list((tmp_path / "cache").rglob("*.flow"))) == 4 + 2
-    )  # neighbours, and those 3 frames apart
