@@ -28,9 +28,9 @@ MODE_FLAGS = {
     "face": "--dataset_mode face --input_nc 15",
     "pose": "--dataset_mode pose --input_nc 6 --resize_or_crop scaleHeight",
 }
-TINY_FLAGS = """--gpu_ids -1 --ngf 4 --ndf 4 --n_downsample_G 1 --n_blocks 2 --num_D 1 --n_layers_D 1 --n_scales_temporal 1
---no_vgg --flow_net dis --loadSize 64 --fineSize 64 --n_frames_total 2 --no_html --clips_per_epoch 10 --niter 1
---niter_decay 0 --save_latest_freq 1000"""
+TINY_FLAGS = """--gpu_ids -1 --ngf 4 --ndf 4 --n_downsample_G 1 --n_blocks 2 --num_D 1 --n_layers_D 1
+--n_scales_temporal 1 --no_vgg --flow_net dis --loadSize 64 --fineSize 64 --n_frames_total 2 --no_html
+--clips_per_epoch 10 --niter 1 --niter_decay 0 --save_latest_freq 1000"""
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def run(
     flags += [*MODE_FLAGS[mode].split(), *TINY_FLAGS.split(), *extra_flags]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "train_clip", train_clip_counted)
-        patch.setattr(train, "make_graceful_stop_event", lambda: stop)
+        patch.setattr("options.build.make_graceful_stop_event", lambda: stop)
         patch.setattr(sys, "argv", ["train.py", *flags])
         train.main()
 

@@ -1,4 +1,4 @@
-"""What a run writes, reads back and refuses."""
+"""Checkpoints and weights: what is saved, restored and refused."""
 
 import pickle
 from pathlib import Path
@@ -23,30 +23,18 @@ from options import configs
 from options.parsing import Options
 from options.registry import MODEL_REGISTRY
 from options.train import parse_train
-from tests.tiny import street_clip, tiny_networks, tiny_options, tiny_trainer
+from tests.tiny import (
+    copy_state_dicts,
+    is_bitwise_equal,
+    street_clip,
+    tiny_networks,
+    tiny_options,
+    tiny_trainer,
+)
 from util.errors import UserError
 
 FLAGS = "--label_nc 5 --n_frames_total 4 --max_frames_per_gpu 2 --n_scales_temporal 2 --ndf 64 --n_layers_D 1"
 OPTIONS = tiny_options(FLAGS)
-
-
-def equal(a: object, b: object) -> bool:
-    if isinstance(a, torch.Tensor):
-        return isinstance(b, torch.Tensor) and torch.equal(a, b)
-    if isinstance(a, dict):
-        return (
-            isinstance(b, dict) and list(a) == list(b) and all(equal(a[key], b[key]) for key in a)
-        )
-    if isinstance(a, list | tuple):
-        return isinstance(b, list | tuple) and len(a) == len(b) and all(map(equal, a, b))
-    return a == b
-
-
-def weights(networks: Vid2VidModels) -> dict[str, dict]:
-    return {
-        name: {key: value.clone() for key, value in network.state_dict().items()}
-        for name, network in networks.named_networks().items()
-    }
 
 
 def save_run(folder: Path, flags: str, seed: int = 1) -> Vid2VidModels:
@@ -55,16 +43,16 @@ def save_run(folder: Path, flags: str, seed: int = 1) -> Vid2VidModels:
     return networks
 
 
-def one_line(error: pytest.ExceptionInfo[UserError]) -> bool:
+def is_one_line(error: pytest.ExceptionInfo[UserError]) -> bool:
     return "\n" not in str(error.value)
 
 
-# a run that goes on
+# resuming
 
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Vid2VidModels, dict]:
-    """A run saved after one clip: its folder, its networks, the states of its optimisers."""
+    """A run saved after one clip: its folder, its networks, the states of its optimizers."""
     folder, networks = tmp_path_factory.mktemp("run"), tiny_networks(OPTIONS)
     trainer = tiny_trainer(OPTIONS, networks)
     trainer.train_clip(
@@ -77,39 +65,45 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Vid2VidMode
     return folder, networks, {name: o.state_dict() for name, o in trainer.optimizers.items()}
 
 
-def go_on(folder: Path, networks: Vid2VidModels, optimizers: dict[str, Optimizer]) -> RunState:
+def resume(folder: Path, networks: Vid2VidModels, optimizers: dict[str, Optimizer]) -> RunState:
     return restore_checkpoint(folder, read_training_state(folder), networks, optimizers)
 
 
-def fresh(options: Options = OPTIONS) -> tuple[Vid2VidModels, dict[str, Optimizer]]:
+def make_networks_and_optimizers(
+    options: Options = OPTIONS,
+) -> tuple[Vid2VidModels, dict[str, Optimizer]]:
     networks = tiny_networks(options, seed=9)
     return networks, build_optimizers(networks, configs.optimizer_config(options))
 
 
 def test_resume_restores_bitwise_equal_state(stopped: tuple[Path, Vid2VidModels, dict]) -> None:
     folder, before, optimizer_states = stopped
-    networks, optimizers = fresh()
-    assert not equal(weights(networks), weights(before))
+    networks, optimizers = make_networks_and_optimizers()
+    assert not is_bitwise_equal(copy_state_dicts(networks), copy_state_dicts(before))
     torch.manual_seed(1)
-    assert go_on(folder, networks, optimizers) == RunState(2, 7, 3)
+    assert resume(folder, networks, optimizers) == RunState(2, 7, 3)
     assert torch.equal(torch.rand(3), torch.rand(3, generator=torch.Generator().manual_seed(5)))
-    assert equal(weights(networks), weights(before))
-    assert equal({name: o.state_dict() for name, o in optimizers.items()}, optimizer_states)
+    assert is_bitwise_equal(copy_state_dicts(networks), copy_state_dicts(before))
+    assert is_bitwise_equal(
+        {name: o.state_dict() for name, o in optimizers.items()}, optimizer_states
+    )
     assert optimizer_states["G"]["state"] and optimizer_states["D_T0"]["state"]
 
 
-def test_next_step_after_resume_is_bitwise_equal(stopped: tuple[Path, Vid2VidModels, dict]) -> None:
+def test_next_step_after_resume_is_bitwise_is_bitwise_equal(
+    stopped: tuple[Path, Vid2VidModels, dict],
+) -> None:
     results = []
     for _ in range(2):
-        networks, optimizers = fresh()
-        go_on(stopped[0], networks, optimizers)
+        networks, optimizers = make_networks_and_optimizers()
+        resume(stopped[0], networks, optimizers)
         trainer = tiny_trainer(OPTIONS, networks)
         trainer.optimizers.update(trainer.device_setup.wrap_optimizers(optimizers, None))
         trained = trainer.train_clip(
             street_clip(6, 32, 48, load=2), compute_epoch_settings(1, trainer.config.schedule)
         )
-        results.append((trained.losses, weights(networks)))
-    assert equal(*results)
+        results.append((trained.losses, copy_state_dicts(networks)))
+    assert is_bitwise_equal(*results)
 
 
 def test_saved_run_has_the_published_files(stopped: tuple[Path, Vid2VidModels, dict]) -> None:
@@ -121,8 +115,8 @@ def test_saved_run_has_the_published_files(stopped: tuple[Path, Vid2VidModels, d
     }
     assert {file.name for file in folder.iterdir()} == names
     assert (folder / "iter.txt").read_text().split() == ["2", "21"]
-    exchanged = torch.load(get_weights_path(folder, "latest", "G0"), weights_only=True)
-    assert equal(dict(exchanged), dict(networks.netG[0].state_dict()))
+    exported = torch.load(get_weights_path(folder, "latest", "G0"), weights_only=True)
+    assert is_bitwise_equal(dict(exported), dict(networks.netG[0].state_dict()))
 
 
 def test_resume_with_other_networks_is_refused(stopped: tuple[Path, Vid2VidModels, dict]) -> None:
@@ -131,23 +125,23 @@ def test_resume_with_other_networks_is_refused(stopped: tuple[Path, Vid2VidModel
         ("--ngf 4", "another shape.*give the flags"),
     ):
         with pytest.raises(UserError, match=message) as error:
-            go_on(stopped[0], *fresh(tiny_options(f"{FLAGS} {flags}")))
-        assert one_line(error)
+            resume(stopped[0], *make_networks_and_optimizers(tiny_options(f"{FLAGS} {flags}")))
+        assert is_one_line(error)
 
 
 @pytest.mark.parametrize("content", [{"run": {}}, {"G0": torch.zeros(1)}])
 def test_other_file_is_refused_as_state(content: dict, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "latest_state.pth")
     with pytest.raises(UserError, match=r"latest_state\.pth lacks .*networks.*no saved state"):
-        go_on(tmp_path, *fresh())
+        resume(tmp_path, *make_networks_and_optimizers())
 
 
 def test_resume_without_a_state_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"latest_state\.pth is not there.*--continue_train"):
-        go_on(tmp_path, *fresh())
+        resume(tmp_path, *make_networks_and_optimizers())
 
 
-# weights of a coarser stage
+# initialization from a coarser stage
 
 
 def test_second_scale_initializes_from_the_first(tmp_path: Path) -> None:
@@ -155,41 +149,44 @@ def test_second_scale_initializes_from_the_first(tmp_path: Path) -> None:
     networks = tiny_networks(
         tiny_options(f"{FLAGS} --n_scales_spatial 2 --num_D 3 --n_scales_temporal 3")
     )
-    own = weights(networks)
-    said = load_pretrained(networks, tmp_path, "latest")
-    now, old = weights(networks), weights(coarse)
-    assert equal(now["G0"], old["G0"]) and equal(now["G1"], own["G1"])
-    assert all(
-        equal(now["D"][key], (old["D"] if key in old["D"] else own["D"])[key]) for key in now["D"]
+    initial = copy_state_dicts(networks)
+    messages = load_pretrained(networks, tmp_path, "latest")
+    loaded, saved = copy_state_dicts(networks), copy_state_dicts(coarse)
+    assert is_bitwise_equal(loaded["G0"], saved["G0"]) and is_bitwise_equal(
+        loaded["G1"], initial["G1"]
     )
-    assert [line.split(" starts fresh")[0] for line in said] == [
+    assert all(
+        is_bitwise_equal(loaded["D"][key], (saved["D"] if key in saved["D"] else initial["D"])[key])
+        for key in loaded["D"]
+    )
+    assert [line.split(" starts fresh")[0] for line in messages] == [
         "G1",
         "D scale2",
         "D_T0 scale2",
         "D_T1 scale2",
         "D_T2",
     ]
-    assert "latest_net_G1.pth" in said[0]
+    assert "latest_net_G1.pth" in messages[0]
 
 
 def test_temporal_discriminator_of_other_n_frames_D_is_reinitialized(tmp_path: Path) -> None:
     save_run(tmp_path, FLAGS)
     networks = tiny_networks(tiny_options(f"{FLAGS} --n_frames_D 2"))
-    own = weights(networks)
-    said = load_pretrained(networks, tmp_path, "latest")
-    assert [line.split(" starts")[0] for line in said] == [
+    initial = copy_state_dicts(networks)
+    messages = load_pretrained(networks, tmp_path, "latest")
+    assert [line.split(" starts")[0] for line in messages] == [
         f"D_T{s} scale{i}" for s in (0, 1) for i in (0, 1)
     ]
-    assert equal(weights(networks)["D_T0"], own["D_T0"]) and not equal(
-        weights(networks)["D"], own["D"]
-    )
+    assert is_bitwise_equal(
+        copy_state_dicts(networks)["D_T0"], initial["D_T0"]
+    ) and not is_bitwise_equal(copy_state_dicts(networks)["D"], initial["D"])
 
 
 def test_same_stage_loads_completely_without_a_message(tmp_path: Path) -> None:
     saved = save_run(tmp_path, FLAGS)
     networks = tiny_networks(OPTIONS)
     assert load_pretrained(networks, tmp_path, "latest") == []
-    assert equal(weights(networks), weights(saved))
+    assert is_bitwise_equal(copy_state_dicts(networks), copy_state_dicts(saved))
 
 
 @pytest.mark.parametrize(
@@ -203,7 +200,7 @@ def test_a_generator_of_another_shape_is_refused(flags: str, tmp_path: Path) -> 
         match=r"latest_net_G0\.pth are another network's: \d+ (missing|unexpected|of anoth)",
     ) as error:
         load_pretrained(networks, tmp_path, "latest")
-    assert one_line(error)
+    assert is_one_line(error)
 
 
 def test_weights_of_an_epoch_are_saved_and_loaded(tmp_path: Path) -> None:
@@ -211,7 +208,7 @@ def test_weights_of_an_epoch_are_saved_and_loaded(tmp_path: Path) -> None:
     save_weights(tmp_path, "12", saved)
     networks = tiny_networks(OPTIONS)
     load_generators(networks.netG, tmp_path, "12")
-    assert equal(dict(networks.netG.state_dict()), dict(saved.netG.state_dict()))
+    assert is_bitwise_equal(dict(networks.netG.state_dict()), dict(saved.netG.state_dict()))
     with pytest.raises(UserError, match=r"11_net_G0\.pth is not there.*--which_epoch"):
         load_generators(networks.netG, tmp_path, "11")
 
@@ -219,7 +216,7 @@ def test_weights_of_an_epoch_are_saved_and_loaded(tmp_path: Path) -> None:
 # broken files
 
 
-class Code:
+class ExecutesCode:
     def __reduce__(self) -> tuple:
         return (Path.write_text, (Path("ran"), "code"))
 
@@ -229,7 +226,10 @@ class Code:
     [
         (b"", "not a file of weights"),
         (b"not a checkpoint at all", "not a file of weights"),
-        (pickle.dumps({"model_down_seg.1.weight": Code()}, protocol=2), "not a file of weights"),
+        (
+            pickle.dumps({"model_down_seg.1.weight": ExecutesCode()}, protocol=2),
+            "not a file of weights",
+        ),
         (pickle.dumps([1], protocol=2), "not a file of weights|holds a list"),
     ],
 )
@@ -240,25 +240,27 @@ def test_broken_files_are_refused(
     get_weights_path(tmp_path, "latest", "G0").write_bytes(content)
     with pytest.raises(UserError, match=rf"net_G0\.pth.*({message})") as error:
         load_generators(tiny_networks(OPTIONS).netG, tmp_path, "latest")
-    assert one_line(error) and not (tmp_path / "ran").exists()
+    assert is_one_line(error) and not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("kept", [0.2, 0.9, 0.999])
-def test_a_truncated_file_is_refused(kept: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fraction", [0.2, 0.9, 0.999])
+def test_a_truncated_file_is_refused(fraction: float, tmp_path: Path) -> None:
     save_run(tmp_path, FLAGS)
     file = get_weights_path(tmp_path, "latest", "G0")
-    file.write_bytes(file.read_bytes()[: int(file.stat().st_size * kept)])
+    file.write_bytes(file.read_bytes()[: int(file.stat().st_size * fraction)])
     with pytest.raises(UserError, match=r"latest_net_G0\.pth is not a file of weights") as error:
         load_generators(tiny_networks(OPTIONS).netG, tmp_path, "latest")
-    assert one_line(error)
+    assert is_one_line(error)
 
 
 def test_code_in_a_saved_file_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    torch.save({"model_down_seg.1.weight": Code()}, get_weights_path(tmp_path, "latest", "G0"))
+    torch.save(
+        {"model_down_seg.1.weight": ExecutesCode()}, get_weights_path(tmp_path, "latest", "G0")
+    )
     with pytest.raises(UserError, match=r"net_G0\.pth is not a file of weights") as error:
         load_generators(tiny_networks(OPTIONS).netG, tmp_path, "latest")
-    assert one_line(error) and not (tmp_path / "ran").exists()
+    assert is_one_line(error) and not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("content", [{"a": 1}, {"model_down_seg.1.weight": 3}, {1: torch.zeros(1)}])
@@ -273,15 +275,15 @@ def test_failed_save_keeps_the_old_files(
 ) -> None:
     save_run(tmp_path, FLAGS)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    whole, calls = torch.save, []
+    save, calls = torch.save, []
 
-    def full_disk(content: object, file: Path) -> None:
+    def fail_at_third_call(content: object, file: Path) -> None:
         calls.append(file)
         if len(calls) == 3:
             raise OSError("no space left on device")
-        whole(content, file)
+        save(content, file)
 
-    monkeypatch.setattr(torch, "save", full_disk)
+    monkeypatch.setattr(torch, "save", fail_at_third_call)
     with pytest.raises(OSError, match="no space"):
         save_weights(tmp_path, "latest", stopped[1])
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
