@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Runs everything that has to pass: style, format, spelling, types, tests. Creates or updates .venv first. Further arguments go to pytest.
+# Runs all checks: lint, format, spelling, types, tests. Creates or updates .venv first. Arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash scripts/dev/setup.sh
-export OMP_NUM_THREADS=1 # one test per core, each on one thread
+export OMP_NUM_THREADS=1 # pytest-xdist runs one worker per core
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/codespell

@@ -1,7 +1,8 @@
-"""A run that was interrupted ends with the bits of one that was not, through train.py itself."""
+"""Interrupted and resumed runs of train.py end bitwise equal to uninterrupted ones."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -18,27 +19,27 @@ import train
 from data.synthetic import make_toy_data
 from models.training.resume import LATEST_STATE_FILE
 from models.training.trainer import Trainer
-from tests.crash.kill_and_resume import is_bitwise_equal, read_run_state
+from tests.crash.kill_and_resume import are_runs_equal, read_run_state
 from util.errors import UserError
 
 ROOT = Path(__file__).parents[1]
-DOMAINS = {
+MODE_FLAGS = {
     "street": "--label_nc 35 --use_instance",
     "face": "--dataset_mode face --input_nc 15",
     "pose": "--dataset_mode pose --input_nc 6 --resize_or_crop scaleHeight",
 }
-TINY = """--gpu_ids -1 --ngf 4 --ndf 4 --n_downsample_G 1 --n_blocks 2 --num_D 1 --n_layers_D 1 --n_scales_temporal 1
---no_vgg --flow_net dis --loadSize 64 --fineSize 64 --n_frames_total 2 --no_html --clips_per_epoch 10 --niter 1
---niter_decay 0 --save_latest_freq 1000"""
+TINY_FLAGS = """--gpu_ids -1 --ngf 4 --ndf 4 --n_downsample_G 1 --n_blocks 2 --num_D 1 --n_layers_D 1
+--n_scales_temporal 1 --no_vgg --flow_net dis --loadSize 64 --fineSize 64 --n_frames_total 2 --no_html
+--clips_per_epoch 10 --niter 1 --niter_decay 0 --save_latest_freq 1000"""
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    for domain in DOMAINS:
+    for mode in MODE_FLAGS:
         make_toy_data(
-            domain,
-            folder / domain,
+            mode,
+            folder / mode,
             sequences=2,
             frames=5,
             size=(128, 64),
@@ -49,8 +50,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def own_signals() -> Iterator[None]:
-    """train.py sets handlers, which would outlive it here."""
+def restored_signal_handlers() -> Iterator[None]:
+    """Restore the signal handlers that train.py replaces."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in before.items():
@@ -58,42 +59,38 @@ def own_signals() -> Iterator[None]:
 
 
 def run(
-    data: Path, work: Path, name: str, domain: str, *more: str, stop_after: int = 10**9
+    data: Path, work: Path, name: str, mode: str, *extra_flags: str, stop_after: int | None = None
 ) -> None:
-    """train.py, asked to stop during its step number `stop_after`."""
-    stop, steps = Event(), iter(range(1, 10**9))
+    """Run train.py, and request a stop during the step number `stop_after`."""
+    stop = Event()
+    steps = itertools.count(1)
     train_clip = Trainer.train_clip
 
-    def counted(*args: object) -> object:
+    def train_clip_counted(*args: object) -> object:
         if next(steps) == stop_after:
             stop.set()
         return train_clip(*args)  # type: ignore[arg-type]
 
-    flags = ["--dataroot", str(data / domain), "--checkpoints_dir", str(work), "--name", name]
+    flags = ["--dataroot", str(data / mode), "--checkpoints_dir", str(work), "--name", name]
+    flags += [*MODE_FLAGS[mode].split(), *TINY_FLAGS.split(), *extra_flags]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "train_clip", counted)
-        patch.setattr(train, "make_graceful_stop_event", lambda: stop)
-        patch.setattr(
-            sys, "argv", ["train.py", *flags, *DOMAINS[domain].split(), *TINY.split(), *more]
-        )
+        patch.setattr(Trainer, "train_clip", train_clip_counted)
+        patch.setattr("options.build.make_graceful_stop_event", lambda: stop)
+        patch.setattr(sys, "argv", ["train.py", *flags])
         train.main()
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
-@pytest.mark.parametrize("domain", DOMAINS)
+@pytest.mark.parametrize("mode", MODE_FLAGS)
 def test_resume_after_five_steps_equals_ten_steps(
-    data: Path, tmp_path: Path, domain: str, workers: str
+    data: Path, tmp_path: Path, mode: str, workers: str
 ) -> None:
-    run(data, tmp_path, "whole", domain, "--nThreads", workers)
-    run(data, tmp_path, "halves", domain, "--nThreads", workers, stop_after=5)
-    assert read_run_state(tmp_path / "halves")["run"]["step"] == 5
-    run(data, tmp_path, "halves", domain, "--nThreads", workers, "--continue_train")
-    whole, halves = (read_run_state(tmp_path / name) for name in ("whole", "halves"))
-    assert all(
-        is_bitwise_equal(whole[part], halves[part])
-        for part in ("run", "random", "networks", "optimizers")
-    )
-    assert whole["run"]["epoch"] == 2
+    run(data, tmp_path, "uninterrupted", mode, "--nThreads", workers)
+    run(data, tmp_path, "resumed", mode, "--nThreads", workers, stop_after=5)
+    assert read_run_state(tmp_path / "resumed")["run"]["step"] == 5
+    run(data, tmp_path, "resumed", mode, "--nThreads", workers, "--continue_train")
+    assert are_runs_equal(tmp_path / "uninterrupted", tmp_path / "resumed")
+    assert read_run_state(tmp_path / "uninterrupted")["run"]["epoch"] == 2
 
 
 def test_resume_refuses_other_networks_and_lists_changed_options(
@@ -114,28 +111,25 @@ def test_new_run_archives_the_previous_state(data: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("flags", "kept"),
+    ("flags", "keys"),
     [("--ema 3", ("networks", "G0_ema")), ("--amp fp16", ("optimizers", "G", "scaler"))],
 )
 def test_ema_and_grad_scaler_are_resumed(
-    flags: str, kept: tuple[str, ...], data: Path, tmp_path: Path
+    flags: str, keys: tuple[str, ...], data: Path, tmp_path: Path
 ) -> None:
     flags = f"{flags} --clips_per_epoch 4"
-    run(data, tmp_path, "whole", "street", *flags.split())
-    run(data, tmp_path, "halves", "street", *flags.split(), stop_after=2)
-    run(data, tmp_path, "halves", "street", *flags.split(), "--continue_train")
-    whole, halves = (read_run_state(tmp_path / name) for name in ("whole", "halves"))
-    assert all(
-        is_bitwise_equal(whole[part], halves[part])
-        for part in ("run", "random", "networks", "optimizers")
-    )
-    for key in kept:
-        whole = whole[key]
-    assert whole
+    run(data, tmp_path, "uninterrupted", "street", *flags.split())
+    run(data, tmp_path, "resumed", "street", *flags.split(), stop_after=2)
+    run(data, tmp_path, "resumed", "street", *flags.split(), "--continue_train")
+    assert are_runs_equal(tmp_path / "uninterrupted", tmp_path / "resumed")
+    saved = read_run_state(tmp_path / "uninterrupted")
+    for key in keys:
+        saved = saved[key]
+    assert saved
 
 
 @pytest.mark.parametrize(
-    ("domain", "shared"),
+    ("mode", "device_flags"),
     [
         ("street", ""),
         ("street", "--gpu_ids cpu,cpu --batchSize 2"),
@@ -144,27 +138,22 @@ def test_ema_and_grad_scaler_are_resumed(
     ],
 )
 def test_non_finite_value_stops_the_run_and_can_be_replayed(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], domain: str, shared: str
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: str, device_flags: str
 ) -> None:
-    """By one device, or however many it is that share a batch or a window; of labels, and of images."""
-    run(data, tmp_path, "a", domain, *shared.split(), stop_after=2)
-    state = torch.load(tmp_path / "a" / LATEST_STATE_FILE, weights_only=True)
+    """On one device, and on several that share a batch or a window; with labels, and with images."""
+    flags = device_flags.split()
+    path = tmp_path / "a" / LATEST_STATE_FILE
+    run(data, tmp_path, "a", mode, *flags, stop_after=2)
+    state = torch.load(path, weights_only=True)
     state["networks"]["G0"]["model_final_img.1.bias"][:] = float("nan")
-    torch.save(state, tmp_path / "a" / LATEST_STATE_FILE)
+    torch.save(state, path)
     with pytest.raises(UserError, match=r"G_GAN is nan.*seq0.*--debug_replay"):
-        run(data, tmp_path, "a", domain, *shared.split(), "--continue_train")
-    assert torch.load(tmp_path / "a" / LATEST_STATE_FILE, weights_only=True)["run"]["step"] == 2
+        run(data, tmp_path, "a", mode, *flags, "--continue_train")
+    assert torch.load(path, weights_only=True)["run"]["step"] == 2
     capsys.readouterr()
     with pytest.warns(UserWarning, match="Anomaly Detection"):
-        run(
-            data,
-            tmp_path,
-            "a",
-            domain,
-            *shared.split(),
-            "--debug_replay",
-            str(tmp_path / "a" / "not_finite.pth"),
-        )
+        snapshot = str(tmp_path / "a" / "not_finite.pth")
+        run(data, tmp_path, "a", mode, *flags, "--debug_replay", snapshot)
     assert "G_GAN is nan" in capsys.readouterr().out
 
 
@@ -172,22 +161,9 @@ def test_non_finite_value_stops_the_run_and_can_be_replayed(
 def test_signal_to_all_ranks_saves_and_exits_cleanly(
     data: Path, tmp_path: Path, number: int
 ) -> None:
-    flags = [
-        "--dataroot",
-        str(data / "street"),
-        "--checkpoints_dir",
-        str(tmp_path),
-        "--name",
-        "a",
-        "--nThreads",
-        "2",
-        *DOMAINS["street"].split(),
-        *TINY.split(),
-        "--niter",
-        "1000",
-        "--save_latest_freq",
-        "1",
-    ]
+    flags = ["--dataroot", str(data / "street"), "--checkpoints_dir", str(tmp_path), "--name", "a"]
+    flags += ["--nThreads", "2", *MODE_FLAGS["street"].split(), *TINY_FLAGS.split()]
+    flags += ["--niter", "1000", "--save_latest_freq", "1"]
     process = subprocess.Popen(
         [sys.executable, "train.py", *flags],
         cwd=ROOT,
@@ -201,7 +177,7 @@ def test_signal_to_all_ranks_saves_and_exits_cleanly(
     while not (tmp_path / "a" / "iter.txt").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(process.pid, number)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 0, said
-    assert "stopped as requested; the last save" in said
-    assert "--continue_train" in said
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert "stopped as requested; the last save" in output
+    assert "--continue_train" in output

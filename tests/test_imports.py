@@ -1,4 +1,4 @@
-"""Imports run one way, as docs/architecture.md says."""
+"""The layers of the packages: what may import what, as docs/architecture.md says."""
 
 import ast
 from collections.abc import Iterator
@@ -7,47 +7,78 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+PRODUCT = {"util", "data", "models", "options"}
 MAY_IMPORT = {
     "util": {"util"},
     "data": {"util", "data"},
     "models": {"util", "models"},
-    "options": {"util", "data", "models", "options"},
-    "train": {"util", "data", "models", "options"},
-    "test": {"util", "data", "models", "options"},
-    "scripts": {"util", "data", "models", "options", "scripts"},
+    "options": PRODUCT,
+    "train": PRODUCT,
+    "test": PRODUCT,
+    "scripts": {*PRODUCT, "scripts"},
+    "tests": {*PRODUCT, "tests", "train", "test"},
+    "tests/scripts": {*PRODUCT, "tests", "scripts"},  # the tests of scripts
 }
-OURS = {*MAY_IMPORT, "tests"}
-SKIPPED = {".venv", "tests", "datasets", "checkpoints", "results", "setup.py"}
+# The slow reference that optimized networks are compared with.
+ALLOWED_IN_ALL_TESTS = {"scripts.benchmarks.reference_implementation"}
+# Within models: packages, and what they must not import.
+MODELS_MUST_NOT_IMPORT = {
+    "flow": {"ops", "networks", "losses", "training", "inference", "evaluation"},
+    "ops": {"flow", "losses", "training", "inference", "evaluation"},
+    "networks": {"training", "evaluation"},
+    "losses": {"training", "inference", "evaluation"},
+    "inference": {"losses", "training", "evaluation"},
+    "evaluation": {"losses", "training"},
+    "training": {"evaluation"},
+}
+FIRST_PARTY = {*PRODUCT, "train", "test", "scripts", "tests"}
+SKIPPED = {".venv", "datasets", "checkpoints", "results", "setup.py"}
 
 
-def imported(source: str) -> Iterator[str]:
-    """Whole names of the modules that a file imports, inside functions too."""
+def list_imports(source: str) -> Iterator[str]:
+    """Yield the full names of the modules that a file imports, also inside functions."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert not node.level, "imports are absolute here"
+            assert not node.level, "imports are absolute"
             yield node.module or ""
 
 
-def violations(root: Path) -> list[str]:
-    found = []
-    for path in sorted(root.rglob("*.py")):
-        place = path.relative_to(root)
-        package = place.parts[0].removesuffix(".py")
-        if place.parts[0] in SKIPPED or place.parts[0].startswith("."):
+def get_layer(path: Path) -> str:
+    """Return the layer of a file, a key of `MAY_IMPORT`."""
+    if path.parts[:2] == ("tests", "scripts"):
+        return "tests/scripts"
+    return path.parts[0].removesuffix(".py")
+
+
+def find_violations(root: Path) -> list[str]:
+    violations = []
+    for file in sorted(root.rglob("*.py")):
+        path = file.relative_to(root)
+        if path.parts[0] in SKIPPED or path.parts[0].startswith("."):
             continue
-        assert package in MAY_IMPORT, f"{place}: what may it import? say so here"
-        found += [
-            f"{place} imports {name}"
-            for name in imported(path.read_text(encoding="utf-8"))
-            if name.split(".")[0] in OURS - MAY_IMPORT[package]
-        ]
-    return found
+        layer = get_layer(path)
+        assert layer in MAY_IMPORT, f"{path}: add its layer to MAY_IMPORT"
+        forbidden = FIRST_PARTY - MAY_IMPORT[layer]
+        for name in list_imports(file.read_text(encoding="utf-8")):
+            is_allowed = layer == "tests" and name in ALLOWED_IN_ALL_TESTS
+            if is_forbidden_in_models(path, name):
+                violations.append(f"{path} imports {name}")
+            elif name.split(".")[0] in forbidden and not is_allowed:
+                violations.append(f"{path} imports {name}")
+    return violations
+
+
+def is_forbidden_in_models(path: Path, name: str) -> bool:
+    parts = name.split(".")
+    if path.parts[0] != "models" or parts[0] != "models" or len(parts) < 2:
+        return False
+    return parts[1] in MODELS_MUST_NOT_IMPORT.get(path.parts[1], set())
 
 
 def test_package_imports_follow_the_layering() -> None:
-    assert violations(ROOT) == []
+    assert find_violations(ROOT) == []
 
 
 @pytest.mark.parametrize(
@@ -59,9 +90,11 @@ def test_package_imports_follow_the_layering() -> None:
         ("options/planted.py", "from scripts import demo"),
         ("scripts/planted.py", "from tests.tiny import tiny_options"),
         ("models/flow/planted.py", "import train"),
+        ("models/networks/planted.py", "from models.training.trainer import Trainer"),
+        ("tests/planted.py", "from scripts.benchmarks import bench"),
     ],
 )
 def test_planted_import_violation_is_detected(file: str, line: str, tmp_path: Path) -> None:
     (tmp_path / file).parent.mkdir(parents=True)
     (tmp_path / file).write_text(f"from util.errors import UserError\n{line}\n")
-    assert len(violations(tmp_path)) == 1
+    assert len(find_violations(tmp_path)) == 1

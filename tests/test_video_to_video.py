@@ -50,13 +50,12 @@ def synthesize(synthesis_flags: list[str], source: object, output: object, *flag
     return run_program("test.py", [*synthesis_flags, *paths, *flags])
 
 
-# name -> path, size (H, W), encoding
-UNUSUAL_VIDEOS: dict[str, tuple[str, tuple[int, int], dict[str, object]]] = {
-    "audio": ("v.mp4", (48, 64), {"has_audio": True}),
-    "ten bits": ("v.mp4", (48, 64), {"pix_fmt": "yuv420p10le", "codec": "libx265"}),
-    "rotated": ("v.mp4", (64, 48), {"rotation": 90}),
-    "umlauts": ("größe & weiß/mein Vidéo äöü #1 100%.mp4", (48, 64), {}),
-    "uneven size": ("v.mkv", (50, 66), {}),
+ODD = {
+    "sound": ("v.mp4", *sized((48, 64), has_audio=True)),
+    "ten bits": ("v.mp4", *sized((48, 64), pix_fmt="yuv420p10le", codec="libx265")),
+    "turned": ("v.mp4", *sized((64, 48), rotation=90)),
+    "umlauts": ("größe & weiß/mein Vidéo äöü #1 100%.mp4", *sized((48, 64))),
+    "odd size": ("v.mkv", *sized((50, 66))),
 }
 
 

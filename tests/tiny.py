@@ -1,4 +1,4 @@
-"""Runs that are small enough for any test, made from flags as real ones are."""
+"""Runs that are small enough for any test, built from flags as real ones are."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from models.flow.estimator import FlowEstimator, ZeroFlowEstimator
@@ -34,8 +34,8 @@ def tiny_options(flags: str = "") -> TrainOptions:
     return parse_train([*TINY_FLAGS.split(), *flags.split()])
 
 
-def tiny_networks(options: TrainOptions, seed: int = 0) -> Vid2VidModels:
-    """With weights large enough for frames to depend on each other; of every network its own."""
+def tiny_networks(options: Options, seed: int = 0) -> Vid2VidModels:
+    """Build networks with random weights, large enough for frames to depend on each other."""
     networks = build_models(
         configs.generator_config(options),
         configs.discriminator_config(options),
@@ -49,15 +49,46 @@ def tiny_networks(options: TrainOptions, seed: int = 0) -> Vid2VidModels:
         shapes = [
             (f"{name}.{key}", tuple(value.shape)) for key, value in network.state_dict().items()
         ]
-        drawn = make_random_weights(shapes, seed)
+        weights = make_random_weights(shapes, seed)
         network.load_state_dict(
-            {key.removeprefix(f"{name}."): value for key, value in drawn.items()}
+            {key.removeprefix(f"{name}."): value for key, value in weights.items()}
         )
     return networks
 
 
-def save_tiny_run(folder: Path, flags: str) -> tuple[TrainOptions, nn.ModuleList]:
-    """A run of `train.py` as far as synthesis needs its files; its options and networks."""
+def copy_state_dicts(networks: Vid2VidModels) -> dict[str, dict[str, Tensor]]:
+    """Return copies of the state dicts, by network."""
+    return {
+        name: {key: value.clone() for key, value in network.state_dict().items()}
+        for name, network in networks.named_networks().items()
+    }
+
+
+def copy_parameters(networks: Vid2VidModels) -> dict[str, list[Tensor]]:
+    """Return copies of the parameters, by network."""
+    return {
+        name: [parameter.detach().clone() for parameter in network.parameters()]
+        for name, network in networks.named_networks().items()
+    }
+
+
+def is_bitwise_equal(a: object, b: object) -> bool:
+    """Compare values; tensors bit by bit, and dicts (with their order), lists and tuples recursively."""
+    if isinstance(a, Tensor):
+        return isinstance(b, Tensor) and torch.equal(a, b)
+    if isinstance(a, dict):
+        if not isinstance(b, dict) or list(a) != list(b):
+            return False
+        return all(is_bitwise_equal(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        if not isinstance(b, list | tuple) or len(a) != len(b):
+            return False
+        return all(map(is_bitwise_equal, a, b))
+    return a == b
+
+
+def save_tiny_run(folder: Path, flags: str) -> tuple[Options, nn.ModuleList]:
+    """Write the files of a run that synthesis needs; return its options and generators."""
     options = tiny_options(f"{flags} --checkpoints_dir {folder.parent} --name {folder.name}")
     networks = tiny_networks(options).netG
     save_files_atomically(
@@ -116,20 +147,16 @@ def tiny_trainer(
 def street_clip(
     n_frames: int, height: int, width: int, load: int = 1, batch: int = 1, label_nc: int = 5
 ) -> Clip:
-    """Blocks of labels and instances under noise images."""
-    dice = torch.Generator().manual_seed(0)
+    """Return a clip with random labels and instance ids in blocks of 4x4, and noise images."""
+    rng = torch.Generator().manual_seed(0)
 
-    def blocks(most: int) -> torch.Tensor:
-        coarse = torch.randint(
-            0, most, (batch, n_frames, 1, -(-height // 4), -(-width // 4)), generator=dice
-        )
+    def random_blocks(n_values: int) -> Tensor:
+        size = (batch, n_frames, 1, -(-height // 4), -(-width // 4))
+        coarse = torch.randint(0, n_values, size, generator=rng)
         return coarse.repeat_interleave(4, -1).repeat_interleave(4, -2)[..., :height, :width]
 
-    image = torch.rand(batch, n_frames, 3, height, width, generator=dice) * 2 - 1
+    image = torch.rand(batch, n_frames, 3, height, width, generator=rng) * 2 - 1
     names = tuple(tuple(f"s{b}/{t}" for t in range(n_frames)) for b in range(batch))
-    return Clip(blocks(label_nc).byte(), image, blocks(3).int(), names, load)
-
-
-def split_frames(clip: Clip) -> list[Clip]:
-    """Return the frames of a clip, each as a clip with T = 1."""
-    return [clip.slice_frames(t, t + 1) for t in range(len(clip))]
+    condition = random_blocks(label_nc).byte()
+    instance = random_blocks(3).int()
+    return Clip(condition, image, instance, names, load)

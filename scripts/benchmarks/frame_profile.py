@@ -1,4 +1,4 @@
-"""Where the time of a frame goes: a hook on every layer, and a clock around what is no layer."""
+"""Time of a frame by part: hooks on the layers of the generator, and timers around the rest."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 from unittest.mock import patch
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 import models.networks.generators
 from scripts.benchmarks.case import BenchmarkCase
 from scripts.benchmarks.timing import synchronize
+from scripts.benchmarks.videos import STREAM_SUFFIXES
 from util.io.result_writer import OutputVideo, SequenceWriter, write_frames
 
 FRAME_PARTS = (
@@ -32,10 +35,11 @@ FRAME_PARTS = (
 )
 
 SecondsByPart = defaultdict[str, float]
+_Item = TypeVar("_Item")
 
 
 def classify_layer(layer: str) -> str:
-    """layer: `STAGE.NUMBER...` of a generator, its norms and activations included."""
+    """Return the part of the generator that a layer belongs to, by its name `STAGE.NUMBER...`."""
     stage, number = layer.split(".")[:2]
     if "final" in stage:
         return "heads"
@@ -43,86 +47,90 @@ def classify_layer(layer: str) -> str:
         return "trunk"
     if "_up" in stage:
         return "ups"
-    return "first convs" if int(number) < 4 else "downs"  # padding, convolution, norm, activation
+    # Layers 0 to 3 are the padding, first convolution, norm and activation.
+    return "first convs" if int(number) < 4 else "downs"
 
 
 def time_frame_parts(case: BenchmarkCase, n_frames: int, folder: Path) -> dict[str, float]:
-    """Seconds of one frame, from files to files, one thing after the other; the first frame warms up."""
+    """Return the seconds per frame by part, from files to files, without any overlap.
+
+    One more frame is generated first, to warm up.
+    """
     seconds: SecondsByPart = defaultdict(float)
     (_, reader, _), *_ = case.open_sequences().sequences
     clips = time_items(islice(reader, n_frames + case.options.n_frames_G), "data", seconds)
-    made = case.synthesizer.synthesize(clips)
+    frames = synthesize(case.networks, clips, case.first_frames, case.synthesis, case.device)
+    condition_to_image = case.frame_reader.condition_to_image
     with (
-        SequenceWriter(
-            folder, 25, {"real_A": ".png", "fake_B": ".jpg", "real_B": ".jpg"}
-        ) as writer,
+        SequenceWriter(folder, 25, STREAM_SUFFIXES) as writer,
         timed_layers(case, seconds),
         OutputVideo(None, Fraction(25)) as output,
     ):
-        show = case.frame_reader.condition_to_image
-        write_frames([(0, *next(made))], show, [writer], output)
+        write_frames([(0, *next(frames))], condition_to_image, [writer], output)
         seconds.clear()
-        began = time.perf_counter()
-        for frame in made:
+        start = time.perf_counter()
+        for clip, image in frames:
             with timed_part("encode", seconds, case.device):
-                write_frames([(0, *frame)], show, [writer], output)
-        total = time.perf_counter() - began
+                write_frames([(0, clip, image)], condition_to_image, [writer], output)
+        total = time.perf_counter() - start
     seconds["the rest"] = total - sum(seconds.values())
     return {part: seconds[part] / n_frames for part in FRAME_PARTS}
 
 
 @contextmanager
 def timed_part(part: str, seconds: SecondsByPart, device: torch.device) -> Iterator[None]:
+    """Add the time of the block to a part."""
     synchronize(device)
-    began = time.perf_counter()
+    start = time.perf_counter()
     yield
     synchronize(device)
-    seconds[part] += time.perf_counter() - began
+    seconds[part] += time.perf_counter() - start
 
 
-def time_items(items: Iterator, part: str, seconds: SecondsByPart) -> Iterator:
-    """The items, and how long each took to come."""
-    end = object()
+def time_items(items: Iterator[_Item], part: str, seconds: SecondsByPart) -> Iterator[_Item]:
+    """Yield the items; add the time that each took to arrive to a part."""
     while True:
         with timed_part(part, seconds, torch.device("cpu")):
-            item = next(items, end)
-        if item is end:
+            following = list(islice(items, 1))
+        if not following:
             return
-        yield item
+        yield following[0]
 
 
 @contextmanager
 def timed_layers(case: BenchmarkCase, seconds: SecondsByPart) -> Iterator[None]:
-    """Every layer that holds no other."""
-    original: Callable = models.networks.generators.warp
+    """Time every layer without children, and the warp, inside the block."""
+    original_warp: Callable = models.networks.generators.warp
 
-    def warp(*arguments: torch.Tensor) -> torch.Tensor:
+    def warp(*args: torch.Tensor) -> torch.Tensor:
         with timed_part("warp", seconds, case.device):
-            return original(*arguments)
+            return original_warp(*args)
 
     with ExitStack() as stack:
         stack.enter_context(patch.object(models.networks.generators, "warp", warp))
         for network in case.networks:
             for name, layer in network.named_modules():
-                if not list(layer.children()):
-                    for handle in add_timing_hooks(
-                        layer, classify_layer(name), seconds, case.device
-                    ):
-                        stack.callback(handle.remove)
+                if list(layer.children()):
+                    continue
+                handles = add_timing_hooks(layer, classify_layer(name), seconds, case.device)
+                for handle in handles:
+                    stack.callback(handle.remove)
         yield
 
 
 def add_timing_hooks(
     layer: nn.Module, part: str, seconds: SecondsByPart, device: torch.device
-) -> list:
-    began = [0.0]
+) -> list[RemovableHandle]:
+    """Add hooks to a layer that add the time of its calls to a part; return their handles."""
+    start = 0.0
 
     def before(*_: object) -> None:
+        nonlocal start
         synchronize(device)
-        began[0] = time.perf_counter()
+        start = time.perf_counter()
 
     def after(*_: object) -> None:
         synchronize(device)
-        seconds[part] += time.perf_counter() - began[0]
+        seconds[part] += time.perf_counter() - start
 
     return [layer.register_forward_pre_hook(before), layer.register_forward_hook(after)]

@@ -1,4 +1,4 @@
-"""Multiply-accumulates, counted layer by layer in the plain way: on shapes alone, so any size is quick."""
+"""Multiply-accumulates of the generator, counted on shapes alone (meta tensors), so any size is quick."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.networks.blocks import build_pyramid
 from models.networks.generators import GeneratorConfig, build_generator
@@ -20,7 +20,7 @@ _MAC_PARTS = ("first convs", "downs", "trunk", "ups", "heads")
 
 
 def classify_conv(layer: str, kernel_size: int) -> str:
-    """Where a convolution of the generator belongs. side: of its kernel."""
+    """Return the part of the generator that a convolution belongs to, by its key."""
     if "final" in layer:
         return "heads"
     if "conv_block" in layer:
@@ -32,52 +32,55 @@ def classify_conv(layer: str, kernel_size: int) -> str:
 
 @dataclass
 class MacCountingGenerator(ReferenceGenerator):
-    """counted: multiply-accumulates by part."""
+    """A generator that counts the multiply-accumulates of its convolutions.
+
+    Attributes:
+        macs_by_part: The counts, by part.
+    """
 
     macs_by_part: Counter[str] = field(default_factory=Counter)
 
     def conv2d(self, layer: str, x: Tensor, stride: int = 1, padding: int = 0) -> Tensor:
-        made = super().conv2d(layer, x, stride, padding)
-        self.count_macs(layer, made)
-        return made
+        y = super().conv2d(layer, x, stride, padding)
+        self.count_macs(layer, y)
+        return y
 
     def conv_transpose2d(self, layer: str, x: Tensor) -> Tensor:
         self.count_macs(layer, x)
         return super().conv_transpose2d(layer, x)
 
     def count_macs(self, layer: str, positions: Tensor) -> None:
-        """pixels: where the whole kernel works once for each position, the smaller side of a strided layer."""
+        """Count one layer.
+
+        Args:
+            layer: Key of the convolution.
+            positions: A map with one position per application of the kernel: the output of a
+                convolution, the input of a transposed one.
+        """
         weight = self.weights[f"{layer}.weight"]
-        self.macs_by_part[classify_conv(layer, weight.shape[-1])] += (
-            weight.numel() * positions[:, 0].numel()
-        )
+        part = classify_conv(layer, weight.shape[-1])
+        self.macs_by_part[part] += weight.numel() * positions[:, 0].numel()
 
 
 def count_frame_macs(config: GeneratorConfig, size: tuple[int, int]) -> dict[str, int]:
-    """Of one frame of `size` (w, h), by part."""
-    counted: Counter[str] = Counter()
+    """Count the multiply-accumulates of one frame of `size` (width, height), by part."""
+    macs_by_part: Counter[str] = Counter()
+    width, height = size
+    condition_channels = config.condition_channels + config.n_features
     with torch.device("meta"):
-        networks = build_generator(config)
-        plain = [
+        generators = [
             MacCountingGenerator(
-                get_contiguous_state_dict(network), scale, config.foreground, counted
+                get_contiguous_state_dict(network), scale, config.foreground, macs_by_part
             )
-            for scale, network in enumerate(networks)
+            for scale, network in enumerate(build_generator(config))
         ]
-        width, height = size
-        condition = torch.empty(
-            1, config.n_frames_G, config.condition_channels + config.n_features, height, width
-        )
-        images = torch.empty(1, config.n_frames_G - 1, config.image_channels, height, width)
+        condition = torch.empty(1, config.n_frames_G, condition_channels, height, width)
+        history = torch.empty(1, config.n_frames_G - 1, config.image_channels, height, width)
         reference_generate_frame(
-            plain,
-            build_pyramid(condition, len(plain)),
-            build_pyramid(images, len(plain)),
-            False,
-            len(plain),
+            generators,
+            build_pyramid(condition, len(generators)),
+            build_pyramid(history, len(generators)),
+            no_warp=False,
+            n_trainable=len(generators),
         )
-    return {part: counted[part] for part in _MAC_PARTS}
-
-
-def count_parameters(network: nn.Module) -> int:
-    return sum(weight.numel() for weight in network.parameters())
+    return {part: macs_by_part[part] for part in _MAC_PARTS}

@@ -1,10 +1,18 @@
-"""The networks as the public release executes them, which is what `scripts/benchmarks/bench.py` calls 1.0x.
+"""The method as the public release executes it, in PyTorch: the baseline of `scripts/benchmarks/bench.py`.
 
-Float32, contiguous NCHW, dense one-hot maps, library convolutions and norms; discriminators see every fake twice and
-the real frames once for each judged image, VGG likewise; reference flow is estimated at every step; every frame is
-read, painted and written before the next; Adam goes weight by weight. Never improved. It reads weights by their
-published keys and shares only nouns and bookkeeping with the program, so it is also the slow reference of the fast
-networks. It passes the golden cases: `python scripts/benchmarks/reference_implementation.py train|test` and the flags of train.py or test.py.
+- Everything is float32 and contiguous NCHW; label maps are dense one-hot maps.
+- Convolutions and norms are PyTorch's.
+- Discriminators process every fake twice, and the real frames once per scored image; so does VGG.
+- Reference flow is estimated at every step.
+- In synthesis, every frame is read, generated and written before the next.
+- Adam updates weight by weight.
+
+This file is not to be optimized. It reads weights by their published keys and shares only data
+types and bookkeeping with the program, so tests also use it to check the optimized networks. It
+passes the golden cases of tests/parity.
+
+Usage: `python -m scripts.benchmarks.reference_implementation train|test FLAGS`, with flags of
+train.py or test.py.
 """
 
 from __future__ import annotations
@@ -66,172 +74,200 @@ from util.errors import UserError, exit_on_user_error
 from util.images.visualization import tensor_to_image
 from util.io.result_writer import SequenceWriter
 
-_FeaturesByBranch = dict[str, Tensor]  # by branch: model_{}_img, model_{}_flow, indv_{}
+_FeaturesByBranch = dict[str, Tensor]
+"""Features by branch: image "model_{}_img", flow "model_{}_flow", foreground "indv_{}".
 
-# networks (SPEC 6)
+The braces are filled with "down", "res" or "up" to get the key of a stage.
+"""
+
+# networks
 
 
 @dataclass
 class ReferenceNetwork:
-    """A network that is nothing but its state dict: layers are known by their keys and shapes."""
+    """A network that consists of its state dict alone: layers are found by their keys and shapes."""
 
     weights: Mapping[str, Tensor]
 
     @cached_property
     def layers_by_stage(self) -> dict[str, list[int]]:
-        """The numbered layers that have weights, by stage."""
-        found: dict[str, set[int]] = {}
+        """The numbers of the layers with weights, by stage (`STAGE.NUMBER.weight`)."""
+        numbers: dict[str, set[int]] = {}
         for key in self.weights:
             stage, number, *_ = key.split(".")
-            found.setdefault(stage, set()).add(int(number))
-        return {stage: sorted(numbers) for stage, numbers in found.items()}
+            numbers.setdefault(stage, set()).add(int(number))
+        return {stage: sorted(layers) for stage, layers in numbers.items()}
 
     def conv2d(self, layer: str, x: Tensor, stride: int = 1, padding: int = 0) -> Tensor:
-        return F.conv2d(
-            x, self.weights[f"{layer}.weight"], self.weights[f"{layer}.bias"], stride, padding
-        )
+        """Apply a convolution."""
+        weight, bias = self.weights[f"{layer}.weight"], self.weights[f"{layer}.bias"]
+        return F.conv2d(x, weight, bias, stride, padding)
 
     def conv_transpose2d(self, layer: str, x: Tensor) -> Tensor:
-        return F.conv_transpose2d(
-            x, self.weights[f"{layer}.weight"], self.weights[f"{layer}.bias"], 2, 1, 1
-        )
+        """Apply a transposed convolution that doubles the size."""
+        weight, bias = self.weights[f"{layer}.weight"], self.weights[f"{layer}.bias"]
+        return F.conv_transpose2d(x, weight, bias, 2, 1, 1)
 
     def norm(self, layer: str, x: Tensor) -> Tensor:
-        """By the statistics of x."""
+        """Apply batch norm if the layer has weights, else instance norm, by the statistics of x."""
         if f"{layer}.weight" in self.weights:
-            return F.batch_norm(
-                x, None, None, self.weights[f"{layer}.weight"], self.weights[f"{layer}.bias"], True
-            )
+            weight, bias = self.weights[f"{layer}.weight"], self.weights[f"{layer}.bias"]
+            return F.batch_norm(x, None, None, weight, bias, training=True)
         return F.instance_norm(x)
 
     def conv2d_reflect(self, layer: str, x: Tensor) -> Tensor:
-        """A convolution that keeps the size."""
+        """Apply a convolution with reflection padding that keeps the size."""
         margin = self.weights[f"{layer}.weight"].shape[-1] // 2
         return self.conv2d(layer, F.pad(x, [margin] * 4, "reflect"))
 
     def residual_block(self, block: str, x: Tensor) -> Tensor:
-        inner = F.relu_(self.norm(f"{block}.2", self.conv2d_reflect(f"{block}.1", x)))
-        return x + self.norm(f"{block}.6", self.conv2d_reflect(f"{block}.5", inner))
+        """Apply a residual block."""
+        y = F.relu_(self.norm(f"{block}.2", self.conv2d_reflect(f"{block}.1", x)))
+        return x + self.norm(f"{block}.6", self.conv2d_reflect(f"{block}.5", y))
 
-    def run_stage(self, name: str, x: Tensor) -> Tensor:
-        """7x7 convolution, downs, residual blocks and ups, as many as there are."""
-        for number in self.layers_by_stage.get(name, []):
-            layer = f"{name}.{number}"
+    def run_stage(self, stage: str, x: Tensor) -> Tensor:
+        """Apply a stage: a sequence of convolutions (each with norm and ReLU) and residual blocks."""
+        for number in self.layers_by_stage.get(stage, []):
+            layer = f"{stage}.{number}"
             if f"{layer}.conv_block.1.weight" in self.weights:
                 x = self.residual_block(f"{layer}.conv_block", x)
-            elif (
-                f"{layer}.weight" in self.weights and self.weights[f"{layer}.weight"].ndim == 4
-            ):  # no norm's
-                x = F.relu_(self.norm(f"{name}.{number + 1}", self.stage_conv(layer, x)))
+            elif self._is_conv(layer):
+                x = F.relu_(self.norm(f"{stage}.{number + 1}", self.stage_conv(layer, x)))
         return x
 
+    def _is_conv(self, layer: str) -> bool:
+        """Return whether a layer is a convolution; the weights of norms have one dimension."""
+        weight = self.weights.get(f"{layer}.weight")
+        return weight is not None and weight.ndim == 4
+
     def stage_conv(self, layer: str, x: Tensor) -> Tensor:
+        """Apply a 7x7 convolution that keeps the size, or one that doubles or halves it."""
         if self.weights[f"{layer}.weight"].shape[-1] == 7:
             return self.conv2d_reflect(layer, x)
-        return (
-            self.conv_transpose2d(layer, x)
-            if "_up" in layer
-            else self.conv2d(layer, x, stride=2, padding=1)
-        )
+        if "_up" in layer:
+            return self.conv_transpose2d(layer, x)
+        return self.conv2d(layer, x, stride=2, padding=1)
 
 
 @dataclass
 class ReferenceGenerator(ReferenceNetwork):
-    """G0 (scale 0), G1, ... foreground: label ids that have their own hourglass."""
+    """The generator of one spatial scale.
+
+    Attributes:
+        scale: 0 for the coarsest (G0), 1 for G1, ...
+        foreground_labels: Labels that the foreground branch generates; empty without one.
+    """
 
     scale: int
     foreground_labels: tuple[int, ...] = ()
 
     def __call__(
-        self, condition: Tensor, previous: Tensor, no_warp: bool, coarse_features: _FeaturesByBranch
+        self, condition: Tensor, history: Tensor, no_warp: bool, coarse_features: _FeaturesByBranch
     ) -> tuple[GeneratorOutput, _FeaturesByBranch]:
-        """condition (B, tG, C, h, w), previous (B, tG-1, 3, h, w), coarse: the network below's maps before its heads
-        -> the frame, (B, C, h, w), and this network's maps."""
-        seen, images = condition.flatten(1, 2), previous.flatten(1, 2)
-        trunk = self.run_stage("model_down_seg", seen) + self.run_stage("model_down_img", images)
-        starts = {
-            f"model_{{}}_{part}": trunk
-            for part in ("img", "flow")
-            if f"model_up_{part}" in self.layers_by_stage
-        }
+        """Generate a frame.
+
+        Args:
+            condition: (B, tG, C, h, w).
+            history: (B, tG-1, 3, h, w), the previous generated images.
+            no_warp: Whether the image is the raw image alone.
+            coarse_features: Features of the next coarser generator, before its heads.
+
+        Returns:
+            The frame, (B, C, h, w), and the features of this generator before its heads.
+        """
+        conditions, images = condition.flatten(1, 2), history.flatten(1, 2)
+        trunk = self.run_stage("model_down_seg", conditions)
+        trunk = trunk + self.run_stage("model_down_img", images)
+        inputs = {"model_{}_img": trunk}
+        if "model_up_flow" in self.layers_by_stage:
+            inputs["model_{}_flow"] = trunk
         if self.foreground_labels:
-            starts["indv_{}"] = self.run_stage("indv_down", seen)
-        maps = {
-            branch: self.run_stage(
-                branch.format("up"),
-                start + coarse_features[branch]
-                if coarse_features
-                else self.run_stage(branch.format("res"), start),
+            inputs["indv_{}"] = self.run_stage("indv_down", conditions)
+        features = {}
+        for branch, x in inputs.items():
+            is_coarsest = not coarse_features
+            x = (
+                self.run_stage(branch.format("res"), x)
+                if is_coarsest
+                else x + coarse_features[branch]
             )
-            for branch, start in starts.items()
-        }
-        return self.compose_frame(maps, condition, previous, no_warp), maps
+            features[branch] = self.run_stage(branch.format("up"), x)
+        return self.compose_frame(features, condition, history, no_warp), features
 
     def compose_frame(
-        self, features: _FeaturesByBranch, condition: Tensor, previous: Tensor, no_warp: bool
+        self, features: _FeaturesByBranch, condition: Tensor, history: Tensor, no_warp: bool
     ) -> GeneratorOutput:
-        image = raw = self.conv2d_reflect("model_final_img.1", features["model_{}_img"]).tanh()
-        flow = weight = None
-        if (motion := features.get("model_{}_flow")) is not None:
-            flow = self.conv2d_reflect("model_final_flow.1", motion) * 20 * 2**self.scale
-            weight = self.conv2d_reflect("model_final_w.1", motion).sigmoid()
+        """Apply the heads and blend the raw image with the warped previous one."""
+        raw_image = self.conv2d_reflect("model_final_img.1", features["model_{}_img"]).tanh()
+        image = raw_image
+        flow = blend_weight = None
+        flow_features = features.get("model_{}_flow")
+        if flow_features is not None:
+            flow = self.conv2d_reflect("model_final_flow.1", flow_features) * 20 * 2**self.scale
+            blend_weight = self.conv2d_reflect("model_final_w.1", flow_features).sigmoid()
             if not no_warp:
-                image = raw * weight + reference_warp(previous[:, -1], flow) * (1 - weight)
+                warped = reference_warp(history[:, -1], flow)
+                image = raw_image * blend_weight + warped * (1 - blend_weight)
         if self.foreground_labels:
-            figures = self.conv2d_reflect("indv_final.1", features["indv_{}"]).tanh()
+            foreground = self.conv2d_reflect("indv_final.1", features["indv_{}"]).tanh()
             mask = condition[:, -1, list(self.foreground_labels)].sum(1, keepdim=True).clamp(0, 1)
-            image, raw = (figures * mask + x * (1 - mask) for x in (image, raw))
-        return GeneratorOutput(image, raw, flow, weight)
+            image = foreground * mask + image * (1 - mask)
+            raw_image = foreground * mask + raw_image * (1 - mask)
+        return GeneratorOutput(image, raw_image, flow, blend_weight)
 
 
 @dataclass
 class ReferenceDiscriminator(ReferenceNetwork):
+    """A multi-scale discriminator."""
+
     config: DiscriminatorConfig
 
     def __call__(self, x: Tensor) -> DiscriminatorOutputs:
-        """(N, C, H, W) -> per scale, the finest first, its feature maps; the last is the score."""
-        levels = reversed(range(self.config.n_scales))
-        return [
-            self.run_scale(scale, x)
-            for scale, x in zip(levels, reference_pyramid(x, self.config.n_scales), strict=True)
-        ]
+        """Return the feature maps by scale, the finest first; the last map is the score."""
+        scales = reversed(range(self.config.n_scales))
+        pyramid = reference_pyramid(x, self.config.n_scales)
+        return [self.run_scale(scale, y) for scale, y in zip(scales, pyramid, strict=True)]
 
     def run_scale(self, scale: int, x: Tensor) -> list[Tensor]:
-        last, maps = self.config.n_layers + 1, []
+        """Return the feature maps of one scale."""
+        last = self.config.n_layers + 1
+        features = []
         for n in range(last + 1):
             layer = f"scale{scale}_layer{n}"
             x = self.conv2d(f"{layer}.0", x, stride=2 if n < self.config.n_layers else 1, padding=2)
-            x = self.norm(f"{layer}.1", x) if 0 < n < last else x
-            x = F.leaky_relu_(x, 0.2) if n < last else x
-            maps.append(x)
-        return maps
+            if 0 < n < last:
+                x = self.norm(f"{layer}.1", x)
+            if n < last:
+                x = F.leaky_relu_(x, 0.2)
+            features.append(x)
+        return features
 
 
 def reference_warp(image: Tensor, flow: Tensor) -> Tensor:
-    """image(p + flow(p)): (N, C, H, W), (N, 2, H, W) in pixels."""
-    y, x = (torch.arange(side, device=flow.device) for side in flow.shape[2:])
-    at = torch.stack(
-        [(x + flow[:, 0]) / (len(x) - 1), (y[:, None] + flow[:, 1]) / (len(y) - 1)], dim=3
-    )
-    return F.grid_sample(image, at * 2 - 1, "bilinear", "border", align_corners=True)
+    """Return image(p + flow(p)), with image (N, C, H, W) and flow (N, 2, H, W) in pixels."""
+    y, x = (torch.arange(size, device=flow.device) for size in flow.shape[2:])
+    grid_x = (x + flow[:, 0]) / (len(x) - 1)
+    grid_y = (y[:, None] + flow[:, 1]) / (len(y) - 1)
+    grid = torch.stack([grid_x, grid_y], dim=3)
+    return F.grid_sample(image, grid * 2 - 1, "bilinear", "border", align_corners=True)
 
 
 def _halve_resolution(x: Tensor) -> Tensor:
-    return F.avg_pool2d(x.flatten(0, -4), 3, 2, padding=1, count_include_pad=False).unflatten(
-        0, x.shape[:-3]
-    )
+    """Halve (..., C, H, W)."""
+    y = F.avg_pool2d(x.flatten(0, -4), 3, 2, padding=1, count_include_pad=False)
+    return y.unflatten(0, x.shape[:-3])
 
 
 def reference_pyramid(x: Tensor, n_scales: int) -> list[Tensor]:
-    """The finest first."""
-    levels = [x]
+    """Return x at all scales, the finest first."""
+    pyramid = [x]
     for _ in range(n_scales - 1):
-        levels.append(_halve_resolution(levels[-1]))
-    return levels
+        pyramid.append(_halve_resolution(pyramid[-1]))
+    return pyramid
 
 
 def reference_encode(clip: Clip, config: ConditionConfig) -> Tensor:
-    """(B, T, C, H, W) float32: one-hot labels, then the instance edge."""
+    """Return the condition (B, T, C, H, W) in float32: one-hot labels, then the instance edges."""
     condition = clip.condition
     if config.label_nc:
         ids = torch.arange(config.label_nc, device=condition.device)[:, None, None]
@@ -239,32 +275,33 @@ def reference_encode(clip: Clip, config: ConditionConfig) -> Tensor:
     if not config.instance_edges:
         return condition
     assert clip.instance is not None
-    around = F.pad(clip.instance.float(), [1, 1, 1, 1, 0, 0], "replicate")
-    shifted = (
-        around[..., 1:-1, 2:],
-        around[..., 1:-1, :-2],
-        around[..., 2:, 1:-1],
-        around[..., :-2, 1:-1],
+    padded = F.pad(clip.instance.float(), [1, 1, 1, 1, 0, 0], "replicate")
+    neighbors = (
+        padded[..., 1:-1, 2:],
+        padded[..., 1:-1, :-2],
+        padded[..., 2:, 1:-1],
+        padded[..., :-2, 1:-1],
     )
-    edges = torch.stack([neighbour != clip.instance for neighbour in shifted]).any(0)
+    edges = torch.stack([neighbor != clip.instance for neighbor in neighbors]).any(0)
     return torch.cat([condition, edges.float()], dim=2)
 
 
 def get_contiguous_state_dict(network: nn.Module) -> dict[str, Tensor]:
-    """Its own parameters, laid out plainly."""
-    for tensor in network.parameters():
-        tensor.data = tensor.data.contiguous()
+    """Make the parameters of a network contiguous in place; return its state dict with gradients."""
+    for parameter in network.parameters():
+        parameter.data = parameter.data.contiguous()
     return network.state_dict(keep_vars=True)
 
 
 def build_reference_generators(networks: nn.ModuleList) -> list[ReferenceGenerator]:
+    """Build reference generators that share the parameters of the networks."""
     return [
         ReferenceGenerator(get_contiguous_state_dict(network), scale, network.config.foreground)  # type: ignore[union-attr,arg-type]
         for scale, network in enumerate(networks)
     ]
 
 
-# generating (SPEC 7)
+# synthesis
 
 
 def reference_generate_frame(
@@ -274,25 +311,35 @@ def reference_generate_frame(
     no_warp: bool,
     n_trainable: int,
 ) -> tuple[GeneratorOutput, list[Tensor]]:
-    """One frame, and its images at all scales. levels: conditions (B, tG, C, h, w), history: images
-    (B, tG-1, 3, h, w), the finest scale first. learning: how many networks, from the finest, get gradients."""
-    coarse: _FeaturesByBranch = {}
+    """Generate one frame at all scales.
+
+    Args:
+        generators: The generators, the coarsest first.
+        condition_pyramid: Conditions (B, tG, C, h, w), the finest scale first.
+        history_pyramid: Previous images (B, tG-1, 3, h, w), the finest scale first.
+        no_warp: Whether the image is the raw image alone.
+        n_trainable: How many generators, counted from the finest, get gradients.
+
+    Returns:
+        The frame of the finest scale, and the images of all scales, the finest first.
+    """
+    features: _FeaturesByBranch = {}
     images: list[Tensor] = []
-    for network, seen, past in zip(
-        generators, reversed(condition_pyramid), reversed(history_pyramid), strict=True
-    ):
-        with torch.set_grad_enabled(
-            torch.is_grad_enabled() and network.scale >= len(generators) - n_trainable
-        ):
-            frame, coarse = network(seen, past, no_warp, coarse)
+    first_trainable = len(generators) - n_trainable
+    scales = zip(generators, reversed(condition_pyramid), reversed(history_pyramid), strict=True)
+    for generator, condition, history in scales:
+        is_trainable = torch.is_grad_enabled() and generator.scale >= first_trainable
+        with torch.set_grad_enabled(is_trainable):
+            frame, features = generator(condition, history, no_warp, features)
         images.insert(0, frame.image)
     return frame, images
 
 
 def _push_history(history: Sequence[Tensor], images: Sequence[Tensor]) -> list[Tensor]:
+    """Drop the oldest image of each scale and append the new one."""
     return [
-        torch.cat([past[:, 1:], new[:, None]], dim=1)
-        for past, new in zip(history, images, strict=True)
+        torch.cat([previous[:, 1:], image[:, None]], dim=1)
+        for previous, image in zip(history, images, strict=True)
     ]
 
 
@@ -304,42 +351,45 @@ def reference_synthesize(
     config: SynthesisConfig,
     device: torch.device,
 ) -> Iterator[tuple[Clip, Tensor]]:
-    """As `models.inference.synthesizer.Synthesizer.synthesize`."""
-    plain = build_reference_generators(networks)
-    given: list[Clip] = []
-    seen: deque[Tensor] = deque(maxlen=config.n_frames_G)
+    """Generate a sequence frame by frame; see `models.inference.synthesis.synthesize`."""
+    generators = build_reference_generators(networks)
+    n_scales = len(generators)
+    first_clips: list[Clip] = []
+    conditions: deque[Tensor] = deque(maxlen=config.n_frames_G)
     history: list[Tensor] = []
-    for frame in clips:
-        padded = pad_clip(frame.to(torch.device("cpu")), config.size_multiple).to(
-            device
-        )  # it loads float32
-        seen.append(reference_encode(padded, config.condition_config))
-        if len(seen) < config.n_frames_G:
-            given.append(padded)
+    for clip in clips:
+        # Clips become float32 on the CPU, as the release loads them.
+        padded = pad_clip(clip.to(torch.device("cpu")), config.size_multiple).to(device)
+        conditions.append(reference_encode(padded, config.condition_config))
+        if len(conditions) < config.n_frames_G:
+            first_clips.append(padded)
             continue
-        begins = not history
-        history = history or reference_pyramid(first_frames(given), len(plain))
-        levels = reference_pyramid(torch.cat(list(seen), dim=1), len(plain))
-        made, images = reference_generate_frame(
-            plain, levels, history, begins and config.no_first_img, len(plain)
+        is_first = not history
+        if is_first:
+            history = reference_pyramid(first_frames(first_clips), n_scales)
+        condition_pyramid = reference_pyramid(torch.cat(list(conditions), dim=1), n_scales)
+        no_warp = is_first and config.no_first_img
+        frame, images = reference_generate_frame(
+            generators, condition_pyramid, history, no_warp, n_scales
         )
         history = _push_history(history, images)
-        height, width = frame.condition.shape[-2:]
-        yield frame, made.image[..., :height, :width]
+        height, width = clip.condition.shape[-2:]
+        yield clip, frame.image[..., :height, :width]
 
 
-# learning (SPEC 8)
+# training
 
 
 def reference_vgg_loss(vgg: nn.Sequential, fake: Tensor, real: Tensor) -> Tensor:
+    """Return the perceptual loss; images wider than 1024 are halved first, as published."""
     while fake.shape[-1] > 1024:
         fake, real = F.avg_pool2d(fake, 2), F.avg_pool2d(real, 2)
-    total = fake.new_zeros(())
+    loss = fake.new_zeros(())
     for number, layer in enumerate(vgg):
         fake, real = layer(fake), layer(real)
         if number in VGG_LAYER_WEIGHTS:
-            total = total + VGG_LAYER_WEIGHTS[number] * F.l1_loss(fake, real.detach())
-    return total
+            loss = loss + VGG_LAYER_WEIGHTS[number] * F.l1_loss(fake, real.detach())
+    return loss
 
 
 @dataclass(frozen=True)
@@ -596,7 +646,7 @@ class ReferenceTrainer(Trainer):
         self.optimizers[name].optimizer.step()
 
 
-# the programs
+# programs
 
 
 def run_reference_train(flags: Sequence[str]) -> None:
@@ -611,48 +661,47 @@ def run_reference_train(flags: Sequence[str]) -> None:
 
 
 def run_reference_test(flags: Sequence[str]) -> None:
-    """test.py without its page: every frame is read, painted and written before the next is looked at."""
+    """Run synthesis like test.py, one frame after the other and without the results page."""
     options = parse_test(flags)
-    domain, folder, given = (
-        configs.build_frame_reader(options),
-        configs.results_folder(options),
-        options.n_frames_G - 1,
-    )
-    first, reads_images = build_first_image_provider(configs.first_frame_config(options))
-    networks, device = (
-        build_generator(configs.generator_config(options)),
-        setup_devices(configs.device_config(options)).device,
-    )
+    device = setup_devices(configs.device_config(options)).device
+    frame_reader = configs.build_frame_reader(options)
+    folder = configs.results_folder(options)
+    first_frames, uses_real_images = build_first_image_provider(configs.first_frame_config(options))
+    networks = build_generator(configs.generator_config(options))
     load_generators(networks, configs.run_folder(options), options.which_epoch)
     networks.to(device)
-    readers = open_inference_inputs(
-        configs.input_config(options, reads_images),
-        domain,
+    inputs = open_inference_inputs(
+        configs.input_config(options, uses_real_images),
+        frame_reader,
         configs.transform_config(options),
-        given,
+        options.n_frames_G - 1,
         folder / "input",
     )
-    left = int(options.how_many)
-    for name, reader, _ in readers.sequences:
-        made = reference_synthesize(
-            networks, reader, first, configs.synthesis_config(options), device
-        )
-        with SequenceWriter(
-            folder / name, 25, {"real_A": ".png" if options.label_nc else ".jpg", "fake_B": ".jpg"}
-        ) as writer:
-            for clip, image in islice(made, left):
-                writer.write(
-                    Path(clip.names[0][0]).name,
-                    {
-                        "real_A": domain.condition_to_image(clip.condition[0, 0]),
-                        "fake_B": tensor_to_image(image[0]),
-                    },
-                )
-                left -= 1
+    config = configs.synthesis_config(options)
+    suffixes = {"real_A": ".png" if options.label_nc else ".jpg", "fake_B": ".jpg"}
+    n_remaining = options.how_many
+    for name, reader, _ in inputs.sequences:
+        frames = reference_synthesize(networks, reader, first_frames, config, device)
+        with SequenceWriter(folder / name, 25, suffixes) as writer:
+            for clip, image in islice(frames, n_remaining):
+                condition = frame_reader.condition_to_image(clip.condition[0, 0])
+                images = {"real_A": condition, "fake_B": tensor_to_image(image[0])}
+                writer.write(Path(clip.names[0][0]).name, images)
+                n_remaining -= 1
+
+
+def main() -> None:
+    """Run train or test."""
+    programs = {"train": run_reference_train, "test": run_reference_test}
+    program, *flags = sys.argv[1:] or [""]
+    if program in ("-h", "--help"):
+        print(__doc__)
+    elif program in programs:
+        programs[program](flags)
+    else:
+        raise UserError("expected train or test, then the flags of train.py or test.py")
 
 
 if __name__ == "__main__":
     with exit_on_user_error():
-        if sys.argv[1:2] not in (["train"], ["test"]):
-            raise UserError("give train or test, and the flags of train.py or test.py")
-        {"train": run_reference_train, "test": run_reference_test}[sys.argv[1]](sys.argv[2:])
+        main()

@@ -1,4 +1,4 @@
-"""Measurements as tables for people, JSON for programs."""
+"""Benchmark results as Markdown tables and as JSON."""
 
 from __future__ import annotations
 
@@ -7,18 +7,31 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tabulate import tabulate
+
 from scripts.benchmarks.timing import DeviceLimits, Timings
 from util.io.atomic import atomic_write
 
-REFERENCE_NAME = "plain way"  # the row that others are compared with
+REFERENCE_NAME = "reference"  # name of the row that the others are compared with
 
 
 @dataclass(frozen=True)
 class BenchmarkRow:
-    """One way to do the work. seconds: of a frame or a step, the median. ratio: how many times faster than the plain
-    way. gmacs: 10^9 multiply-accumulates of the full network a second, saved ones counted; share: of what a big matrix
-    product reaches in this precision. peak: GiB. difference: largest, from the plain way. psnr: dB to it. to_mp4:
-    frames a second from files to a written mp4."""
+    """Measurements of one implementation or precision.
+
+    Attributes:
+        name: The implementation or precision.
+        seconds: Median seconds of a unit: a frame or a training step.
+        rate: Units per second.
+        ratio: Speed relative to the reference implementation.
+        gmacs: 10^9 multiply-accumulates per second. Those of the full network are counted, also
+            where an optimization avoids some of them.
+        utilization: `gmacs` relative to a large matrix product in this precision.
+        peak: Peak memory in GiB.
+        difference: Largest difference from the reference implementation.
+        psnr: PSNR in dB against the reference implementation; None for float32 and training.
+        to_mp4: Frames per second from files to a written mp4; None for training.
+    """
 
     name: str
     seconds: float
@@ -33,16 +46,16 @@ class BenchmarkRow:
 
 
 BENCHMARK_COLUMNS = (
-    "way",
+    "implementation",
     "ms",
-    "a second",
-    "x plain",
+    "per second",
+    "speedup",
     "GMAC/s",
     "of the limit",
     "peak GiB",
     "difference",
     "PSNR dB",
-    "files to mp4, a second",
+    "files to mp4, per second",
 )
 
 
@@ -55,26 +68,36 @@ def make_row(
     difference: float,
     psnr: float | None = None,
 ) -> BenchmarkRow:
-    """arithmetic: multiply-accumulates of the full network for one unit. limit: of the device, 10^9 a second."""
+    """Compute a row from timings.
+
+    Args:
+        name: The implementation or precision.
+        timings: Its timings.
+        reference: The timings of the reference implementation.
+        macs: Multiply-accumulates of the full network per unit.
+        limit: 10^9 multiply-accumulates per second that the device can reach.
+        difference: Largest difference from the reference implementation.
+        psnr: PSNR in dB against the reference implementation.
+
+    Returns:
+        The row, without `to_mp4`.
+    """
     gmacs = macs / 1e9 / timings.median_seconds
     return BenchmarkRow(
-        name,
-        timings.median_seconds,
-        1 / timings.median_seconds,
-        reference.median_seconds / timings.median_seconds,
-        gmacs,
-        gmacs / limit,
-        timings.peak,
-        difference,
-        psnr,
+        name=name,
+        seconds=timings.median_seconds,
+        rate=1 / timings.median_seconds,
+        ratio=reference.median_seconds / timings.median_seconds,
+        gmacs=gmacs,
+        utilization=gmacs / limit,
+        peak=timings.peak,
+        difference=difference,
+        psnr=psnr,
     )
 
 
 def format_cells(row: BenchmarkRow) -> tuple[str, ...]:
-    psnr, to_mp4 = (
-        "" if row.psnr is None else f"{row.psnr:.1f}",
-        "" if row.to_mp4 is None else f"{row.to_mp4:.2f}",
-    )
+    """Format a row as the cells of `BENCHMARK_COLUMNS`."""
     return (
         row.name,
         f"{1000 * row.seconds:.0f}",
@@ -84,26 +107,23 @@ def format_cells(row: BenchmarkRow) -> tuple[str, ...]:
         f"{row.utilization:.0%}",
         f"{row.peak:.2f}",
         f"{row.difference:.1e}",
-        psnr,
-        to_mp4,
+        "" if row.psnr is None else f"{row.psnr:.1f}",
+        "" if row.to_mp4 is None else f"{row.to_mp4:.2f}",
     )
 
 
 def format_markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Markdown that also reads well as text."""
-    widths = [max(len(line[i]) for line in (header, *rows)) for i in range(len(header))]
-    shown = [
-        " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        for line in (header, ["-" * width for width in widths], *rows)
-    ]
-    return "\n".join(f"| {line} |" for line in shown)
+    """Format a Markdown table whose cells are text, left-aligned and not converted."""
+    return tabulate(rows, header, tablefmt="github", disable_numparse=True)
 
 
 def format_limits(limits: DeviceLimits) -> str:
+    """Describe the limits of the device in one line."""
     products = ", ".join(f"{name} {value:.0f} GMAC/s" for name, value in limits.gmacs.items())
     return f"limits measured in this run: matrix product {products}; copy {limits.gbytes:.0f} GB/s"
 
 
 def write_benchmark_json(path: Path, results: dict[str, object]) -> None:
+    """Write all results as JSON."""
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(results, indent=1, default=asdict) + "\n", encoding="utf-8")

@@ -1,12 +1,18 @@
-"""Times the parts of a training step: `python -m scripts.benchmarks.step_parts` and the flags of train.py."""
+"""Time of the parts of a training step: `python -m scripts.benchmarks.step_parts FLAGS`, with flags of train.py.
+
+On a GPU, set CUDA_LAUNCH_BLOCKING=1: a part ends when its call returns.
+"""
 
 from __future__ import annotations
 
+import argparse
 import runpy
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from unittest.mock import patch
 
 from data.dataset import ClipDataset
@@ -15,9 +21,11 @@ from models.losses.perceptual import PerceptualLoss
 from models.training.device_groups import ParallelForward
 from models.training.forward import Vid2VidForward
 from models.training.trainer import Trainer
+from scripts.benchmarks.report import format_markdown_table
 from util.distributed.process_group import ProcessGroup
 from util.distributed.replicas import ReplicatedNetworks
 
+_TRAIN_PROGRAM = Path(__file__).parents[2] / "train.py"
 _STEP_PARTS = {
     "clip read, with its flow": (ClipDataset, "__getitem__"),
     "flow of a pair": (DISFlowEstimator, "estimate"),
@@ -34,28 +42,41 @@ _STEP_PARTS = {
 
 @contextmanager
 def timed_method(owner: type, method: str, seconds: list[float]) -> Iterator[None]:
-    """Notes how long each call takes, until it returns: on a GPU give CUDA_LAUNCH_BLOCKING=1."""
+    """Append the seconds of each call of a method to a list."""
     original: Callable = getattr(owner, method)
 
-    def measured(*args: object, **named: object) -> object:
-        began = time.perf_counter()
+    def timed(*args: object, **kwargs: object) -> object:
+        start = time.perf_counter()
         try:
-            return original(*args, **named)
+            return original(*args, **kwargs)
         finally:
-            seconds.append(time.perf_counter() - began)
+            seconds.append(time.perf_counter() - start)
 
-    with patch.object(owner, method, measured):
+    with patch.object(owner, method, timed):
         yield
 
 
-if __name__ == "__main__":
-    taken: dict[str, list[float]] = {part: [] for part in _STEP_PARTS}
+def main() -> None:
+    """Run train.py and print the median time of each part that was called."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _, flags = parser.parse_known_args()
+    seconds_by_part: dict[str, list[float]] = {part: [] for part in _STEP_PARTS}
     with ExitStack() as stack:
         for part, (owner, method) in _STEP_PARTS.items():
-            stack.enter_context(timed_method(owner, method, taken[part]))
-        runpy.run_path("train.py", run_name="__main__")
-    for part, seconds in taken.items():
-        if seconds:
-            print(
-                f"{part:>24}: {1000 * statistics.median(seconds):8.1f} ms (median of {len(seconds)})"
-            )
+            stack.enter_context(timed_method(owner, method, seconds_by_part[part]))
+        stack.enter_context(patch.object(sys, "argv", ["train.py", *flags]))
+        runpy.run_path(str(_TRAIN_PROGRAM), run_name="__main__")
+    rows = [
+        (part, f"{1000 * statistics.median(seconds):.1f}", str(len(seconds)))
+        for part, seconds in seconds_by_part.items()
+        if seconds
+    ]
+    print(format_markdown_table(("part", "median ms", "calls"), rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,7 @@
-"""Training steps by the program and by the plain way, from the same weights, on the same window.
+"""Speed of a training step: the program and the reference implementation on the same window.
 
-The window stands late in a clip, where every temporal scale has a group: the memory before it is filled from the data.
+Both start from the same weights. The window is late in a clip, so that every temporal scale has a
+group; the frame buffer before it is filled with frames of the data.
 """
 
 from __future__ import annotations
@@ -35,24 +36,17 @@ from util.clip import Clip
 from util.distributed import DeviceSetup, setup_devices
 
 OPTIMIZED_NAME = "float32"
-WARMUP_ROUNDS = 5  # rounds before the clock counts: until then the process still grows, and new memory costs time
-_TEST_ONLY_FLAGS = {"--use_real_img"}  # what training does not ask
+WARMUP_ROUNDS = 5  # untimed; the process still grows in them, and new memory costs time
+_TEST_ONLY_FLAGS = {"--use_real_img"}
 
 
 def make_training_options(
     mode: str, size: FrameSize, ngf: int, data: Path, extra_flags: Sequence[str] = ()
-) -> TrainOptions:
+) -> Options:
+    """Return the options of a run with windows of one frame and the published networks of a mode."""
     flags = [flag for flag in make_mode_flags(mode, size) if flag not in _TEST_ONLY_FLAGS]
-    return parse_train(
-        [
-            *flags,
-            f"--ngf={ngf}",
-            f"--dataroot={data}",
-            "--n_frames_total=1",
-            "--no_flip",
-            *extra_flags,
-        ]
-    )
+    flags += [f"--ngf={ngf}", f"--dataroot={data}", "--n_frames_total=1", "--no_flip"]
+    return parse_train([*flags, *extra_flags])
 
 
 @dataclass(frozen=True)
@@ -88,7 +82,7 @@ def build_benchmark_step(
     clip: Clip,
     start: int,
 ) -> BenchmarkStep:
-    """Build a step with random weights: all steps of the same options start with the same ones."""
+    """Build a step with random weights; steps of the same options start from the same weights."""
     torch.manual_seed(opt.seed)
     networks = spec.build_networks(opt).to(device_setup.device)
     perceptual_loss = PerceptualLoss().to(device_setup.device)
@@ -114,25 +108,26 @@ def build_benchmark_step(
 
 def make_filled_state(opt: TrainOptions, clip: Clip, start: int) -> ClipState:
     """Return a state as if `start` frames had been generated, each equal to a real one."""
-    images, config = clip.image, configs.temporal_config(opt)
+    images = clip.image
+    config = configs.temporal_config(opt)
     assert images is not None
     zero_flow = images.new_zeros(len(images), 2, *images.shape[-2:])
     frame_buffer = FrameBuffer.empty(config)
-    for number in range(start):
-        image = images[:, number % images.shape[1]]
+    for i in range(start):
+        image = images[:, i % images.shape[1]]
         frame = BufferedFrame(image, image, zero_flow)
-        _, frame_buffer = group_frames(frame_buffer, {number: frame}, config)
+        _, frame_buffer = group_frames(frame_buffer, {i: frame}, config)
     first_images = images[:, : opt.n_frames_G - 1]
     history = History.from_first_images(first_images, opt.n_scales_spatial)
     return ClipState(history, frame_buffer, n_generated=start)
 
 
-def read_first_clip(options: TrainOptions, placement: DeviceSetup) -> Clip:
-    """The first one of the first epoch."""
-    footage = build_training_data(options, placement)
-    return ClipDataset(footage.frame_reader, footage.sequences, configs.transform_config(options))[
-        footage.epoch_batches(1)[0][0]
-    ]
+def read_first_clip(options: Options, device_setup: DeviceSetup) -> Clip:
+    """Read the first clip of the first epoch."""
+    data = build_training_data(options, device_setup)
+    dataset = ClipDataset(data.frame_reader, data.sequences, configs.transform_config(options))
+    first_batch = data.epoch_batches(1)[0]
+    return dataset[first_batch[0]]
 
 
 def measure_training(
@@ -141,95 +136,103 @@ def measure_training(
     limits: DeviceLimits,
     flow_estimator: FlowEstimator | None = None,
 ) -> list[BenchmarkRow]:
-    """teacher: estimates the plain way's reference flow at every step, while the program finds it in the cache; None:
-    neither has any."""
-    placement = setup_devices(configs.device_config(options))
-    clip, temporal = read_first_clip(options, placement), configs.temporal_config(options)
+    """Measure a step of the reference implementation and of the program.
+
+    Args:
+        options: Options of the run.
+        rounds: Timed steps of each.
+        limits: Limits of the device.
+        flow_estimator: Estimates the reference flow: at every step in the reference
+            implementation, once before the timing for the program's cache. None: no flow.
+
+    Returns:
+        One row each, the reference implementation first.
+    """
+    device_setup = setup_devices(configs.device_config(options))
+    device = device_setup.device
+    temporal = configs.temporal_config(options)
     start = temporal.n_frames_D ** max(temporal.n_scales - 1, 0) * (temporal.n_frames_D - 1)
-    clip = clip.to(placement.device)
-    cached = (
-        clip if flow_estimator is None else add_cached_flow(clip, start, options, flow_estimator)
-    )
+    clip = read_first_clip(options, device_setup).to(device)
+    cached_clip = clip
+    if flow_estimator is not None:
+        cached_clip = add_cached_flow(clip, start, options, flow_estimator)
     spec = MODEL_REGISTRY[options.model]
-    plain = build_benchmark_step(
-        options,
-        replace(spec, build_forward=build_reference_forward),
-        ReferenceTrainer,
-        placement,
-        flow_estimator or ZeroFlowEstimator(),
-        clip,
-        start,
-    )
-    ours = build_benchmark_step(
-        options,
-        spec,
-        Trainer,
-        placement,
-        ZeroFlowEstimator(),
-        cached,
-        start,
-    )
-    steps = {REFERENCE_NAME: plain, OPTIMIZED_NAME: ours}
-    first = {way: run_and_count_macs(step) for way, step in steps.items()}
-    ways = {way: repeat_step(step) for way, step in steps.items()}
-    time_interleaved(ways, WARMUP_ROUNDS, placement.device)
-    taken = time_interleaved(ways, rounds, placement.device, is_warm=True)
-    expected, macs = (
-        first[REFERENCE_NAME][0],
-        first[REFERENCE_NAME][1],
-    )  # what was saved counts as done
+    steps = {
+        REFERENCE_NAME: build_benchmark_step(
+            options,
+            replace(spec, build_forward=build_reference_forward),
+            ReferenceTrainer,
+            device_setup,
+            flow_estimator or ZeroFlowEstimator(),
+            clip,
+            start,
+        ),
+        OPTIMIZED_NAME: build_benchmark_step(
+            options, spec, Trainer, device_setup, ZeroFlowEstimator(), cached_clip, start
+        ),
+    }
+    first_results = {name: run_and_count_macs(step) for name, step in steps.items()}
+    workloads = {name: repeat_step(step) for name, step in steps.items()}
+    time_interleaved(workloads, WARMUP_ROUNDS, device)
+    timings = time_interleaved(workloads, rounds, device, is_warm=True)
+
+    # The program is credited with the full work, also where it saves some.
+    expected, macs = first_results[REFERENCE_NAME]
     return [
         make_row(
-            way,
-            taken[way],
-            taken[REFERENCE_NAME],
+            name,
+            timings[name],
+            timings[REFERENCE_NAME],
             macs,
             limits.gmacs["off"],
             max_relative_difference(losses, expected),
         )
-        for way, (losses, _) in first.items()
+        for name, (losses, _) in first_results.items()
     ]
 
 
 def add_cached_flow(
     clip: Clip, start: int, options: TrainOptions, flow_estimator: FlowEstimator
 ) -> Clip:
-    """With what the cache would hold: the flow that the window's frame and its groups will ask for."""
-    images, given, tD = clip.image, options.n_frames_G - 1, options.n_frames_D
+    """Return the clip with the flow that the window's frame and its temporal groups need."""
+    images = clip.image
+    n_history, tD = options.n_frames_G - 1, options.n_frames_D
     assert images is not None
-    neighbours = [
-        (start - i * stride, start - (i + 1) * stride)
-        for i in range(tD - 1)
-        for stride in (tD**scale for scale in range(1, options.n_scales_temporal))
-    ]
-    seen = {(start, start - 1): (images[:, -1], images[:, -2])} | {
-        (a, b): (images[:, -1 if a == start else a % len(clip)], images[:, b % len(clip)])
-        for a, b in neighbours
-    }
-    flows = [flow_estimator.estimate(*pair) for pair in seen.values()]
-    return replace(
-        clip,
-        flow_pairs=tuple((a + given, b + given) for a, b in seen),
-        pair_flow=torch.stack(flows, dim=1),
-    )
+    strides = [tD**scale for scale in range(1, options.n_scales_temporal)]
+    image_pairs = {(start, start - 1): (images[:, -1], images[:, -2])}
+    for i in range(tD - 1):
+        for stride in strides:
+            current, previous = start - i * stride, start - (i + 1) * stride
+            current_index = -1 if current == start else current % len(clip)
+            image_pairs[current, previous] = (
+                images[:, current_index],
+                images[:, previous % len(clip)],
+            )
+    flows = [flow_estimator.estimate(*pair) for pair in image_pairs.values()]
+    pairs = [(current + n_history, previous + n_history) for current, previous in image_pairs]
+    return replace(clip, flow_pairs=tuple(pairs), pair_flow=torch.stack(flows, dim=1))
 
 
 def repeat_step(step: BenchmarkStep) -> Callable[[], Iterator[dict[str, float]]]:
-    """One a round."""
-    return lambda: (step() for _ in range(1))
+    """Return a workload of one step per round."""
+
+    def workload() -> Iterator[dict[str, float]]:
+        yield step()
+
+    return workload
 
 
 def run_and_count_macs(step: BenchmarkStep) -> tuple[dict[str, float], int]:
-    """A step, and how many multiply-accumulates it made."""
+    """Run a step; return its losses and the number of multiply-accumulates."""
     with FlopCounterMode(display=False) as counter:
-        trained = step()
-    return trained, counter.get_total_flops() // 2
+        losses = step()
+    return losses, counter.get_total_flops() // 2
 
 
 def max_relative_difference(
     losses: Mapping[str, float], reference_losses: Mapping[str, float]
 ) -> float:
-    """Of the losses of a step from the same weights, relative."""
+    """Return the largest relative difference between the losses of two steps."""
     assert set(losses) == set(reference_losses)
     return max(
         abs(losses[name] - value) / max(abs(value), 1e-6)

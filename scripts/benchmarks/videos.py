@@ -1,4 +1,4 @@
-"""From a data set's files to a written video: as test.py goes, and as the plain way does, one thing after the other."""
+"""Speed from a data set's files to a written video, of test.py and of the reference implementation."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from functools import partial
 from itertools import chain, islice, repeat
 from pathlib import Path
 
-from scripts.benchmarks import reference_implementation
+from models.inference.synthesis import synthesize
 from scripts.benchmarks.case import BenchmarkCase
+from scripts.benchmarks.reference_implementation import reference_synthesize
 from scripts.benchmarks.report import REFERENCE_NAME
-from scripts.benchmarks.timing import time_interleaved
+from scripts.benchmarks.timing import Workload, time_interleaved
 from util.clip import Clip
 from util.images.visualization import tensor_to_image
 from util.io.result_writer import OutputVideo, SequenceWriter, write_frames
 from util.runtime.prefetch import prefetch
 
-TARGET_VIDEO_SECONDS = 2.0  # that a video takes about: beginning and end are to be little of it
-MIN_VIDEO_FRAMES, MAX_VIDEO_FRAMES = 3, 300  # frames of one
-_STREAM_SUFFIXES = {"real_A": ".png", "fake_B": ".jpg", "real_B": ".jpg"}
+TARGET_VIDEO_SECONDS = 2.0  # of computation per video, so that start and end matter little
+MIN_VIDEO_FRAMES = 3
+MAX_VIDEO_FRAMES = 300
+STREAM_SUFFIXES = {"real_A": ".png", "fake_B": ".jpg", "real_B": ".jpg"}
 
 
 def measure_video_fps(
@@ -28,58 +30,56 @@ def measure_video_fps(
     rounds: int,
     folder: Path,
 ) -> dict[str, float]:
-    """Frames a second, by way: `PLAIN`, or a precision of the program. frame_seconds: of the networks alone."""
-    frames = {
-        way: min(MAX_VIDEO_FRAMES, max(MIN_VIDEO_FRAMES, round(TARGET_VIDEO_SECONDS / seconds)))
-        for way, seconds in frame_seconds.items()
-    }
-    ways = {
-        way: partial(
-            write_video_reference if way == REFERENCE_NAME else write_video_pipelined,
-            cases[way],
-            count,
-            folder / way,
-        )
-        for way, count in frames.items()
-    }
-    taken = time_interleaved(ways, rounds, cases[REFERENCE_NAME].device, is_warm=True)
-    return {way: frames[way] / found.median_seconds for way, found in taken.items()}
+    """Return the frames per second from files to videos, by name.
+
+    Args:
+        cases: The reference implementation under `REFERENCE_NAME`, and precisions of the program.
+        frame_seconds: Seconds that the networks alone take for a frame, by name.
+        rounds: Rounds of each.
+        folder: Where the videos are written.
+    """
+    n_frames = {name: _choose_n_frames(seconds) for name, seconds in frame_seconds.items()}
+    workloads: dict[str, Workload] = {}
+    for name, count in n_frames.items():
+        write = write_video_reference if name == REFERENCE_NAME else write_video_pipelined
+        workloads[name] = partial(write, cases[name], count, folder / name)
+    device = cases[REFERENCE_NAME].device
+    timings = time_interleaved(workloads, rounds, device, is_warm=True)
+    return {name: n_frames[name] / timing.median_seconds for name, timing in timings.items()}
 
 
-def iter_clips(case: BenchmarkCase, count: int) -> Iterator[Clip]:
-    """What `count` generated frames need, from files, which begin again at their end."""
+def _choose_n_frames(seconds_per_frame: float) -> int:
+    n_frames = round(TARGET_VIDEO_SECONDS / seconds_per_frame)
+    return min(MAX_VIDEO_FRAMES, max(MIN_VIDEO_FRAMES, n_frames))
+
+
+def iter_clips(case: BenchmarkCase, n_frames: int) -> Iterator[Clip]:
+    """Read the clips of `n_frames` generated frames; a sequence is repeated from its start."""
     (_, reader, _), *_ = case.open_sequences().sequences
-    return islice(chain.from_iterable(repeat(reader)), count + case.options.n_frames_G - 1)
+    return islice(chain.from_iterable(repeat(reader)), n_frames + case.options.n_frames_G - 1)
 
 
-def write_video_reference(case: BenchmarkCase, count: int, folder: Path) -> Iterator[int]:
-    """As `reference_implementation.test`."""
-    frames = reference_implementation.reference_synthesize(
-        case.networks, iter_clips(case, count), case.first_frames, case.synthesis, case.device
+def write_video_reference(case: BenchmarkCase, n_frames: int, folder: Path) -> Iterator[int]:
+    """Read, generate and write one frame after the other, then yield `n_frames` once."""
+    frames = reference_synthesize(
+        case.networks, iter_clips(case, n_frames), case.first_frames, case.synthesis, case.device
     )
-    with SequenceWriter(folder, 25, _STREAM_SUFFIXES) as writer:
+    with SequenceWriter(folder, 25, STREAM_SUFFIXES) as writer:
         for clip, image in frames:
-            writer.write(
-                Path(clip.names[0][0]).name,
-                {
-                    "real_A": case.frame_reader.condition_to_image(clip.condition[0, 0]),
-                    "fake_B": tensor_to_image(image[0]),
-                },
-            )
-    yield count
+            condition = case.frame_reader.condition_to_image(clip.condition[0, 0])
+            images = {"real_A": condition, "fake_B": tensor_to_image(image[0])}
+            writer.write(Path(clip.names[0][0]).name, images)
+    yield n_frames
 
 
-def write_video_pipelined(case: BenchmarkCase, count: int, folder: Path) -> Iterator[int]:
-    """As test.py: files are read ahead and written behind."""
-    frames = case.synthesizer.synthesize(prefetch(iter_clips(case, count)))
+def write_video_pipelined(case: BenchmarkCase, n_frames: int, folder: Path) -> Iterator[int]:
+    """Read ahead and write in the background, as test.py does, then yield `n_frames` once."""
+    clips = prefetch(iter_clips(case, n_frames))
+    frames = synthesize(case.networks, clips, case.first_frames, case.synthesis, case.device)
     with (
-        SequenceWriter(folder, 25, _STREAM_SUFFIXES) as writer,
+        SequenceWriter(folder, 25, STREAM_SUFFIXES) as writer,
         OutputVideo(None, Fraction(25)) as output,
     ):
-        write_frames(
-            ((0, clip, image) for clip, image in frames),
-            case.frame_reader.condition_to_image,
-            [writer],
-            output,
-        )
-    yield count
+        numbered = ((0, clip, image) for clip, image in frames)
+        write_frames(numbered, case.frame_reader.condition_to_image, [writer], output)
+    yield n_frames

@@ -1,12 +1,16 @@
-"""How near a single-image network's first images are to the real ones, beside the mean training image.
+"""PSNR of a single-image network's first images, next to that of the mean training image.
 
-Takes test.py's flags: python scripts/demos/evaluate_first_frame.py --name toy_street --single_G checkpoints/toy_street_single
+Takes the flags of test.py:
+`python scripts/demos/evaluate_first_frame.py --name toy_street --single_G checkpoints/toy_street_single`
 """
 
 from __future__ import annotations
 
+import argparse
+
 import numpy as np
 import torch
+from tabulate import tabulate
 
 from data.dataset import SequenceReader
 from data.sequences import find_sequences
@@ -19,28 +23,39 @@ from util.images.visualization import tensor_to_image
 
 
 def main() -> None:
-    options = parse_test()
-    domain, geometry = configs.build_frame_reader(options), configs.transform_config(options)
-    paint, _ = build_first_image_provider(configs.first_frame_config(options))
+    """Print a row for each test sequence."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _, flags = parser.parse_known_args()
+    options = parse_test(flags)
+    frame_reader = configs.build_frame_reader(options)
+    transform = configs.transform_config(options)
+    first_images, _ = build_first_image_provider(configs.first_frame_config(options))
     train, test = (
-        find_sequences(options.dataroot, phase, domain.folder_specs(uses_images=True))
+        find_sequences(options.dataroot, phase, frame_reader.folder_specs(uses_images=True))
         for phase in ("train", "test")
     )
-    images = [
+    train_images = [
         tensor_to_image(clip.image[0, 0])
         for sequence in train
-        for clip in SequenceReader(domain, sequence, geometry)
+        for clip in SequenceReader(frame_reader, sequence, transform)
         if clip.image is not None
     ]
-    mean = np.mean(images, axis=0).round().astype(np.uint8)
-    print(f"{'sequence':>12}{'painted':>12}{'mean image':>16}")
+    mean_image = np.mean(train_images, axis=0).round().astype(np.uint8)
+    rows = []
     for sequence in test:
-        clip = next(iter(SequenceReader(domain, sequence, geometry))).to(torch.device("cpu"))
+        reader = SequenceReader(frame_reader, sequence, transform)
+        clip = next(iter(reader)).to(torch.device("cpu"))
         assert clip.image is not None
-        with torch.no_grad():
-            painted = tensor_to_image(paint([clip])[0, 0])
         real = tensor_to_image(clip.image[0, 0])
-        print(f"{sequence.name:>12}{psnr(real, painted):>9.2f} dB{psnr(real, mean):>13.2f} dB")
+        with torch.no_grad():
+            fake = tensor_to_image(first_images([clip])[0, 0])
+        rows.append((sequence.name, psnr(real, fake), psnr(real, mean_image)))
+    header = ("sequence", "generated, PSNR dB", "mean image, PSNR dB")
+    print(tabulate(rows, header, tablefmt="github", floatfmt=".2f"))
 
 
 if __name__ == "__main__":

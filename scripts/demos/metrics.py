@@ -1,4 +1,4 @@
-"""How near the demo's generated frames are to the real ones, beside two baselines, frame by frame and on average."""
+"""PSNR and SSIM of the demo's generated frames, next to those of two baselines."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from tabulate import tabulate
 from tqdm import tqdm
 
 from data.face import FaceFrameReader
 from data.sequences import FrameSequence, find_sequences
 from data.transforms import FrameTransform, TransformConfig, sample_transform
-from models.evaluation.metrics import psnr, ssim
-from util.errors import exit_on_user_error
+from util.errors import UserError, exit_on_user_error
 
-_DISPLAYED_FRAMES = (0, 9, 19, 29)  # frames of the image: how it goes on
+_DISPLAYED_FRAMES = (0, 9, 19, 29)  # columns of side_by_side.png
+_N_LAST_FRAMES = 15  # frames of the second average, which shows how errors accumulate
 
 
 def make_face_transform(
     sequence: FrameSequence, frame_reader: FaceFrameReader, width: int
 ) -> FrameTransform:
-    """The crop that test.py takes of this sequence, scaled to the generated images' width."""
+    """Return the transform of test.py: the crop of this sequence, scaled to a width."""
     return sample_transform(
         frame_reader.read_reference_frame(sequence.paths(0), is_train=False),
         TransformConfig(width, width, "scaleWidth", False),
@@ -31,74 +33,76 @@ def make_face_transform(
 
 
 def read_cropped_image(path: Path, transform: FrameTransform) -> np.ndarray:
+    """Read an image and apply the transform to it."""
     with Image.open(path) as image:
         return np.asarray(transform.apply(image.convert("RGB"), Image.Resampling.BICUBIC))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="the demo's data set")
-    parser.add_argument(
-        "--results", type=Path, required=True, help="the folder with fake_B_FRAME.jpg"
-    )
-    options = parser.parse_args()
-    domain = FaceFrameReader(uses_canny=True, uses_distance_maps=True, random_scale_points=False)
-    train, test = (
-        find_sequences(options.data, phase, domain.folder_specs(uses_images=True))[0]
-        for phase in ("train", "test")
-    )
-    fakes = sorted(options.results.glob("fake_B_*.jpg"))
-    geometry = make_face_transform(test, domain, Image.open(fakes[0]).width)
-    reals = [read_cropped_image(path, geometry) for path in test.files["image"]]
-    given, reals = reals[-len(fakes) - 1], reals[-len(fakes) :]
-    mean = (
-        np.mean([read_cropped_image(path, geometry) for path in train.files["image"]], axis=0)
-        .round()
-        .astype(np.uint8)
-    )
+def compute_psnr_ssim(real: np.ndarray, fake: np.ndarray) -> tuple[float, float]:
+    """Return the PSNR in dB and the SSIM of two (H, W, 3) uint8 images."""
+    psnr = peak_signal_noise_ratio(real, fake, data_range=255)
+    ssim = structural_similarity(real, fake, channel_axis=2, data_range=255)
+    return float(psnr), float(ssim)
 
-    others = {
-        "generated": [np.asarray(Image.open(path)) for path in fakes],
-        "repeated": [given] * len(reals),
-        "mean image": [mean] * len(reals),
-    }
-    figures = {
-        name: [
-            (psnr(real, other), ssim(real, other))
-            for real, other in zip(reals, images, strict=True)
-        ]
-        for name, images in tqdm(others.items(), "comparing")
-    }
-    print(format_demo_table(figures, [path.stem.removeprefix("fake_B_") for path in fakes]))
-    (options.results / "figures.json").write_text(json.dumps(figures, indent=1))
-    image = np.vstack(
-        [
-            np.hstack([images[i] for i in _DISPLAYED_FRAMES if i < len(reals)])
-            for images in (reals, others["generated"])
-        ]
+
+def main() -> None:
+    """Print the table; write the metrics and an image of real above generated frames."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="data root of the demo")
+    parser.add_argument(
+        "--results", type=Path, required=True, help="folder with fake_B_FRAME.jpg files"
     )
-    Image.fromarray(image).save(options.results / "side_by_side.png")
-    print(f"above real, below generated: {options.results / 'side_by_side.png'}")
+    args = parser.parse_args()
+    fake_paths = sorted(args.results.glob("fake_B_*.jpg"))
+    if not fake_paths:
+        raise UserError(f"--results {args.results}: no fake_B_*.jpg: run test.py first")
+    frame_reader = FaceFrameReader(
+        uses_canny=True, uses_distance_maps=True, random_scale_points=False
+    )
+    folder_specs = frame_reader.folder_specs(uses_images=True)
+    train = find_sequences(args.data, "train", folder_specs)[0]
+    test = find_sequences(args.data, "test", folder_specs)[0]
+
+    fakes = [np.asarray(Image.open(path)) for path in fake_paths]
+    transform = make_face_transform(test, frame_reader, fakes[0].shape[1])
+    images = [read_cropped_image(path, transform) for path in test.files["image"]]
+    last_real, reals = images[-len(fakes) - 1], images[-len(fakes) :]
+    train_images = [read_cropped_image(path, transform) for path in train.files["image"]]
+    mean_image = np.mean(train_images, axis=0).round().astype(np.uint8)
+    compared = {
+        "generated": fakes,
+        "repeated": [last_real] * len(reals),
+        "mean image": [mean_image] * len(reals),
+    }
+    metrics = {
+        name: [compute_psnr_ssim(*pair) for pair in zip(reals, others, strict=True)]
+        for name, others in tqdm(compared.items(), "comparing")
+    }
+    frames = [path.stem.removeprefix("fake_B_") for path in fake_paths]
+    print(format_demo_table(metrics, frames))
+    (args.results / "figures.json").write_text(json.dumps(metrics, indent=1))
+
+    columns = [i for i in _DISPLAYED_FRAMES if i < len(reals)]
+    rows = [np.hstack([row[i] for i in columns]) for row in (reals, fakes)]
+    side_by_side = args.results / "side_by_side.png"
+    Image.fromarray(np.vstack(rows)).save(side_by_side)
+    print(f"real frames above generated ones: {side_by_side}")
 
 
 def format_demo_table(metrics: dict[str, list[tuple[float, float]]], frames: list[str]) -> str:
-    """PSNR / SSIM a frame, then the average over all and over the last 15."""
-    head = f"{'frame':>12}" + "".join(f"{name:>20}" for name in metrics)
+    """Format PSNR / SSIM by frame, then the averages over all frames and over the last 15."""
 
-    def row(title: str, values: list[tuple[float, float]]) -> str:
-        return f"{title:>12}" + "".join(
-            f"{f'{mean_psnr:.2f} dB / {mean_ssim:.3f}':>20}" for mean_psnr, mean_ssim in values
-        )
+    def average(n_frames: int) -> list[tuple[float, float]]:
+        return [tuple(np.mean(values[-n_frames:], axis=0)) for values in metrics.values()]
 
-    def average(last: int) -> list[tuple[float, float]]:
-        return [tuple(np.mean(rows[-last:], axis=0)) for rows in metrics.values()]
-
+    values_by_title = {frame: [v[i] for v in metrics.values()] for i, frame in enumerate(frames)}
+    values_by_title["average"] = average(len(frames))
+    values_by_title[f"last {_N_LAST_FRAMES}"] = average(_N_LAST_FRAMES)
     rows = [
-        row(frame, [values[i] for values in metrics.values()]) for i, frame in enumerate(frames)
+        (title, *(f"{psnr:.2f} dB / {ssim:.3f}" for psnr, ssim in values))
+        for title, values in values_by_title.items()
     ]
-    return "\n".join(
-        [head, *rows, row("average", average(len(frames))), row("last 15", average(15))]
-    )
+    return tabulate(rows, ("frame", *metrics), tablefmt="github", disable_numparse=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A talking head from face edges, 256 pixels wide: synthesis with the weights of edge2face_256_g1.
+# Talking head from face edges, 256 pixels wide: test with the weights of edge2face_256_g1.
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 python test.py \
   --name edge2face_256_g1 \

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A talking head from face edges, 512 pixels wide, trained on 8 GPUs, 7 clips at once.
+# Talking head from face edges, 512 pixels wide, trained on 8 GPUs, batch size 7.
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 python train.py \
   --name edge2face_512 \

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A talking head from face edges, 256 pixels wide, trained on one GPU.
+# Talking head from face edges, 256 pixels wide, trained on one GPU.
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 python train.py \
   --name edge2face_256_g1 \

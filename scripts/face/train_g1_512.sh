@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A talking head from face edges, 512 pixels wide, trained on one GPU; goes on from edge2face_256_g1.
+# Talking head from face edges, 512 pixels wide, trained on one GPU; initialized from edge2face_256_g1.
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 python train.py \
   --name edge2face_512_g1 \

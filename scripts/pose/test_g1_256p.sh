@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A dancer from poses, 256 pixels high: synthesis with the weights of pose2body_256p_g1.
+# Dancer from poses, 256 pixels high: test with the weights of pose2body_256p_g1.
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 python test.py \
   --name pose2body_256p_g1 \

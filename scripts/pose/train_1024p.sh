@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A dancer from poses, 1024 pixels high, trained on 8 GPUs; goes on from pose2body_512p.
+# Dancer from poses, 1024 pixels high, trained on 8 GPUs; initialized from pose2body_512p.
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 python train.py \
   --name pose2body_1024p \

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A dancer from poses, 256 pixels high, trained on 8 GPUs, 8 clips at once.
+# Dancer from poses, 256 pixels high, trained on 8 GPUs, batch size 8.
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 python train.py \
   --name pose2body_256p \

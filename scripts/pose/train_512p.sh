@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A dancer from poses, 512 pixels high, trained on 8 GPUs, 8 clips at once; goes on from pose2body_256p.
+# Dancer from poses, 512 pixels high, trained on 8 GPUs, batch size 8; initialized from pose2body_256p.
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 python train.py \
   --name pose2body_512p \

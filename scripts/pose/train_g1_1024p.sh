@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A dancer from poses, 1024 pixels high, trained on one GPU; goes on from pose2body_512p_g1.
+# Dancer from poses, 1024 pixels high, trained on one GPU; initialized from pose2body_512p_g1.
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 python train.py \
   --name pose2body_1024p_g1 \

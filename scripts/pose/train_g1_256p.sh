@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A dancer from poses, 256 pixels high, trained on one GPU.
+# Dancer from poses, 256 pixels high, trained on one GPU.
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 python train.py \
   --name pose2body_256p_g1 \

@@ -1,4 +1,4 @@
-"""Download the published street networks that were trained on one GPU to checkpoints/."""
+"""Download the published street networks trained on one GPU to checkpoints/."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Street from labels, 2048 pixels wide: synthesis with the weights of label2city_2048.
+# Street scenes from label maps, 2048 pixels wide: test with the weights of label2city_2048.
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 python test.py \
   --name label2city_2048 \

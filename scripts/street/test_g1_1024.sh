@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Street from labels, 1024 pixels wide: synthesis with the weights of label2city_1024_g1.
+# Street scenes from label maps, 1024 pixels wide: test with the weights of label2city_1024_g1.
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 python test.py \
   --name label2city_1024_g1 \

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Street from labels, 2048 pixels wide, trained on 8 GPUs; goes on from label2city_1024.
+# Street scenes from label maps, 2048 pixels wide, trained on 8 GPUs; initialized from label2city_1024.
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 python train.py \
   --name label2city_2048 \

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Street from labels, 512 pixels wide, trained on 8 GPUs.
+# Street scenes from label maps, 512 pixels wide, trained on 8 GPUs.
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 python train.py \
   --name label2city_512 \

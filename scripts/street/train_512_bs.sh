@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Street from labels, 512 pixels wide, trained on 8 GPUs, 15 clips at once.
+# Street scenes from label maps, 512 pixels wide, trained on 8 GPUs, batch size 15.
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 python train.py \
   --name label2city_512_bs \

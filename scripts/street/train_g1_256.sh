@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Street from labels, 256 pixels wide, trained on one GPU.
+# Street scenes from label maps, 256 pixels wide, trained on one GPU.
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 python train.py \
   --name label2city_256_g1 \

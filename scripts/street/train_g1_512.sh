@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Street from labels, 512 pixels wide, trained on one GPU; goes on from label2city_256_g1.
+# Street scenes from label maps, 512 pixels wide, trained on one GPU; initialized from label2city_256_g1.
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 python train.py \
   --name label2city_512_g1 \

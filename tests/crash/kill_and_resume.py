@@ -1,13 +1,15 @@
-"""Kills a training run at random moments, and inside its saves, and fails its disk; ends with the unbroken run's bits.
+"""Crash test: kills a training run at random moments and during saves, and makes its disk fail.
 
-`tests/crash/kill_and_resume.sh` (50 kills) or `tests/crash/kill_and_resume.sh --short` (3; for CI). Prints survived/tried, exit code 1 if any
-did not. Everything is made in a temporary folder.
+`bash tests/crash/kill_and_resume.sh` (50 kills) or `bash tests/crash/kill_and_resume.sh --short`
+(3 kills). After the last kill the run is completed; it must end bitwise equal to an uninterrupted
+one. Prints how many tests passed; exit code 1 if any failed. All files are temporary.
 """
 
 from __future__ import annotations
 
 import argparse
 import errno
+import itertools
 import os
 import random
 import signal
@@ -15,34 +17,44 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 from unittest.mock import patch
 
 import torch
 
 from data.synthetic import make_toy_data
-from models.training.resume import LATEST_STATE_FILE
+from models.checkpoint import LATEST_STATE_FILE
+from tests.tiny import is_bitwise_equal
 from util.io.atomic import recover_interrupted_write
 from util.io.state_dict import safe_load_dict, save_files_atomically
 
-_CRASH_TEST_FLAGS = """--gpu_ids -1 --label_nc 35 --use_instance --ngf 4 --ndf 4 --n_downsample_G 1 --n_blocks 2 --num_D 1
---n_layers_D 1 --n_scales_temporal 1 --no_vgg --flow_net dis --loadSize 64 --n_frames_total 2 --no_html
---save_latest_freq 1 --clips_per_epoch 8 --niter_decay 0 --keep_last_epochs 2 --nThreads 1"""
-# A run that dies by its own hand at the n-th of the calls that a save consists of.
+_CRASH_TEST_FLAGS = """--gpu_ids -1 --label_nc 35 --use_instance --ngf 4 --ndf 4 --n_downsample_G 1 --n_blocks 2
+--num_D 1 --n_layers_D 1 --n_scales_temporal 1 --no_vgg --flow_net dis --loadSize 64 --n_frames_total 2 --no_html
+--save_latest_freq 1 --clips_per_epoch 8 --niter_decay 0 --keep 2 --nThreads 1"""
+# Runs train.py, which kills itself at the n-th of the calls that a save consists of.
 _KILL_DURING_SAVE_PROGRAM = """
-import os, pathlib, signal, runpy, sys
-left = int(sys.argv.pop(1))
-def deadly(call):
+import os, pathlib, runpy, signal, sys
+
+n_calls_left = int(sys.argv.pop(1))
+
+
+def kill_when_due(function):
     def counted(*args, **kwargs):
-        global left
-        left -= 1
-        if left == 0:
+        global n_calls_left
+        n_calls_left -= 1
+        if n_calls_left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
-        return call(*args, **kwargs)
+        return function(*args, **kwargs)
+
     return counted
-os.fsync, pathlib.Path.replace, pathlib.Path.unlink = map(deadly, (os.fsync, pathlib.Path.replace, pathlib.Path.unlink))
+
+
+os.fsync = kill_when_due(os.fsync)
+pathlib.Path.replace = kill_when_due(pathlib.Path.replace)
+pathlib.Path.unlink = kill_when_due(pathlib.Path.unlink)
 sys.argv[0] = "train.py"
 runpy.run_path("train.py", run_name="__main__")
 """
@@ -51,51 +63,50 @@ runpy.run_path("train.py", run_name="__main__")
 def start_training(
     work: Path, name: str, epochs: int, should_resume: bool, kill_at_call: int | None = None
 ) -> subprocess.Popen[bytes]:
-    """inside: the number of the call of its saves at which it is to die."""
-    program = (
-        ["train.py"]
-        if kill_at_call is None
-        else ["-c", _KILL_DURING_SAVE_PROGRAM, str(kill_at_call)]
-    )
-    flags = [
-        "--dataroot",
-        str(work / "data"),
-        "--checkpoints_dir",
-        str(work),
-        "--name",
-        name,
-        "--niter",
-        str(epochs),
-    ]
+    """Start train.py in a new process.
+
+    Args:
+        work: Folder with the data and the checkpoints.
+        name: Name of the run.
+        epochs: Epochs to train.
+        should_resume: Whether to pass `--continue_train`.
+        kill_at_call: Number of the call within saves at which the process kills itself.
+    """
+    program = ["train.py"]
+    if kill_at_call is not None:
+        program = ["-c", _KILL_DURING_SAVE_PROGRAM, str(kill_at_call)]
+    flags = _CRASH_TEST_FLAGS.split()
+    flags += ["--dataroot", str(work / "data"), "--checkpoints_dir", str(work)]
+    flags += ["--name", name, "--niter", str(epochs)]
     if should_resume:
         flags.append("--continue_train")
     with (work / f"{name}.err").open("wb") as errors:
         return subprocess.Popen(
-            [sys.executable, *program, *_CRASH_TEST_FLAGS.split(), *flags],
+            [sys.executable, *program, *flags],
             stdout=subprocess.DEVNULL,
             stderr=errors,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
 
 
+def has_run_state(folder: Path) -> bool:
+    return (folder / LATEST_STATE_FILE).exists()
+
+
 def read_run_state(folder: Path) -> dict:
     recover_interrupted_write(folder)
-    return safe_load_dict(folder / LATEST_STATE_FILE, "the tortured run")
+    return safe_load_dict(folder / LATEST_STATE_FILE, "crash test")
 
 
-def is_bitwise_equal(a: object, b: object) -> bool:
-    """Bit for bit, through dicts and lists."""
-    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(is_bitwise_equal(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        return len(a) == len(b) and all(map(is_bitwise_equal, a, b))
-    return a == b
+def are_runs_equal(a: Path, b: Path) -> bool:
+    """Compare all that two runs saved, except their options."""
+    state_a, state_b = read_run_state(a), read_run_state(b)
+    parts = ("run", "random", "networks", "optimizers")
+    return all(is_bitwise_equal(state_a[part], state_b[part]) for part in parts)
 
 
 def is_checkpoint_consistent(folder: Path) -> bool:
-    """The exported weights are those of the state."""
+    """Return whether the exported weights equal those of the training state."""
     state = read_run_state(folder)
     return all(
         is_bitwise_equal(safe_load_dict(folder / f"latest_net_{name}.pth", ""), weights)
@@ -104,157 +115,182 @@ def is_checkpoint_consistent(folder: Path) -> bool:
 
 
 def wait_for_save(process: subprocess.Popen[bytes], folder: Path) -> None:
-    """Or for its end: what a run does before its first step is long and hurts nobody when it is cut short."""
+    """Wait for the next save or the end of the process.
 
-    def stamp() -> int:
-        return (folder / "iter.txt").stat().st_mtime_ns if (folder / "iter.txt").exists() else 0
+    A kill before the first step tests nothing, and the start of a run takes long.
+    """
+    path = folder / "iter.txt"
 
-    before = stamp()
-    while stamp() == before and process.poll() is None:
+    def modification_time() -> int:
+        return path.stat().st_mtime_ns if path.exists() else 0
+
+    before = modification_time()
+    while modification_time() == before and process.poll() is None:
         time.sleep(0.005)
 
 
 def run_until_killed(work: Path, epochs: int, rng: random.Random) -> bool:
-    """One life of the run: ended at a random moment, or inside a save. Whether it left a state to go on from."""
+    """Train until a kill at a random moment or in a save; return whether the run can be resumed."""
     folder = work / "broken"
-    begun = (folder / LATEST_STATE_FILE).exists()
+    should_resume = has_run_state(folder)
     if rng.random() < 0.5:
-        start_training(work, "broken", epochs, begun, kill_at_call=rng.randint(1, 40)).wait()
+        kill_at_call = rng.randint(1, 40)
+        start_training(work, "broken", epochs, should_resume, kill_at_call).wait()
     else:
-        process = start_training(work, "broken", epochs, begun)
+        process = start_training(work, "broken", epochs, should_resume)
         wait_for_save(process, folder)
         time.sleep(rng.random() * 0.4)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    return is_checkpoint_consistent(folder) if (folder / LATEST_STATE_FILE).exists() else not begun
+    if has_run_state(folder):
+        return is_checkpoint_consistent(folder)
+    return not should_resume
 
 
 def count_survived_kills(work: Path, n_kills: int, rng: random.Random) -> tuple[int, int]:
-    """Survived and tried; the last try is the comparison with the unbroken run."""
+    """Kill a run `n_kills` times, complete it, and compare it with an uninterrupted one.
+
+    Returns:
+        The number of tests passed and done; the comparison is the last test.
+    """
     epochs = 2 + n_kills // 4
-    began = time.monotonic()
+    broken = work / "broken"
+    start = time.monotonic()
     start_training(work, "unbroken", epochs, should_resume=False).wait()
-    print(f"unbroken: {epochs} epochs of 8 steps in {time.monotonic() - began:.0f} s", flush=True)
-    survived = 0
-    for number in range(n_kills):
-        survived += (fine := run_until_killed(work, epochs, rng))
-        run = (
-            read_run_state(work / "broken")["run"]
-            if (work / "broken" / LATEST_STATE_FILE).exists()
-            else "nothing saved yet"
-        )
-        print(f"kill {number + 1}: {'whole' if fine else 'BROKEN'}, {run}", flush=True)
-    if start_training(
-        work, "broken", epochs, (work / "broken" / LATEST_STATE_FILE).exists()
-    ).wait():
+    seconds = time.monotonic() - start
+    print(f"uninterrupted: {epochs} epochs of 8 steps in {seconds:.0f} s", flush=True)
+    n_survived = 0
+    for i in range(n_kills):
+        is_usable = run_until_killed(work, epochs, rng)
+        n_survived += is_usable
+        run = read_run_state(broken)["run"] if has_run_state(broken) else "nothing saved yet"
+        print(f"kill {i + 1}: {'usable' if is_usable else 'BROKEN'}, {run}", flush=True)
+    if start_training(work, "broken", epochs, has_run_state(broken)).wait():
         print((work / "broken.err").read_text()[-2000:])
-    states = [read_run_state(work / name) for name in ("unbroken", "broken")]
-    alike = all(
-        is_bitwise_equal(states[0][part], states[1][part])
-        for part in ("run", "networks", "optimizers", "random")
-    )
-    print(
-        f"weights, optimisers and random states at the end are {'equal' if alike else 'DIFFERENT'}"
-    )
-    return survived + alike, n_kills + 1
+    is_equal = are_runs_equal(work / "unbroken", broken)
+    comparison = "equal" if is_equal else "DIFFERENT"
+    print(f"weights, optimizers and random states at the end are {comparison}")
+    return n_survived + is_equal, n_kills + 1
 
 
 @contextmanager
 def failing_disk(first_failing_call: int, error_number: int) -> Iterator[list[int]]:
-    """The `at`-th writing call raises this errno, and all after it, as a full or broken disk does."""
-    calls = [0]
+    """Let the n-th writing call and all later ones raise an error, as on a full or broken disk."""
+    n_calls = [0]
 
-    def counted(call: object) -> object:
+    def counted(function: Callable) -> Callable:
         def run(*args: object, **kwargs: object) -> object:
-            calls[0] += 1
-            if calls[0] >= first_failing_call:
+            n_calls[0] += 1
+            if n_calls[0] >= first_failing_call:
                 raise OSError(error_number, os.strerror(error_number))
-            return call(*args, **kwargs)  # type: ignore[operator]
+            return function(*args, **kwargs)
 
         return run
 
-    class Disk:
-        """A file whose every write counts."""
+    class CountedFile:
+        """A file whose writing calls are counted."""
 
-        def __init__(self, file: object) -> None:
+        def __init__(self, file: IO) -> None:
             self.file = file
 
         def __getattr__(self, name: str) -> object:
             value = getattr(self.file, name)
             return counted(value) if name in ("write", "flush") else value
 
-        def __enter__(self) -> Disk:
+        def __enter__(self) -> CountedFile:
             return self
 
         def __exit__(self, *_: object) -> None:
-            self.file.close()  # type: ignore[attr-defined]
+            self.file.close()
 
-    opened = Path.open
+    original_open = Path.open
+
+    def open_counted(path: Path, *args: Any, **kwargs: Any) -> CountedFile:
+        return CountedFile(original_open(path, *args, **kwargs))
+
     with (
-        patch.object(Path, "open", lambda path, *args, **kw: Disk(opened(path, *args, **kw))),
+        patch.object(Path, "open", open_counted),
         patch.object(os, "fsync", counted(os.fsync)),
         patch.object(Path, "replace", counted(Path.replace)),
         patch.object(Path, "write_text", counted(Path.write_text)),
     ):
-        yield calls
+        yield n_calls
+
+
+def make_save(value: float) -> dict[str, object]:
+    """Return the content of a small save, by file name."""
+    return {
+        "state.pth": {"w": torch.full((50,), value)},
+        "G0.pth": {"w": torch.full((50,), value)},
+        "at.txt": "x",
+    }
+
+
+def read_save(folder: Path) -> set[float]:
+    """Return the values in a small save: one if its files are consistent."""
+    weights = [safe_load_dict(folder / name, "")["w"] for name in ("state.pth", "G0.pth")]
+    return {float(w.mean()) for w in weights}
+
+
+def save_on_failing_disk(folder: Path, first_failing_call: int, error_number: int) -> bool:
+    """Save on a failing disk over an earlier save; return whether the disk failed."""
+    save_files_atomically(folder, make_save(1.0))
+    try:
+        with failing_disk(first_failing_call, error_number):
+            save_files_atomically(folder, make_save(2.0))
+    except OSError:
+        return True
+    return False
+
+
+def is_save_usable(folder: Path) -> bool:
+    """Return whether the earlier or the new save is complete, and the next save works."""
+    recover_interrupted_write(folder)
+    is_complete = read_save(folder) in ({1.0}, {2.0})
+    save_files_atomically(folder, make_save(3.0))
+    has_temporary_files = any(path.name.startswith(".") for path in folder.iterdir())
+    return is_complete and read_save(folder) == {3.0} and not has_temporary_files
 
 
 def count_survived_disk_errors(
     work: Path, error_numbers: Sequence[int] = (errno.ENOSPC, errno.EIO, errno.EROFS)
 ) -> tuple[int, int]:
-    """A save fails at its first, second, ... call: the old set or the new is there, whole, and the next save works."""
+    """Let a save fail at its first, second, ... call, up to one that does not fail.
 
-    def content(value: float) -> dict[str, object]:
-        return {
-            "state.pth": {"w": torch.full((50,), value)},
-            "G0.pth": {"w": torch.full((50,), value)},
-            "at.txt": "x",
-        }
-
-    survived = tried = 0
-    for number in error_numbers:
-        at, failed = 1, True
-        while failed:
-            folder = work / f"disk{number}_{at}"
-            save_files_atomically(folder, content(1.0))
-            failed = False
-            try:
-                with failing_disk(at, number):
-                    save_files_atomically(folder, content(2.0))
-            except OSError:
-                failed = True
-            recover_interrupted_write(folder)
-            values = {
-                float(safe_load_dict(folder / name, "")["w"].mean())
-                for name in ("state.pth", "G0.pth")
-            }
-            save_files_atomically(folder, content(3.0))
-            again = float(safe_load_dict(folder / "G0.pth", "")["w"].mean()) == 3.0
-            left = [path.name for path in folder.iterdir() if path.name.startswith(".")]
-            survived += values in ({1.0}, {2.0}) and again and not left
-            tried += 1
-            at += 1
-    return survived, tried
+    Returns:
+        The number of tests passed and done.
+    """
+    n_survived = n_tried = 0
+    for error_number in error_numbers:
+        for call in itertools.count(1):
+            folder = work / f"disk{error_number}_{call}"
+            has_failed = save_on_failing_disk(folder, call, error_number)
+            n_survived += is_save_usable(folder)
+            n_tried += 1
+            if not has_failed:
+                break
+    return n_survived, n_tried
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--short", action="store_true", help="3 kills instead of 50")
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--short", action="store_true", help="3 kills")
+    parser.add_argument("--kills", type=int, default=50, help="number of kills; default: 50")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments; default: 0")
     args = parser.parse_args()
+    n_kills = 3 if args.short else args.kills
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        faults = count_survived_disk_errors(work)
-        print(f"saves on a failing disk: survived {faults[0]} of {faults[1]}", flush=True)
+        disk_passed, disk_tried = count_survived_disk_errors(work)
+        print(f"saves on a failing disk: survived {disk_passed} of {disk_tried}", flush=True)
         make_toy_data(
             "street", work / "data", sequences=2, frames=6, size=(64, 32), seed=0, phases=("train",)
         )
-        kills = count_survived_kills(
-            work, 3 if args.short else args.kills, random.Random(args.seed)
-        )
-        print(f"kills and the run that they interrupted: survived {kills[0]} of {kills[1]}")
-    sys.exit(faults[0] != faults[1] or kills[0] != kills[1])
+        kills_passed, kills_tried = count_survived_kills(work, n_kills, random.Random(args.seed))
+        print(f"kills and the final comparison: survived {kills_passed} of {kills_tried}")
+    sys.exit((disk_passed, kills_passed) != (disk_tried, kills_tried))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The short form of `tests/crash/kill_and_resume.sh`: a few of its kills, and a disk that fills up at every call of a save."""
+"""Short form of `tests/crash/kill_and_resume.sh`: two kills, and a disk that is full at every call of a save."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be hostile, kind by kind: a valid input, inputs made to hurt, and what reads them. For `fuzz_inputs.py`."""
+"""Kinds of untrusted input for the fuzzers: a valid input, hostile inputs, and a check that reads them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ from torch import nn
 from data.image_io import open_image, open_image_unconverted, read_image_size
 from data.keypoints import MAX_COORDINATE, read_face_points, read_people
 from data.street import StreetFrameReader
-from models.networks.config import MAX_CONFIG_VALUE, ModelConfig
-from models.networks.config import MODEL_CONFIG_FILE as NETWORKS
-from models.training.resume import LATEST_STATE_FILE, read_training_state
+from models.checkpoint import LATEST_STATE_FILE, read_training_state
+from models.networks.config import MAX_CONFIG_VALUE, MODEL_CONFIG_FILE, ModelConfig
 from options.configs import model_config
 from options.opt_file import to_cli_arguments
 from options.parsing import stringify_options
@@ -34,14 +33,21 @@ from util.io.archive import unpack_archive
 from util.io.state_dict import load_state_dict_strict, safe_load_state_dict
 from util.io.video import VideoWriter, read_frames
 
-CheckFunction = Callable[
-    [Path], bool
-]  # whether what was read is what a valid file means; UserError refuses
+# Reads a file; returns whether the result is what a valid file means. UserError refuses the file.
+CheckFunction = Callable[[Path], bool]
 
 
 @dataclass(frozen=True)
 class FuzzTarget:
-    """valid: what mutations start from. hostile: made to hurt. suffix: of the file they are written to."""
+    """A kind of untrusted input.
+
+    Attributes:
+        name: Name of the kind.
+        suffix: Suffix of the file that inputs are written to.
+        valid: A valid input, which mutations start from.
+        hostile: Inputs written to do harm.
+        check: Reads an input.
+    """
 
     name: str
     suffix: str
@@ -69,14 +75,14 @@ def make_openpose_json() -> bytes:
 
 def check_openpose_json(path: Path) -> bool:
     people = read_people(path)
-    json.loads(
-        path.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    )  # raises where a lenient reader guessed
-    return all(
-        np.isfinite(part).all() and (np.abs(part) <= MAX_COORDINATE).all()
+    # The strict parser raises where a lenient reader would have guessed.
+    json.loads(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
+    parts = [
+        part
         for person in people
         for part in (person.body, person.left_hand, person.right_hand, person.face)
-    )
+    ]
+    return all(np.isfinite(part).all() and (np.abs(part) <= MAX_COORDINATE).all() for part in parts)
 
 
 # images
@@ -91,12 +97,11 @@ def encode_image(image_format: str) -> bytes:
 
 
 def encode_png(width: int, height: int, data: bytes, color_type: int = 2) -> bytes:
-    """With right checksums, whatever it claims."""
+    """Encode a PNG with valid checksums, whether or not the header matches the data."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-        )
+        checksum = zlib.crc32(name + data)
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", checksum)
 
     header = struct.pack(">IIBBBBB", width, height, 8, color_type, 0, 0, 0)
     return (
@@ -122,13 +127,13 @@ def make_hostile_images() -> list[bytes]:
 
 
 def check_png(path: Path) -> bool:
-    """Checksums leave no room for other pixels."""
+    """A PNG has checksums, so only the original pixels are accepted."""
     original = np.asarray(Image.open(io.BytesIO(encode_image("PNG"))))
     return np.array_equal(np.asarray(open_image_unconverted(path)), original)
 
 
 def check_jpeg(path: Path) -> bool:
-    """JPEG has no checksums: other pixels may come, of the size that the header says."""
+    """A JPEG has no checksums: other pixels are accepted if they have the size in the header."""
     image = open_image(path)
     return image.mode == "RGB" and image.size == read_image_size(path)
 
@@ -141,15 +146,16 @@ def make_flags() -> bytes:
 
 
 def check_flags(path: Path) -> bool:
-    """Finite, and the same again when they are written down and read."""
+    """Accepted options are finite, and the same after they were saved and loaded."""
     options = parse_train(path.read_bytes().decode("utf-8", "surrogateescape").split(" "))
-    again = parse_train(to_cli_arguments(build_train_parser(), stringify_options(options)))
-    finite = all(
-        np.isfinite(value)
+    saved = stringify_options(options)
+    loaded = parse_train(to_cli_arguments(build_train_parser(), saved))
+    numbers = [
+        value
         for key, value in vars(options).items()
-        if isinstance(value, float) and key != "max_dataset_size"
-    )
-    return stringify_options(again) == stringify_options(options) and finite
+        if isinstance(value, float) and key != "max_dataset_size"  # infinite by default
+    ]
+    return stringify_options(loaded) == saved and bool(np.isfinite(numbers).all())
 
 
 # checkpoints
@@ -174,11 +180,11 @@ class _ExecutesCode:
 def rezip_checkpoint(compression: int, extra: bytes) -> bytes:
     file = io.BytesIO()
     with (
-        zipfile.ZipFile(io.BytesIO(make_checkpoint())) as old,
-        zipfile.ZipFile(file, "w", compression) as new,
+        zipfile.ZipFile(io.BytesIO(make_checkpoint())) as source,
+        zipfile.ZipFile(file, "w", compression) as target,
     ):
-        for entry in old.infolist():
-            new.writestr(entry.filename, old.read(entry) + extra)
+        for entry in source.infolist():
+            target.writestr(entry.filename, source.read(entry) + extra)
     return file.getvalue()
 
 
@@ -190,7 +196,7 @@ def serialize_object(content: object) -> bytes:
 
 def make_hostile_checkpoints() -> list[bytes]:
     state = dict(build_fuzz_network().state_dict())
-    strange = (
+    unsupported = (
         "text",
         torch.zeros(4, dtype=torch.complex64),
         torch.zeros(4).to_sparse(),
@@ -205,12 +211,12 @@ def make_hostile_checkpoints() -> list[bytes]:
         serialize_object([1, 2]),
         serialize_object({"0.weight": 3}),
         serialize_object({1: torch.zeros(2)}),
-        *(serialize_object(state | {"0.bias": bias}) for bias in strange),
+        *(serialize_object(state | {"0.bias": bias}) for bias in unsupported),
     ]
 
 
 def check_checkpoint(path: Path) -> bool:
-    """Checksums leave no room for other weights."""
+    """A zip has checksums, so only the original weights are accepted."""
     loaded = build_fuzz_network()
     load_state_dict_strict(loaded, safe_load_state_dict(path, "--name"), str(path))
     original = build_fuzz_network().state_dict()
@@ -218,7 +224,7 @@ def check_checkpoint(path: Path) -> bool:
 
 
 def check_old_checkpoint(path: Path) -> bool:
-    """Files from before torch 1.6 have no checksums: other numbers may come, but for the right names and shapes."""
+    """The format before torch 1.6 has no checksums: other values of the right keys and shapes are accepted."""
     load_state_dict_strict(build_fuzz_network(), safe_load_state_dict(path, "--name"), str(path))
     return True
 
@@ -234,28 +240,27 @@ def make_opt_file() -> bytes:
 
 
 def check_opt_file(path: Path) -> bool:
-    """What test.py makes of a run's options holds together, and says the same twice."""
+    """test.py accepts the run's options, and reads the same twice."""
     (path.parent / "run").mkdir(exist_ok=True)
     path.replace(path.parent / "run/opt.txt")
     argv = ["--name", "run", "--checkpoints_dir", str(path.parent)]
-    once, again = (stringify_options(parse_test(argv)) for _ in range(2))
-    return once == again and once["name"] == "run"
+    first, second = (stringify_options(parse_test(argv)) for _ in range(2))
+    return first == second and first["name"] == "run"
 
 
 def make_model_config_file() -> bytes:
+    options = parse_train(["--name", "run", "--label_nc", "35", "--ngf", "8", "--fg"])
     with tempfile.TemporaryDirectory() as folder:
-        model_config(parse_train(["--name", "run", "--label_nc", "35", "--ngf", "8", "--fg"])).save(
-            Path(folder)
-        )
-        return (Path(folder) / NETWORKS).read_bytes()
+        model_config(options).save(Path(folder))
+        return (Path(folder) / MODEL_CONFIG_FILE).read_bytes()
 
 
 def check_model_config_file(path: Path) -> bool:
-    """What it describes can be built, and says the same when it is written down and read."""
-    path.replace(path.parent / NETWORKS)
-    found = ModelConfig.load(path.parent)
-    found.save(path.parent)
-    return ModelConfig.load(path.parent) == found and found.generator.width <= MAX_CONFIG_VALUE
+    """An accepted file describes a network that can be built, and is the same after a round trip."""
+    path.replace(path.parent / MODEL_CONFIG_FILE)
+    config = ModelConfig.load(path.parent)
+    config.save(path.parent)
+    return ModelConfig.load(path.parent) == config and config.generator.width <= MAX_CONFIG_VALUE
 
 
 def make_training_state() -> bytes:
@@ -271,15 +276,15 @@ def make_training_state() -> bytes:
 
 
 def check_training_state(path: Path) -> bool:
-    """Checksums leave no room for another run."""
+    """A zip has checksums, so only the original state is accepted."""
     path.replace(path.parent / LATEST_STATE_FILE)
-    found = read_training_state(path.parent)
-    return found["run"] == {"epoch": 2, "step": 3} and torch.equal(
-        found["networks"]["G0"]["0.weight"], build_fuzz_network().state_dict()["0.weight"]
-    )
+    state = read_training_state(path.parent)
+    weight = state["networks"]["G0"]["0.weight"]
+    original = build_fuzz_network().state_dict()["0.weight"]
+    return state["run"] == {"epoch": 2, "step": 3} and torch.equal(weight, original)
 
 
-# what comes from elsewhere
+# label maps, archives, videos
 
 
 def make_label_map_file() -> bytes:
@@ -289,14 +294,15 @@ def make_label_map_file() -> bytes:
 
 
 def check_label_map_file(path: Path) -> bool:
-    """Checksums leave no room for other labels."""
+    """A PNG has checksums, so only the original labels are accepted."""
     StreetFrameReader(label_nc=3, input_nc=3, use_instance=False).validate_files(
         {"condition": path}
     )
-    return path.read_bytes() == make_label_map_file() or np.array_equal(
-        np.asarray(open_image_unconverted(path)),
-        np.asarray(Image.open(io.BytesIO(make_label_map_file()))),
-    )
+    original = make_label_map_file()
+    if path.read_bytes() == original:
+        return True
+    labels = np.asarray(open_image_unconverted(path))
+    return np.array_equal(labels, np.asarray(Image.open(io.BytesIO(original))))
 
 
 def make_instance_map_file() -> bytes:
@@ -306,7 +312,7 @@ def make_instance_map_file() -> bytes:
 
 
 def check_instance_map_file(path: Path) -> bool:
-    """TIFF has no checksums: other ids may come, one channel of the size that the header says."""
+    """A TIFF has no checksums: other ids are accepted if they are one channel of the size in the header."""
     StreetFrameReader(label_nc=3, input_nc=3, use_instance=True).validate_files({"instance": path})
     ids = np.asarray(open_image_unconverted(path))
     return ids.ndim == 2 and ids.shape[::-1] == read_image_size(path)
@@ -344,13 +350,12 @@ def make_hostile_archives() -> list[bytes]:
 
 
 def check_archive(path: Path) -> bool:
-    """Nothing lands outside the folder, and nothing larger than allowed in it."""
+    """Nothing is written outside the folder, and no more than allowed in it."""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        home = Path(folder) / "home"
-        unpack_archive(path, home, max_bytes=10**6)
-        return {entry.name for entry in Path(folder).iterdir()} == {"home"} and sum(
-            file.stat().st_size for file in home.rglob("*") if file.is_file()
-        ) <= 10**6
+        target = Path(folder) / "target"
+        unpack_archive(path, target, max_bytes=10**6)
+        n_bytes = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
+        return list(Path(folder).iterdir()) == [target] and n_bytes <= 10**6
 
 
 def make_video_file() -> bytes:
@@ -363,103 +368,123 @@ def make_video_file() -> bytes:
 
 
 def check_video_file(path: Path) -> bool:
-    """H.264 has no checksums: other pixels may come, of one size."""
+    """H.264 has no checksums: other pixels are accepted if all frames have one size."""
     return len({frame.shape for frame in read_frames(path)}) <= 1
 
 
-def build_fuzz_targets() -> list[FuzzTarget]:
-    numbers = [
+_HOSTILE_FACE_KEYPOINTS = (
+    b"1,2\n" * 10**6,
+    b"nan,1\n" * 68,
+    b"1e400,1\n" * 68,
+    b"9" * 10**7,
+    b"\xff\xfe" * 99,
+)
+_HOSTILE_OPENPOSE_JSON = (
+    b"[" * 10**5,
+    b'{"people":' * 10**5,
+    b" " * 10**7,
+    b'{"people": [' + b"{}," * 10**5 + b"{}]}",
+    *(
         b'{"people": [{"pose_keypoints_2d": [' + number + b", 1" * 74 + b"]}]}"
         for number in (b"NaN", b"1e999", b"9" * 5000, b"-Infinity")
-    ]
-    deep = [
-        b"[" * 10**5,
-        b'{"people":' * 10**5,
-        b" " * 10**7,
-        b'{"people": [' + b"{}," * 10**5 + b"{}]}",
-        *numbers,
-    ]
-    lines = [b"1,2\n" * 10**6, b"nan,1\n" * 68, b"1e400,1\n" * 68, b"9" * 10**7, b"\xff\xfe" * 99]
-    arguments = [
-        b"--ngf 1" + b"0" * 400,
-        b"--lr nan",
-        b"--lr inf",
-        b"--name a\xff",
-        b"--name a\nngf:_3",
-        b"--name ../../x",
-        b"--name /etc/x",
-        b"--ngf 99999999999",
-        b"--loadSize 999999999",
-        b"--n_frames_G 1000000",
-        b"--lambda_F inf",
-    ]
-    options_files = [
-        b"",
-        b"ngf: 9" + b"9" * 400,
-        b"ngf: nan\n",
-        b"x" * 2**21,
-        b"\xff: \xfe\n",
-        b"dataroot: a\0b\n",
-        b"name: ../../x\nngf: 8\n",
-        b"ngf: 8\n" * 10**4,
-    ]
-    networks_files = [
+    ),
+)
+_HOSTILE_FLAGS = (
+    b"--ngf 1" + b"0" * 400,
+    b"--lr nan",
+    b"--lr inf",
+    b"--name a\xff",
+    b"--name a\nngf:_3",
+    b"--name ../../x",
+    b"--name /etc/x",
+    b"--ngf 99999999999",
+    b"--loadSize 999999999",
+    b"--n_frames_G 1000000",
+    b"--lambda_F inf",
+)
+_HOSTILE_OPT_FILES = (
+    b"",
+    b"ngf: 9" + b"9" * 400,
+    b"ngf: nan\n",
+    b"x" * 2**21,
+    b"\xff: \xfe\n",
+    b"dataroot: a\0b\n",
+    b"name: ../../x\nngf: 8\n",
+    b"ngf: 8\n" * 10**4,
+)
+
+
+def make_hostile_model_configs() -> list[bytes]:
+    valid = make_model_config_file()
+    return [
         b"",
         b"[]",
         b"[" * 10**5,
         b"{" * 10**6,
-        make_model_config_file().replace(b'"batch"', b"NaN"),
-        make_model_config_file().replace(b'"width": 8', b'"width": 8' + b"0" * 9),
+        valid.replace(b'"batch"', b"NaN"),
+        valid.replace(b'"width": 8', b'"width": 8' + b"0" * 9),
     ]
+
+
+def build_fuzz_targets() -> list[FuzzTarget]:
+    images = make_hostile_images()
+    checkpoints = make_hostile_checkpoints()
+    archives = make_hostile_archives()
     return [
-        FuzzTarget("face keypoints", ".txt", make_face_keypoints(), lines, check_face_keypoints),
-        FuzzTarget("OpenPose JSON", ".json", make_openpose_json(), deep, check_openpose_json),
-        FuzzTarget("PNG", ".png", encode_image("PNG"), make_hostile_images(), check_png),
-        FuzzTarget("JPEG", ".jpg", encode_image("JPEG"), make_hostile_images(), check_jpeg),
-        FuzzTarget("flags", ".flags", make_flags(), arguments, check_flags),
         FuzzTarget(
-            "checkpoint", ".pth", make_checkpoint(), make_hostile_checkpoints(), check_checkpoint
+            "face keypoints",
+            ".txt",
+            make_face_keypoints(),
+            _HOSTILE_FACE_KEYPOINTS,
+            check_face_keypoints,
         ),
+        FuzzTarget(
+            "OpenPose JSON",
+            ".json",
+            make_openpose_json(),
+            _HOSTILE_OPENPOSE_JSON,
+            check_openpose_json,
+        ),
+        FuzzTarget("PNG", ".png", encode_image("PNG"), images, check_png),
+        FuzzTarget("JPEG", ".jpg", encode_image("JPEG"), images, check_jpeg),
+        FuzzTarget("flags", ".flags", make_flags(), _HOSTILE_FLAGS, check_flags),
+        FuzzTarget("checkpoint", ".pth", make_checkpoint(), checkpoints, check_checkpoint),
         FuzzTarget(
             "old checkpoint",
             ".pth",
             make_checkpoint(use_zip=False),
-            make_hostile_checkpoints(),
+            checkpoints,
             check_old_checkpoint,
         ),
         FuzzTarget(
             "training state",
             ".pth",
             make_training_state(),
-            make_hostile_checkpoints(),
+            checkpoints,
             check_training_state,
         ),
-        FuzzTarget("opt.txt", ".txt", make_opt_file(), options_files, check_opt_file),
+        FuzzTarget("opt.txt", ".txt", make_opt_file(), _HOSTILE_OPT_FILES, check_opt_file),
         FuzzTarget(
             "networks.json",
             ".json",
             make_model_config_file(),
-            networks_files,
+            make_hostile_model_configs(),
             check_model_config_file,
         ),
-        FuzzTarget(
-            "label map", ".png", make_label_map_file(), make_hostile_images(), check_label_map_file
-        ),
+        FuzzTarget("label map", ".png", make_label_map_file(), images, check_label_map_file),
         FuzzTarget(
             "instance map",
             ".tiff",
             make_instance_map_file(),
-            make_hostile_images(),
+            images,
             check_instance_map_file,
         ),
-        FuzzTarget(
-            "zip", ".zip", make_archive("zip", "a/b", "c"), make_hostile_archives(), check_archive
-        ),
+        FuzzTarget("zip", ".zip", make_archive("zip", "a/b", "c"), archives, check_archive),
         FuzzTarget(
             "tar.gz",
             ".tar.gz",
             make_archive("tar", "a/b", "c"),
-            make_hostile_archives(),
+            archives,
             check_archive,
         ),
         FuzzTarget(

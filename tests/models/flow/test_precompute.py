@@ -19,8 +19,6 @@ from models.flow.precompute import (
 )
 from models.flow.raft import RAFTFlowEstimator
 from models.losses.temporal_groups import TemporalConfig, compute_flow_strides, list_flow_pairs
-from scripts.precompute_flow import main
-from util.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -78,21 +76,8 @@ def test_annotator_depends_on_the_estimator_and_the_cache(tmp_path: Path) -> Non
         return build_flow_annotator(flow_estimator, lambda clip: (), read_image, cache_folder)
 
     raft = RAFTFlowEstimator(lambda current, previous: [])
-    assert build(ZeroFlowEstimator(), tmp_path) is None and build(raft, None) is None
-    assert isinstance(build(DISFlowEstimator(), None), FlowAnnotator)
-    raft_annotator, dis_annotator = build(raft, tmp_path), build(DISFlowEstimator(), tmp_path)
-    assert isinstance(raft_annotator, CachedFlowAnnotator)
-    assert raft_annotator.flow_estimator is None
-    assert isinstance(dis_annotator, CachedFlowAnnotator)
-    assert dis_annotator.flow_estimator is not None
-
-
-def test_command_line_fills_the_cache(tmp_path: Path) -> None:
-    make_toy_data("street", tmp_path / "data", sequences=1, frames=5, size=(64, 32))
-    flags = f"--dataroot {tmp_path}/data --label_nc 35 --flow_net dis --gpu_ids -1".split()
-    with pytest.raises(UserError, match="--flow_cache is not given"):
-        main(flags)
-    main([*flags, "--flow_cache", str(tmp_path / "cache")])
-    n_neighbors, n_pairs_3_apart = 4, 2
-    n_files = len(list((tmp_path / "cache").rglob("*.flow")))
-    assert n_files == n_neighbors + n_pairs_3_apart
+    assert annotated(ZeroFlowEstimator(), tmp_path) is None and annotated(raft, None) is None
+    assert isinstance(annotated(DISFlowEstimator(), None), FlowAnnotator)
+    found, estimated = annotated(raft, tmp_path), annotated(DISFlowEstimator(), tmp_path)
+    assert isinstance(found, CachedFlowAnnotator) and found.flow_estimator is None
+    assert isinstance(estimated, CachedFlowAnnotator) and estimated.flow_estimator is not None

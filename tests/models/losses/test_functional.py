@@ -1,3 +1,5 @@
+"""Loss functions, against their formulas in float64."""
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,21 +14,24 @@ from models.losses.functional import (
 )
 
 
-def draw(*shape: int, seed: int = 0) -> Tensor:
+def random_tensor(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-SCORES = [[draw(2, 1, 5, 6)], [draw(2, 1, 3, 3, seed=1)]]  # two scales of unequal size
+SCORES = [
+    [random_tensor(2, 1, 5, 6)],
+    [random_tensor(2, 1, 3, 3, seed=1)],
+]  # two scales of unequal size
 
 
-def expected(mode: GANMode, real: bool, for_discriminator: bool) -> Tensor:
+def expected_gan_loss(mode: GANMode, real: bool, for_discriminator: bool) -> Tensor:
     total = torch.zeros((), dtype=torch.float64)
     for (score,) in SCORES:
         if mode == "ls":
             total = total + ((score - (1 if real else 0)) ** 2).mean()
         elif mode == "original":
-            chance = torch.sigmoid(score)
-            total = total - (chance if real else 1 - chance).log().mean()
+            probability = torch.sigmoid(score)
+            total = total - (probability if real else 1 - probability).log().mean()
         elif for_discriminator:
             total = total + torch.clamp(1 + (-score if real else score), min=0).mean()
         else:
@@ -42,13 +47,14 @@ def test_gan_losses_match_their_formulas_summed_over_scales(
     mode: GANMode, real: bool, for_discriminator: bool
 ) -> None:
     torch.testing.assert_close(
-        gan_loss(SCORES, real, mode, for_discriminator), expected(mode, real, for_discriminator)
+        gan_loss(SCORES, real, mode, for_discriminator),
+        expected_gan_loss(mode, real, for_discriminator),
     )
 
 
 @pytest.mark.parametrize("mode", ["ls", "original", "hinge"])
 def test_only_the_last_map_is_the_score(mode: GANMode) -> None:
-    with_features = [[draw(2, 8, 9, 9, seed=7), *scale] for scale in SCORES]
+    with_features = [[random_tensor(2, 8, 9, 9, seed=7), *scale] for scale in SCORES]
     assert gan_loss(with_features, True, mode) == gan_loss(SCORES, True, mode)
 
 
@@ -58,21 +64,21 @@ def test_generator_loss_falls_with_fake_scores_and_discriminator_loss_with_separ
 ) -> None:
     score = torch.zeros(1, 1, 2, 2, requires_grad=True)
     slopes = [
-        torch.autograd.grad(gan_loss([[score]], *how), score)[0].sum()
-        for how in ((True, mode, False), (True, mode, True), (False, mode, True))
+        torch.autograd.grad(gan_loss([[score]], *args), score)[0].sum()
+        for args in ((True, mode, False), (True, mode, True), (False, mode, True))
     ]
     assert slopes[0] < 0 and slopes[1] < 0
-    assert slopes[2] > 0 or mode == "ls"  # at 0 the least squares have what they want of a fake
+    assert slopes[2] > 0 or mode == "ls"  # 0 is the target of a fake in least squares
 
 
 def test_feature_matching_is_l1_without_scores_and_without_real_gradients() -> None:
     fake = [
-        [draw(1, 4, 5, 5).requires_grad_(), draw(1, 1, 3, 3)],
-        [draw(1, 4, 2, 2, seed=2), draw(1, 1, 1, 1)],
+        [random_tensor(1, 4, 5, 5).requires_grad_(), random_tensor(1, 1, 3, 3)],
+        [random_tensor(1, 4, 2, 2, seed=2), random_tensor(1, 1, 1, 1)],
     ]
     real = [
-        [draw(1, 4, 5, 5, seed=3).requires_grad_(), draw(1, 1, 3, 3)],
-        [draw(1, 4, 2, 2, seed=4), draw(1, 1, 1, 1)],
+        [random_tensor(1, 4, 5, 5, seed=3).requires_grad_(), random_tensor(1, 1, 3, 3)],
+        [random_tensor(1, 4, 2, 2, seed=4), random_tensor(1, 1, 1, 1)],
     ]
     loss = feature_matching_loss(fake, real)
     torch.testing.assert_close(
@@ -87,7 +93,11 @@ def test_feature_matching_without_features_is_zero() -> None:
 
 
 def test_masked_l1_spreads_the_confidence_over_channels() -> None:
-    x, y, confidence = draw(2, 3, 4, 5), draw(2, 3, 4, 5, seed=1), draw(2, 1, 4, 5, seed=2).abs()
+    x, y, confidence = (
+        random_tensor(2, 3, 4, 5),
+        random_tensor(2, 3, 4, 5, seed=1),
+        random_tensor(2, 1, 4, 5, seed=2).abs(),
+    )
     total = sum(
         abs(float(x[n, c, i, j] - y[n, c, i, j]) * float(confidence[n, 0, i, j]))
         for n in range(2)
@@ -103,11 +113,10 @@ def test_masked_l1_spreads_the_confidence_over_channels() -> None:
 
 
 def test_l1_gradient_has_the_memory_format_of_its_input() -> None:
-    last = draw(2, 3, 4, 5).contiguous(memory_format=torch.channels_last).requires_grad_()
-    other = draw(2, 3, 4, 5, seed=1).contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(l1_loss(last, other), F.l1_loss(last, other), rtol=1e-14, atol=0)
-    (ours,) = torch.autograd.grad(l1_loss(last, other), last)
-    torch.testing.assert_close(
-        ours, *torch.autograd.grad(F.l1_loss(last, other), last), rtol=0, atol=0
-    )
-    assert ours.is_contiguous(memory_format=torch.channels_last)
+    x = random_tensor(2, 3, 4, 5).contiguous(memory_format=torch.channels_last).requires_grad_()
+    y = random_tensor(2, 3, 4, 5, seed=1).contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(l1_loss(x, y), F.l1_loss(x, y), rtol=1e-14, atol=0)
+    (gradient,) = torch.autograd.grad(l1_loss(x, y), x)
+    (expected,) = torch.autograd.grad(F.l1_loss(x, y), x)
+    torch.testing.assert_close(gradient, expected, rtol=0, atol=0)
+    assert gradient.is_contiguous(memory_format=torch.channels_last)

@@ -1,3 +1,5 @@
+"""The perceptual loss, against the public release and float64; loading of VGG19's weights."""
+
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,22 +19,22 @@ PARITY = Path(__file__).parents[2] / "parity"
 
 @pytest.fixture(scope="module")
 def features() -> dict[str, torch.Tensor]:
-    """Of a whole VGG19's convolutions, as the figures were made with."""
+    """Random weights of VGG19's convolutions, as the parity case was made with."""
     shapes = json.loads((PARITY / "keys/vgg19_features.json").read_text())["features"]
     return make_random_weights(shapes, seed=9, gain=1.4)
 
 
 @pytest.fixture(scope="module")
-def files(
+def vgg_files(
     features: dict[str, torch.Tensor], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Path]]:
     folder = tmp_path_factory.mktemp("vgg")
-    whole = {f"features.{key}": value for key, value in features.items()} | {
+    full = {f"features.{key}": value for key, value in features.items()} | {
         "classifier.0.bias": torch.zeros(3)
     }
     torch.save(features, folder / "features.pth")
-    torch.save(whole, folder / "whole.pth")
-    yield {"features": folder / "features.pth", "whole": folder / "whole.pth"}
+    torch.save(full, folder / "full.pth")
+    yield {"features": folder / "features.pth", "full": folder / "full.pth"}
     for file in folder.iterdir():
         file.unlink()  # 80 MB each
 
@@ -42,25 +44,25 @@ def read_case() -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(value) for name, value in arrays.items()}
 
 
-@pytest.mark.parametrize("form", ["whole", "features"])
-def test_loss_and_gradient_match_the_published_ones(form: str, files: dict[str, Path]) -> None:
+@pytest.mark.parametrize("form", ["full", "features"])
+def test_loss_and_gradient_match_the_published_ones(form: str, vgg_files: dict[str, Path]) -> None:
     """The reference operations sum in the published order, so even L1's signs agree."""
     case = read_case()
     x = case["x"].requires_grad_()
     with reference_ops():
-        loss = load_perceptual_loss(files[form])(x, case["y"])
+        loss = load_perceptual_loss(vgg_files[form])(x, case["y"])
         loss.backward()
     torch.testing.assert_close(loss.detach(), case["loss"].reshape(()), rtol=1e-4, atol=0)
     assert (x.grad - case["grad"]).norm() < 1e-3 * case["grad"].norm()
 
 
-def test_optimized_loss_and_gradient_match_float64(files: dict[str, Path]) -> None:
+def test_optimized_loss_and_gradient_match_float64(vgg_files: dict[str, Path]) -> None:
     """L1's gradient flips its sign near 0 by rounding: the published one is 1.5e-3 from float64 too."""
     case = read_case()
     gradients = []
     for dtype in (torch.float32, torch.float64):
         x = case["x"].detach().to(dtype).requires_grad_()
-        loss = load_perceptual_loss(files["features"]).to(dtype)(x, case["y"].to(dtype))
+        loss = load_perceptual_loss(vgg_files["features"]).to(dtype)(x, case["y"].to(dtype))
         loss.backward()
         gradients.append(x.grad.double())
         assert float(loss.detach()) == pytest.approx(float(case["loss"]), rel=1e-4)
@@ -68,10 +70,10 @@ def test_optimized_loss_and_gradient_match_float64(files: dict[str, Path]) -> No
 
 
 def test_wide_images_are_downsampled_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
+    inputs = []
 
     def activations(self: PerceptualLoss, x: torch.Tensor) -> list[torch.Tensor]:
-        seen.append(x)
+        inputs.append(x)
         return [x] * 5
 
     monkeypatch.setattr(PerceptualLoss, "extract_activations", activations)
@@ -79,7 +81,7 @@ def test_wide_images_are_downsampled_first(monkeypatch: pytest.MonkeyPatch) -> N
         network = PerceptualLoss()
     x, y = torch.rand(1, 3, 8, 2050), torch.rand(1, 3, 8, 2050)
     loss = network(x, y)
-    assert [s.shape for s in seen] == [(1, 3, 2, 512)] * 2
+    assert [s.shape for s in inputs] == [(1, 3, 2, 512)] * 2
     quarter = [
         p.reshape(1, 3, 4, 2, 1025, 2)
         .mean((3, 5))[..., :1024]
@@ -92,7 +94,7 @@ def test_wide_images_are_downsampled_first(monkeypatch: pytest.MonkeyPatch) -> N
     )
 
 
-def test_its_weights_never_train() -> None:
+def test_vgg_weights_are_frozen() -> None:
     with torch.device("meta"):
         assert not any(p.requires_grad for p in PerceptualLoss().parameters())
 
@@ -135,17 +137,18 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_unused_tensors_of_a_full_vgg_file_are_ignored(
-    files: dict[str, Path], features: dict[str, torch.Tensor]
+    vgg_files: dict[str, Path], features: dict[str, torch.Tensor]
 ) -> None:
-    loaded = load_perceptual_loss(files["whole"]).features.state_dict()
+    loaded = load_perceptual_loss(vgg_files["full"]).features.state_dict()
     assert (
         all(torch.equal(value, features[key]) for key, value in loaded.items())
         and len(loaded) == 26
     )
 
 
-def test_several_images_share_one_pass(files: dict[str, Path]) -> None:
-    network, dice = load_perceptual_loss(files["whole"]), torch.Generator().manual_seed(0)
-    real, first, second = (torch.rand(2, 3, 32, 32, generator=dice) * 2 - 1 for _ in range(3))
-    alone = [network(fake, real) for fake in (first, second)]
-    torch.testing.assert_close(network(torch.cat([first, second]), real), torch.stack(alone).mean())
+def test_several_images_share_one_pass(vgg_files: dict[str, Path]) -> None:
+    network = load_perceptual_loss(vgg_files["full"])
+    rng = torch.Generator().manual_seed(0)
+    real, first, second = (torch.rand(2, 3, 32, 32, generator=rng) * 2 - 1 for _ in range(3))
+    separate = torch.stack([network(fake, real) for fake in (first, second)])
+    torch.testing.assert_close(network(torch.cat([first, second]), real), separate.mean())

@@ -1,3 +1,5 @@
+"""Temporal groups, against the public release's and by properties."""
+
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -29,10 +31,10 @@ configs = st.builds(
 )
 
 
-def seen(number: int, requires_grad: bool = False) -> BufferedFrame:
-    """A frame whose every value is its number."""
-    whole = torch.full((1, 3, 2, 2), float(number), requires_grad=requires_grad)
-    return BufferedFrame(whole.detach(), whole, whole.detach()[:, :2] + 0.5)
+def make_frame(number: int, requires_grad: bool = False) -> BufferedFrame:
+    """Return a frame whose values are all its number; the values of its flow are 0.5 higher."""
+    image = torch.full((1, 3, 2, 2), float(number), requires_grad=requires_grad)
+    return BufferedFrame(image.detach(), image, image.detach()[:, :2] + 0.5)
 
 
 @pytest.mark.parametrize(
@@ -45,8 +47,8 @@ def seen(number: int, requires_grad: bool = False) -> BufferedFrame:
 def test_groups_match_the_published_ones(case: dict) -> None:
     config = TemporalConfig(case["n_frames_D"], case["n_scales_temporal"], case["sparse"])
     plans = plan_clip_groups(len(case["windows"]) * case["load"], case["load"], config)
-    found = [[[list(group) for group in scale] or None for scale in plan.groups] for plan in plans]
-    assert found == case["windows"]
+    groups = [[[list(group) for group in scale] or None for scale in plan.groups] for plan in plans]
+    assert groups == case["windows"]
 
 
 @given(configs, st.integers(1, 7), st.integers(1, 12))
@@ -84,42 +86,44 @@ def test_frame_buffer_stays_bounded(config: TemporalConfig, load: int, n: int) -
 def test_flow_pairs_cover_all_pairs_of_training(
     config: TemporalConfig, load: int, tG: int, windows: int
 ) -> None:
-    """Walks through a clip window by window with labelled frames, as the trainer does, and notes what it needs."""
-    first, needed, memory = tG - 1, set(), FrameBuffer.empty(config)
+    """Group the frames of a clip window by window, as in training, and collect the pairs that need a flow."""
+    n_history = tG - 1
+    needed = set()
+    frame_buffer = FrameBuffer.empty(config)
     for start in range(0, windows * load, load):
-        new = {n: seen(n) for n in range(start, start + load)}
-        groups, memory = group_frames(memory, new, config)
-        needed |= {(n + first, n + first - 1) for n in new}
+        new = {n: make_frame(n) for n in range(start, start + load)}
+        groups, frame_buffer = group_frames(frame_buffer, new, config)
+        needed |= {(n + n_history, n + n_history - 1) for n in new}
         if not config.is_sparse:
             needed |= {
-                (b + first, a + first)
+                (b + n_history, a + n_history)
                 for scale in groups[1:]
                 if scale
                 for g in scale.frame_numbers
                 for a, b in pairwise(g)
             }
-    frames = first + windows * load
+    frames = n_history + windows * load
     assert set(list_flow_pairs(frames, load, tG, config)) == needed
     clip = Clip(torch.zeros(1, frames, 1, 2, 2), None, None, (("x",) * frames,), load)
     assert FlowPairSelector(tG, config)(clip) == list_flow_pairs(frames, load, tG, config)
 
 
-def windows_of(
+def group_windows(
     config: TemporalConfig, load: int, count: int
 ) -> list[tuple[int, list[FrameGroups | None]]]:
-    memory, found = FrameBuffer.empty(config), []
+    frame_buffer, windows = FrameBuffer.empty(config), []
     for start in range(0, count * load, load):
-        groups, memory = group_frames(
-            memory, {n: seen(n, True) for n in range(start, start + load)}, config
+        groups, frame_buffer = group_frames(
+            frame_buffer, {n: make_frame(n, True) for n in range(start, start + load)}, config
         )
-        found.append((start, groups))
-    return found
+        windows.append((start, groups))
+    return windows
 
 
 @pytest.mark.parametrize("sparse", [False, True])
 def test_group_tensors_match_their_frame_numbers(sparse: bool) -> None:
     checked = 0
-    for _, groups in windows_of(TemporalConfig(3, 2, sparse), load=4, count=5):
+    for _, groups in group_windows(TemporalConfig(3, 2, sparse), load=4, count=5):
         for scale in filter(None, groups):
             numbers = torch.tensor(scale.frame_numbers, dtype=torch.float32)
             assert torch.equal(scale.real[0, :, :, 0, 0, 0], numbers)
@@ -131,17 +135,15 @@ def test_group_tensors_match_their_frame_numbers(sparse: bool) -> None:
 
 @pytest.mark.parametrize("sparse", [False, True])
 def test_gradients_reach_only_frames_of_the_window(sparse: bool) -> None:
-    config, load, memory, mixed = (
-        TemporalConfig(3, 2, sparse),
-        4,
-        FrameBuffer.empty(TemporalConfig(3, 2, sparse)),
-        0,
-    )
+    config = TemporalConfig(3, 2, sparse)
+    frame_buffer = FrameBuffer.empty(config)
+    load = 4
+    n_mixed_groups = 0
     history: dict[int, BufferedFrame] = {}
     for start in range(0, 20, load):
-        new = {n: seen(n, True) for n in range(start, start + load)}
+        new = {n: make_frame(n, True) for n in range(start, start + load)}
         history |= new
-        groups, memory = group_frames(memory, new, config)
+        groups, frame_buffer = group_frames(frame_buffer, new, config)
         for scale in filter(None, groups):
             if not scale.fake.requires_grad:
                 continue
@@ -149,7 +151,7 @@ def test_gradients_reach_only_frames_of_the_window(sparse: bool) -> None:
             members = {n for group in scale.frame_numbers for n in group}
             reached = {n for n, frame in history.items() if frame.fake.grad is not None}
             assert reached == {n for n in members if n >= start}
-            mixed += bool(members - reached)
+            n_mixed_groups += bool(members - reached)
             for frame in history.values():
                 frame.fake.grad = None
-    assert mixed
+    assert n_mixed_groups

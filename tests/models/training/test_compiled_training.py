@@ -1,4 +1,4 @@
-"""Compiled networks learn what they learn plainly; where they cannot be had, this is said."""
+"""Compiled training equals eager training; if compilation fails, a warning is printed."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -18,7 +18,14 @@ from models.training.forward import Vid2VidForward
 from models.training.schedule import compute_epoch_settings
 from options import configs
 from options.build import build_forward
-from tests.tiny import street_clip, tiny_forward, tiny_networks, tiny_options, tiny_trainer
+from tests.tiny import (
+    copy_state_dicts,
+    street_clip,
+    tiny_forward,
+    tiny_networks,
+    tiny_options,
+    tiny_trainer,
+)
 from util.clip import Clip
 from util.distributed import setup_devices
 
@@ -26,18 +33,16 @@ STREET = (
     "--label_nc 5 --gpu_ids cpu --lr 0.001 --max_frames_per_gpu 2 --n_frames_total 4 --n_frames_G 2 --ngf 4 "
     "--n_downsample_G 1 --n_blocks 1 --num_D 1 --n_layers_D 1 --n_frames_D 2"
 )
-pytestmark = (
-    pytest.mark.filterwarnings(  # inside torch, which hides the second itself where it is no error
-        "ignore:.torch.jit.script_method:DeprecationWarning",
-        "ignore:The .grad attribute of a Tensor:UserWarning",
-    )
+pytestmark = pytest.mark.filterwarnings(  # both come from inside torch
+    "ignore:.torch.jit.script_method:DeprecationWarning",
+    "ignore:The .grad attribute of a Tensor:UserWarning",
 )
-Learned = tuple[list[dict[str, float]], Vid2VidModels]
+TrainingResult = tuple[list[dict[str, float]], Vid2VidModels]
 TWO_STEPS = street_clip(5, 16, 24, load=2)
 
 
 @pytest.fixture(autouse=True)
-def _in_float64_and_nothing_compiled_before() -> Iterator[None]:
+def float64_and_empty_compile_cache() -> Iterator[None]:
     torch.compiler.reset()
     counters.clear()
     torch.set_default_dtype(torch.float64)
@@ -45,32 +50,32 @@ def _in_float64_and_nothing_compiled_before() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
-def trained(
+def train_clips(
     flags: str, compiler: FallbackCompiler | None, clips: Iterable[Clip] = (TWO_STEPS,)
-) -> Learned:
-    """Losses of each clip's last step, and the networks after all."""
+) -> TrainingResult:
+    """Train on clips; return the losses of each clip's last step, and the networks."""
     options = tiny_options(f"{STREET} {flags}")
     networks = tiny_networks(options)
     for network in networks.named_networks().values():
         network.double()
     forward = tiny_forward(options, networks, compiler=compiler)
     trainer = tiny_trainer(options, networks, forward)
-    phase = compute_epoch_settings(1, trainer.config.schedule)
-    wide = (clip.apply(lambda x: x.double() if x.is_floating_point() else x) for clip in clips)
-    return [trainer.train_clip(clip, phase).losses for clip in wide], networks
+    settings = compute_epoch_settings(1, trainer.config.schedule)
+    losses = []
+    for clip in clips:
+        double_clip = clip.apply(lambda x: x.double() if x.is_floating_point() else x)
+        losses.append(trainer.train_clip(double_clip, settings).losses)
+    return losses, networks
 
 
-def assert_same(one: Learned, other: Learned, limit: float = 1e-10) -> None:
-    for losses, expected in zip(other[0], one[0], strict=True):
-        assert losses == pytest.approx(expected, rel=limit, abs=limit)
-    states, expected_states = (
-        {name: network.state_dict() for name, network in networks.named_networks().items()}
-        for networks in (other[1], one[1])
-    )
+def assert_same(expected: TrainingResult, actual: TrainingResult, tolerance: float = 1e-10) -> None:
+    for losses, expected_losses in zip(actual[0], expected[0], strict=True):
+        assert losses == pytest.approx(expected_losses, rel=tolerance, abs=tolerance)
+    states, expected_states = (copy_state_dicts(result[1]) for result in (actual, expected))
     assert {name: list(state) for name, state in states.items()} == {
         name: list(state) for name, state in expected_states.items()
     }
-    torch.testing.assert_close(states, expected_states, rtol=0, atol=limit)
+    torch.testing.assert_close(states, expected_states, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize(
@@ -84,79 +89,83 @@ def assert_same(one: Learned, other: Learned, limit: float = 1e-10) -> None:
 def test_losses_and_weights_match_reference_ops(flags: str) -> None:
     compiler = FallbackCompiler("aot_eager")
     with reference_ops():
-        plain = trained(flags, None)
-    with torch._dynamo.config.patch(recompile_limit=3):  # programs of each network, not of all
-        assert_same(plain, trained(flags, compiler))
+        eager = train_clips(flags, None)
+    with torch._dynamo.config.patch(recompile_limit=3):  # holds for each network
+        assert_same(eager, train_clips(flags, compiler))
     assert not compiler.has_failed and counters["stats"]["unique_graphs"] > 3
 
 
 def test_compiled_training_matches_eager_with_label_conv_enabled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        "models.ops.dispatch.MIN_FEATURE_MAP_SIZE", 0
-    )  # as if they were large, and sums by label paid
+    # By default, only larger networks and images use the label convolution.
+    monkeypatch.setattr("models.ops.dispatch.MIN_FEATURE_MAP_SIZE", 0)
     compiler = FallbackCompiler("aot_eager")
-    assert_same(
-        trained("", None), trained("", compiler), limit=1e-8
-    )  # Adam doubts the sign of gradients near 0
+    # Adam amplifies rounding errors of gradients near 0.
+    assert_same(train_clips("", None), train_clips("", compiler), tolerance=1e-8)
     assert not compiler.has_failed
 
 
 def test_no_recompilation_after_the_first_two_sizes() -> None:
-    compiler, flags, counts = (
-        FallbackCompiler("aot_eager"),
-        "--n_scales_temporal 0 --n_blocks 0",
-        [],
-    )
+    compiler = FallbackCompiler("aot_eager")
+    flags = "--n_scales_temporal 0 --n_blocks 0"
+    n_graphs = []
     clips = [street_clip(5, *size, load=2) for size in ((16, 24), (24, 16), (32, 24))]
 
-    def counted() -> Iterator[Clip]:
+    def iter_clips_and_count_graphs() -> Iterator[Clip]:
         for clip in clips:
             yield clip
-            counts.append(counters["stats"]["unique_graphs"])
+            n_graphs.append(counters["stats"]["unique_graphs"])
 
-    made = trained(flags, compiler, counted())
-    assert_same(trained(flags, None, clips), made, limit=1e-8)
-    assert not compiler.has_failed and counts[0] < counts[1] == counts[2]
+    compiled = train_clips(flags, compiler, iter_clips_and_count_graphs())
+    assert_same(train_clips(flags, None, clips), compiled, tolerance=1e-8)
+    assert not compiler.has_failed
+    assert n_graphs[0] < n_graphs[1] == n_graphs[2]
 
 
-def runs(graph: torch.fx.GraphModule, inputs: Any) -> Callable[..., Any]:
+def compile_boxed(graph: torch.fx.GraphModule, inputs: Any) -> Callable[..., Any]:
     return make_boxed_func(graph.forward)
 
 
-def fails(graph: torch.fx.GraphModule, inputs: Any) -> Callable[..., Any]:
-    raise RuntimeError("no compiler here\nand more lines")
-
-
-@pytest.mark.parametrize(("there", "back"), [(fails, runs), (runs, fails)], ids=["there", "back"])
-def test_uncompilable_networks_warn_once_and_train_eagerly(
-    there: Callable, back: Callable, capfd: pytest.CaptureFixture
-) -> None:
-    compiler = FallbackCompiler(aot_autograd(fw_compiler=there, bw_compiler=back))
-    made = trained("", compiler)
-    said = capfd.readouterr().err.splitlines()
-    assert len(said) == 1 and "run uncompiled" in said[0] and "no compiler here" in said[0]
-    assert_same(trained("", None), made, limit=0)
-
-
-def test_compile_failure_within_a_step_keeps_the_step_correct() -> None:
-    """What was compiled before stays so on its way back."""
-    seen = []
-
-    def fails_later(graph: torch.fx.GraphModule, inputs: Any) -> Callable[..., Any]:
-        seen.append(graph)
-        return runs(graph, inputs) if len(seen) < 3 else fails(graph, inputs)
-
-    compiler = FallbackCompiler(aot_autograd(fw_compiler=runs, bw_compiler=fails_later))
-    assert_same(trained("", None), trained("", compiler))
-    assert compiler.has_failed and len(seen) == 3
+def fail_to_compile(graph: torch.fx.GraphModule, inputs: Any) -> Callable[..., Any]:
+    raise RuntimeError("no compiler\nand more lines")
 
 
 @pytest.mark.parametrize(
-    ("flags", "compiled"), [("", False), ("--compile", True), ("--compile --debug_replay x", False)]
+    ("fw_compiler", "bw_compiler"),
+    [(fail_to_compile, compile_boxed), (compile_boxed, fail_to_compile)],
+    ids=["forward", "backward"],
 )
-def test_compile_flag_selects_the_compiled_networks(flags: str, compiled: bool) -> None:
+def test_uncompilable_networks_warn_once_and_train_eagerly(
+    fw_compiler: Callable, bw_compiler: Callable, capfd: pytest.CaptureFixture
+) -> None:
+    backend = aot_autograd(fw_compiler=fw_compiler, bw_compiler=bw_compiler)
+    result = train_clips("", FallbackCompiler(backend))
+    (warning,) = capfd.readouterr().err.splitlines()
+    assert "run uncompiled" in warning and "no compiler" in warning
+    assert_same(train_clips("", None), result, tolerance=0)
+
+
+def test_compile_failure_within_a_step_keeps_the_step_correct() -> None:
+    """Networks whose forward pass was compiled before the failure keep their compiled backward pass."""
+    graphs = []
+
+    def fail_at_third_graph(graph: torch.fx.GraphModule, inputs: Any) -> Callable[..., Any]:
+        graphs.append(graph)
+        compile_graph = compile_boxed if len(graphs) < 3 else fail_to_compile
+        return compile_graph(graph, inputs)
+
+    backend = aot_autograd(fw_compiler=compile_boxed, bw_compiler=fail_at_third_graph)
+    compiler = FallbackCompiler(backend)
+    assert_same(train_clips("", None), train_clips("", compiler))
+    assert compiler.has_failed and len(graphs) == 3
+
+
+@pytest.mark.parametrize(
+    ("flags", "is_compiled"),
+    [("", False), ("--compile", True), ("--compile --debug_replay x", False)],
+)
+def test_compile_flag_selects_the_compiled_networks(flags: str, is_compiled: bool) -> None:
     options = tiny_options(f"{STREET} {flags} --label_feat --nef 4 --n_downsample_E 1")
     networks = tiny_networks(options)
     device_setup = setup_devices(configs.device_config(options))
@@ -168,12 +177,12 @@ def test_compile_flag_selects_the_compiled_networks(flags: str, compiled: bool) 
     ((generators,),) = forward.rollout.args  # type: ignore[attr-defined]
     ((_, losses),) = forward.losses.replicas  # type: ignore[attr-defined]
     replicas = [*generators, losses.netD, *losses.netD_T]
-    assert [isinstance(network, CompiledNetwork) for network in replicas] == [compiled] * 3
+    assert [isinstance(network, CompiledNetwork) for network in replicas] == [is_compiled] * 3
     assert forward.netE is networks.netE
 
 
 def test_to_channels_last_compiles_as_a_full_graph(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a GPU, in half precision, the layout of images depends on it."""
+    """The layout of images in half precision on a GPU depends on it."""
     monkeypatch.setattr("models.ops.dispatch.is_cuda_autocast_enabled", lambda device: True)
-    program = torch.compile(lambda x: to_channels_last(x, 8) + 1, fullgraph=True, backend="eager")
-    assert program(torch.zeros(1, 3, 4, 4)).is_contiguous(memory_format=torch.channels_last)
+    compiled = torch.compile(lambda x: to_channels_last(x, 8) + 1, fullgraph=True, backend="eager")
+    assert compiled(torch.zeros(1, 3, 4, 4)).is_contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Runs that train on but learn no more: made-up sequences of figures, and a run that a discriminator wins."""
+"""Detection of divergence: on sequences of indicators, and on runs that do diverge."""
 
 import math
 import re
@@ -22,43 +22,41 @@ from options import configs
 from tests.tiny import street_clip, tiny_networks, tiny_options, tiny_trainer
 from util.run_logger import NullLogger, RunLogger
 
-WELL = {"D": 0.7, "image": 0.9}
+HEALTHY = {"D": 0.7, "image": 0.9}
 
 
 @pytest.mark.parametrize("mode", ["ls", "original", "hinge"])
 def test_chance_discriminator_loss_is_one_and_perfect_is_near_zero(mode: str) -> None:
-    """Two scales, of the image and of the raw one; a temporal discriminator sees one image."""
+    """D scores the image and the raw image at two scales, D_T the image only."""
     config = LossConfig(gan_mode=mode, num_D=2)  # type: ignore[arg-type]
-    undecided = {"ls": 0.5, "original": 0.0, "hinge": 0.0}[mode]
-    sure = {"ls": (1.0, 0.0), "original": (20.0, -20.0), "hinge": (2.0, -2.0)}[mode]
+    chance_score = {"ls": 0.5, "original": 0.0, "hinge": 0.0}[mode]
+    perfect_scores = {"ls": (1.0, 0.0), "original": (20.0, -20.0), "hinge": (2.0, -2.0)}[mode]
 
     def losses(real: float, fake: float) -> dict[str, float]:
-        each = [
+        real_loss, fake_loss = (
             float(gan_loss([[torch.full((1, 1, 3, 3), score)]] * 2, is_real, mode))  # type: ignore[arg-type]
             for score, is_real in ((real, True), (fake, False))
-        ]
+        )
         return {
-            "D_real": 2 * each[0],
-            "D_fake": 2 * each[1],
-            "D_T_real0": each[0] + 1e-9,
-            "D_T_fake0": each[1],
+            "D_real": 2 * real_loss,
+            "D_fake": 2 * fake_loss,
+            "D_T_real0": real_loss + 1e-9,
+            "D_T_fake0": fake_loss,
         }
 
-    stands = compute_health_indicators(losses(undecided, undecided), (0.5, 0.5), config)
-    assert stands == {name: pytest.approx(1) for name in ("D", "D_T0", "image")}
-    won = compute_health_indicators(losses(*sure), (0.0, 0.5), config)
-    assert all(value < 1e-6 for value in won.values()) and won["image"] == 0
-    assert (
-        compute_health_indicators(losses(sure[0], sure[0]), (0.5, 0.5), config)["D"] >= 1
-    )  # says `real` of all: has not won
+    at_chance = compute_health_indicators(losses(chance_score, chance_score), (0.5, 0.5), config)
+    assert at_chance == {name: pytest.approx(1) for name in ("D", "D_T0", "image")}
+    perfect = compute_health_indicators(losses(*perfect_scores), (0.0, 0.5), config)
+    assert all(value < 1e-6 for value in perfect.values()) and perfect["image"] == 0
+    # A discriminator that scores everything as real is not ahead.
+    always_real = losses(perfect_scores[0], perfect_scores[0])
+    assert compute_health_indicators(always_real, (0.5, 0.5), config)["D"] >= 1
 
 
 def test_absent_face_and_constant_images_cause_no_warning() -> None:
-    """No face; real frames of one colour."""
-    assert (
-        compute_health_indicators({"D_f_real": 0.0, "D_f_fake": 0.0}, (0.0, 0.0), LossConfig())
-        == {}
-    )
+    """The losses of an absent face are 0, and constant real frames excuse constant fakes."""
+    losses = {"D_f_real": 0.0, "D_f_fake": 0.0}
+    assert compute_health_indicators(losses, (0.0, 0.0), LossConfig()) == {}
 
 
 def test_pixel_std_is_computed_per_frame() -> None:
@@ -72,36 +70,36 @@ def test_pixel_std_is_computed_per_frame() -> None:
 
 
 def test_one_warning_per_divergence() -> None:
-    watch = DivergenceMonitor(n_batches=10)
-    stories = {
-        "as usual": ([WELL] * 100, 0),
-        "D wins": ([WELL | {"D": 0.01}] * 100, 1),
-        "and hovers about the limit": ([WELL | {"D": value} for value in (0.04, 0.06) * 50], 0),
-        "recovers": ([WELL] * 50, 0),
-        "D wins again and the image dies": ([{"D": 0.01, "image": 0.0}] * 100, 2),
-        "but for a clip without either": ([{}] * 3, 0),
+    monitor = DivergenceMonitor(n_batches=10)
+    phases = {
+        "healthy": ([HEALTHY] * 100, 0),
+        "D overpowers G": ([HEALTHY | {"D": 0.01}] * 100, 1),
+        "D hovers at the threshold": ([HEALTHY | {"D": value} for value in (0.04, 0.06) * 50], 0),
+        "recovery": ([HEALTHY] * 50, 0),
+        "D overpowers G again, and the image is constant": ([{"D": 0.01, "image": 0.0}] * 100, 2),
+        "clips without indicators": ([{}] * 3, 0),
     }
-    for story, (found, lines) in stories.items():
-        told = [line for figures in found for line in watch.update(figures)]
-        assert len(told) == lines, story
-    assert watch.update({"D_T0": 0.0}) == []  # one bad batch is none
+    for phase, (batches, n_warnings) in phases.items():
+        warnings = [line for indicators in batches for line in monitor.update(indicators)]
+        assert len(warnings) == n_warnings, phase
+    assert monitor.update({"D_T0": 0.0}) == []  # one bad batch causes no warning
 
 
 def test_warning_names_the_network_and_the_remedy() -> None:
-    watch = DivergenceMonitor(n_batches=1)
-    winner, constant = watch.update({"D_T1": 0.0, "image": 0.0})
-    assert winner.startswith("D_T1 has overpowered the generator") and constant.startswith(
+    monitor = DivergenceMonitor(n_batches=1)
+    overpowered, constant = monitor.update({"D_T1": 0.0, "image": 0.0})
+    assert overpowered.startswith("D_T1 has overpowered the generator") and constant.startswith(
         "the generated image has become constant"
     )
-    flags = {flag for line in (winner, constant) for flag in re.findall(r"--(\w+)", line)}
+    flags = {flag for line in (overpowered, constant) for flag in re.findall(r"--(\w+)", line)}
     assert flags >= {"lr", "r1", "spectral_norm", "grad_clip", "ema"}
     assert all(hasattr(tiny_options(), flag) for flag in flags)
 
 
-def trained(tmp_path: Path, batches: int, spoil: str = "") -> Path:
+def train_diverging_run(tmp_path: Path, batches: int, zeroed_part: str = "") -> Path:
     """Return the folder of a run of some batches of one clip, whose generator is not updated.
 
-    spoil: The part of the generator whose weights are 0.
+    zeroed_part: The part of the generator whose weights are set to 0.
     """
     options = tiny_options(
         f"--label_nc 5 --n_frames_total 2 --max_frames_per_gpu 2 --lr 0.003 --norm instance "
@@ -120,9 +118,9 @@ def trained(tmp_path: Path, batches: int, spoil: str = "") -> Path:
         ],
     )
     trainer.optimizers["G"].param_groups[0]["lr"] = 0.0
-    if spoil:
+    if zeroed_part:
         with torch.no_grad():
-            for weight in networks.netG.get_submodule(spoil).parameters():
+            for weight in networks.netG.get_submodule(zeroed_part).parameters():
                 weight.zero_()
     clip = street_clip(4, 32, 48, load=2)
     trainer.train_epoch(
@@ -134,7 +132,7 @@ def trained(tmp_path: Path, batches: int, spoil: str = "") -> Path:
 def test_discriminator_dominance_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = trained(tmp_path, 150)
+    folder = train_diverging_run(tmp_path, 150)
     told = (folder / "warnings.txt").read_text().splitlines()
     assert told and all(
         re.match(r"\(epoch: 1, iters: \d+\) D has overpowered", line) for line in told
@@ -150,12 +148,12 @@ def test_discriminator_dominance_is_reported(
 
 
 def test_constant_image_is_reported(tmp_path: Path) -> None:
-    folder = trained(tmp_path, 30, "0.model_final_img")
+    folder = train_diverging_run(tmp_path, 30, "0.model_final_img")
     assert "the generated image has become constant" in (folder / "warnings.txt").read_text()
 
 
 def test_threshold_matches_the_warning_text() -> None:
-    """Running means of a step from 1 to 0 fall below 5 % after ln 20 spans."""
-    watch = DivergenceMonitor(n_batches=100)
-    steps = next(step for step in range(1, 1000) if watch.update({"D": 0.0}))
+    """The running mean of a step from 1 to 0 falls below 5 % after ln 20 times the number of batches."""
+    monitor = DivergenceMonitor(n_batches=100)
+    steps = next(step for step in range(1, 1000) if monitor.update({"D": 0.0}))
     assert steps == math.ceil(math.log(0.05) / math.log(0.99))

@@ -1,4 +1,4 @@
-"""Saving and resuming a training run, and loading its weights."""
+"""Checkpoints and weights: what is saved, restored and refused."""
 
 import pickle
 from pathlib import Path
@@ -26,32 +26,18 @@ from options import configs
 from options.parsing import Options
 from options.registry import MODEL_REGISTRY
 from options.train import parse_train
-from tests.tiny import street_clip, tiny_networks, tiny_options, tiny_trainer
+from tests.tiny import (
+    copy_state_dicts,
+    is_bitwise_equal,
+    street_clip,
+    tiny_networks,
+    tiny_options,
+    tiny_trainer,
+)
 from util.errors import UserError
 
 FLAGS = "--label_nc 5 --n_frames_total 4 --max_frames_per_gpu 2 --n_scales_temporal 2 --ndf 64 --n_layers_D 1"
 OPTIONS = tiny_options(FLAGS)
-
-
-def is_equal(a: object, b: object) -> bool:
-    if isinstance(a, torch.Tensor):
-        return isinstance(b, torch.Tensor) and torch.equal(a, b)
-    if isinstance(a, dict):
-        return (
-            isinstance(b, dict)
-            and list(a) == list(b)
-            and all(is_equal(a[key], b[key]) for key in a)
-        )
-    if isinstance(a, list | tuple):
-        return isinstance(b, list | tuple) and len(a) == len(b) and all(map(is_equal, a, b))
-    return a == b
-
-
-def copy_weights(networks: Vid2VidModels) -> dict[str, dict]:
-    return {
-        name: {key: value.clone() for key, value in network.state_dict().items()}
-        for name, network in networks.named_networks().items()
-    }
 
 
 def save_run(folder: Path, flags: str, seed: int = 1) -> Vid2VidModels:
@@ -64,14 +50,13 @@ def is_one_line(error: pytest.ExceptionInfo[UserError]) -> bool:
     return "\n" not in str(error.value)
 
 
-# Resuming a run
+# resuming
 
 
 @pytest.fixture(scope="module")
-def saved_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Vid2VidModels, dict]:
-    """Return folder, networks and optimizer states of a run that was saved after one clip."""
-    folder = tmp_path_factory.mktemp("run")
-    networks = tiny_networks(OPTIONS)
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Vid2VidModels, dict]:
+    """A run saved after one clip: its folder, its networks, the states of its optimizers."""
+    folder, networks = tmp_path_factory.mktemp("run"), tiny_networks(OPTIONS)
     trainer = tiny_trainer(OPTIONS, networks)
     trainer.train_clip(
         street_clip(6, 32, 48, load=2), compute_epoch_settings(1, trainer.config.schedule)
@@ -90,37 +75,41 @@ def resume(folder: Path, networks: Vid2VidModels, optimizers: dict[str, Optimize
     return restore_checkpoint(folder, read_training_state(folder), networks, optimizers)
 
 
-def build_fresh_models(options: Options = OPTIONS) -> tuple[Vid2VidModels, dict[str, Optimizer]]:
+def make_networks_and_optimizers(
+    options: Options = OPTIONS,
+) -> tuple[Vid2VidModels, dict[str, Optimizer]]:
     networks = tiny_networks(options, seed=9)
     return networks, build_optimizers(networks, configs.optimizer_config(options))
 
 
-def test_resume_restores_bitwise_equal_state(saved_run: tuple[Path, Vid2VidModels, dict]) -> None:
-    folder, before, optimizer_states = saved_run
-    networks, optimizers = build_fresh_models()
-    assert not is_equal(copy_weights(networks), copy_weights(before))
+def test_resume_restores_bitwise_equal_state(stopped: tuple[Path, Vid2VidModels, dict]) -> None:
+    folder, before, optimizer_states = stopped
+    networks, optimizers = make_networks_and_optimizers()
+    assert not is_bitwise_equal(copy_state_dicts(networks), copy_state_dicts(before))
     torch.manual_seed(1)
     assert resume(folder, networks, optimizers) == RunState(2, 7, 3)
     assert torch.equal(torch.rand(3), torch.rand(3, generator=torch.Generator().manual_seed(5)))
-    assert is_equal(copy_weights(networks), copy_weights(before))
-    assert is_equal({name: o.state_dict() for name, o in optimizers.items()}, optimizer_states)
+    assert is_bitwise_equal(copy_state_dicts(networks), copy_state_dicts(before))
+    assert is_bitwise_equal(
+        {name: o.state_dict() for name, o in optimizers.items()}, optimizer_states
+    )
     assert optimizer_states["G"]["state"] and optimizer_states["D_T0"]["state"]
 
 
-def test_next_step_after_resume_is_bitwise_equal(
-    saved_run: tuple[Path, Vid2VidModels, dict],
+def test_next_step_after_resume_is_bitwise_is_bitwise_equal(
+    stopped: tuple[Path, Vid2VidModels, dict],
 ) -> None:
     results = []
     for _ in range(2):
-        networks, optimizers = build_fresh_models()
-        resume(saved_run[0], networks, optimizers)
+        networks, optimizers = make_networks_and_optimizers()
+        resume(stopped[0], networks, optimizers)
         trainer = tiny_trainer(OPTIONS, networks)
         trainer.optimizers.update(trainer.device_setup.wrap_optimizers(optimizers, None))
         trained = trainer.train_clip(
             street_clip(6, 32, 48, load=2), compute_epoch_settings(1, trainer.config.schedule)
         )
-        results.append((trained.losses, copy_weights(networks)))
-    assert is_equal(*results)
+        results.append((trained.losses, copy_state_dicts(networks)))
+    assert is_bitwise_equal(*results)
 
 
 def test_saved_run_has_the_published_files(saved_run: tuple[Path, Vid2VidModels, dict]) -> None:
@@ -132,8 +121,8 @@ def test_saved_run_has_the_published_files(saved_run: tuple[Path, Vid2VidModels,
     }
     assert {file.name for file in folder.iterdir()} == names
     assert (folder / "iter.txt").read_text().split() == ["2", "21"]
-    exchanged = torch.load(get_weights_path(folder, "latest", "G0"), weights_only=True)
-    assert is_equal(dict(exchanged), dict(networks.netG[0].state_dict()))
+    exported = torch.load(get_weights_path(folder, "latest", "G0"), weights_only=True)
+    assert is_bitwise_equal(dict(exported), dict(networks.netG[0].state_dict()))
 
 
 def test_resume_with_other_networks_is_refused(saved_run: tuple[Path, Vid2VidModels, dict]) -> None:
@@ -145,33 +134,23 @@ def test_resume_with_other_networks_is_refused(saved_run: tuple[Path, Vid2VidMod
         ("--ngf 4", "another shape.*use the options"),
     ):
         with pytest.raises(UserError, match=message) as error:
-            resume(saved_run[0], *build_fresh_models(tiny_options(f"{FLAGS} {flags}")))
+            resume(stopped[0], *make_networks_and_optimizers(tiny_options(f"{FLAGS} {flags}")))
         assert is_one_line(error)
 
 
 @pytest.mark.parametrize("content", [{"run": {}}, {"G0": torch.zeros(1)}])
 def test_other_file_is_refused_as_state(content: dict, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "latest_state.pth")
-    with pytest.raises(
-        UserError, match=r"latest_state\.pth lacks .*networks.*not a training state"
-    ):
-        resume(tmp_path, *build_fresh_models())
+    with pytest.raises(UserError, match=r"latest_state\.pth lacks .*networks.*no saved state"):
+        resume(tmp_path, *make_networks_and_optimizers())
 
 
 def test_resume_without_a_state_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"latest_state\.pth is not there.*--continue_train"):
-        resume(tmp_path, *build_fresh_models())
+        resume(tmp_path, *make_networks_and_optimizers())
 
 
-def test_only_the_last_epochs_are_kept(tmp_path: Path) -> None:
-    for label in ("2", "9", "10", "latest"):
-        for name in ("G0", "D"):
-            get_weights_path(tmp_path, label, name).touch()
-    prune_epochs(tmp_path, 2)
-    assert {path.name.split("_")[0] for path in tmp_path.iterdir()} == {"9", "10", "latest"}
-
-
-# Loading the weights of another run
+# initialization from a coarser stage
 
 
 def test_second_scale_initializes_from_the_first(tmp_path: Path) -> None:
@@ -179,39 +158,44 @@ def test_second_scale_initializes_from_the_first(tmp_path: Path) -> None:
     networks = tiny_networks(
         tiny_options(f"{FLAGS} --n_scales_spatial 2 --num_D 3 --n_scales_temporal 3")
     )
-    initial = copy_weights(networks)
-    notes = load_pretrained(networks, tmp_path, "latest")
-    loaded, expected = copy_weights(networks), copy_weights(coarse)
-    assert is_equal(loaded["G0"], expected["G0"]) and is_equal(loaded["G1"], initial["G1"])
-    assert is_equal(loaded["D"], initial["D"] | expected["D"])
-    assert [line.split(" starts fresh")[0] for line in notes] == [
+    initial = copy_state_dicts(networks)
+    messages = load_pretrained(networks, tmp_path, "latest")
+    loaded, saved = copy_state_dicts(networks), copy_state_dicts(coarse)
+    assert is_bitwise_equal(loaded["G0"], saved["G0"]) and is_bitwise_equal(
+        loaded["G1"], initial["G1"]
+    )
+    assert all(
+        is_bitwise_equal(loaded["D"][key], (saved["D"] if key in saved["D"] else initial["D"])[key])
+        for key in loaded["D"]
+    )
+    assert [line.split(" starts fresh")[0] for line in messages] == [
         "G1",
         "D scale2",
         "D_T0 scale2",
         "D_T1 scale2",
         "D_T2",
     ]
-    assert "latest_net_G1.pth" in notes[0]
+    assert "latest_net_G1.pth" in messages[0]
 
 
 def test_temporal_discriminator_of_other_n_frames_D_is_reinitialized(tmp_path: Path) -> None:
     save_run(tmp_path, FLAGS)
     networks = tiny_networks(tiny_options(f"{FLAGS} --n_frames_D 2"))
-    initial = copy_weights(networks)
-    notes = load_pretrained(networks, tmp_path, "latest")
-    assert [line.split(" starts")[0] for line in notes] == [
+    initial = copy_state_dicts(networks)
+    messages = load_pretrained(networks, tmp_path, "latest")
+    assert [line.split(" starts")[0] for line in messages] == [
         f"D_T{s} scale{i}" for s in (0, 1) for i in (0, 1)
     ]
-    loaded = copy_weights(networks)
-    assert is_equal(loaded["D_T0"], initial["D_T0"])
-    assert not is_equal(loaded["D"], initial["D"])
+    assert is_bitwise_equal(
+        copy_state_dicts(networks)["D_T0"], initial["D_T0"]
+    ) and not is_bitwise_equal(copy_state_dicts(networks)["D"], initial["D"])
 
 
 def test_same_stage_loads_completely_without_a_message(tmp_path: Path) -> None:
     saved = save_run(tmp_path, FLAGS)
     networks = tiny_networks(OPTIONS)
     assert load_pretrained(networks, tmp_path, "latest") == []
-    assert is_equal(copy_weights(networks), copy_weights(saved))
+    assert is_bitwise_equal(copy_state_dicts(networks), copy_state_dicts(saved))
 
 
 @pytest.mark.parametrize(
@@ -233,7 +217,7 @@ def test_weights_of_an_epoch_are_saved_and_loaded(tmp_path: Path) -> None:
     save_weights(tmp_path, "12", saved)
     networks = tiny_networks(OPTIONS)
     load_generators(networks.netG, tmp_path, "12")
-    assert is_equal(dict(networks.netG.state_dict()), dict(saved.netG.state_dict()))
+    assert is_bitwise_equal(dict(networks.netG.state_dict()), dict(saved.netG.state_dict()))
     with pytest.raises(UserError, match=r"11_net_G0\.pth is not there.*--which_epoch"):
         load_generators(networks.netG, tmp_path, "11")
 
@@ -241,9 +225,7 @@ def test_weights_of_an_epoch_are_saved_and_loaded(tmp_path: Path) -> None:
 # Broken files
 
 
-class CodeOnLoad:
-    """Runs code when it is unpickled without `weights_only`."""
-
+class ExecutesCode:
     def __reduce__(self) -> tuple:
         return (Path.write_text, (Path("ran"), "code"))
 
@@ -254,7 +236,7 @@ class CodeOnLoad:
         (b"", "not a file of weights"),
         (b"not a checkpoint at all", "not a file of weights"),
         (
-            pickle.dumps({"model_down_seg.1.weight": CodeOnLoad()}, protocol=2),
+            pickle.dumps({"model_down_seg.1.weight": ExecutesCode()}, protocol=2),
             "not a file of weights",
         ),
         (pickle.dumps([1], protocol=2), "not a file of weights|holds a list"),
@@ -283,7 +265,7 @@ def test_a_truncated_file_is_refused(fraction: float, tmp_path: Path) -> None:
 def test_code_in_a_saved_file_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save(
-        {"model_down_seg.1.weight": CodeOnLoad()}, get_weights_path(tmp_path, "latest", "G0")
+        {"model_down_seg.1.weight": ExecutesCode()}, get_weights_path(tmp_path, "latest", "G0")
     )
     with pytest.raises(UserError, match=r"net_G0\.pth is not a file of weights") as error:
         load_generators(tiny_networks(OPTIONS).netG, tmp_path, "latest")
@@ -302,15 +284,15 @@ def test_failed_save_keeps_the_old_files(
 ) -> None:
     save_run(tmp_path, FLAGS)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    real_save, calls = torch.save, []
+    save, calls = torch.save, []
 
-    def save_to_full_disk(content: object, file: Path) -> None:
+    def fail_at_third_call(content: object, file: Path) -> None:
         calls.append(file)
         if len(calls) == 3:
             raise OSError("no space left on device")
-        real_save(content, file)
+        save(content, file)
 
-    monkeypatch.setattr(torch, "save", save_to_full_disk)
+    monkeypatch.setattr(torch, "save", fail_at_third_call)
     with pytest.raises(OSError, match="no space"):
         save_weights(tmp_path, "latest", saved_run[1])
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before

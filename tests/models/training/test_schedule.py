@@ -1,3 +1,5 @@
+"""The training schedule, against examples by hand and properties."""
+
 import math
 from dataclasses import replace
 
@@ -12,7 +14,7 @@ from models.training.schedule import (
     compute_epoch_settings,
 )
 
-EXAMPLE = ScheduleConfig(  # SPEC 10: n_frames_total 6, niter_step 5, niter 10, niter_decay 10
+EXAMPLE = ScheduleConfig(  # --n_frames_total 6 --niter_step 5 --niter 10 --niter_decay 10
     n_epochs=10,
     n_epochs_decay=10,
     n_frames_G=3,
@@ -36,19 +38,19 @@ configs = st.builds(
     max_frames_backpropagate=st.integers(1, 9),
     n_epochs_freeze_coarse=st.integers(0, 9),
     n_scales=st.integers(1, 3),
-    longest=st.integers(5, 300),
+    max_sequence_frames=st.integers(5, 300),
     n_generator_gpus=st.integers(1, 4),
 )
 
 
-def phases(config: ScheduleConfig) -> list[EpochSettings]:
+def compute_all_settings(config: ScheduleConfig) -> list[EpochSettings]:
     return [compute_epoch_settings(epoch, config) for epoch in range(1, config.last_epoch + 1)]
 
 
 def test_published_schedule_example() -> None:
-    lengths = [phase.n_frames_total for phase in phases(EXAMPLE)]
+    lengths = [settings.n_frames_total for settings in compute_all_settings(EXAMPLE)]
     assert lengths == [6] * 5 + [12] * 5 + [24] * 5 + [48] * 5
-    factors = [phase.lr_factor for phase in phases(EXAMPLE)]
+    factors = [settings.lr_factor for settings in compute_all_settings(EXAMPLE)]
     assert factors == pytest.approx([1] * 11 + [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
 
 
@@ -70,7 +72,7 @@ def test_clip_length_grows_up_to_the_longest_sequence(longest: int, lengths: lis
 
 def test_clip_length_never_exceeds_the_maximum() -> None:
     config = replace(EXAMPLE, n_frames_total=30, epochs_per_step=1)
-    assert [p.n_frames_total for p in phases(config)][:5] == [
+    assert [p.n_frames_total for p in compute_all_settings(config)][:5] == [
         30,
         60,
         120,
@@ -80,7 +82,7 @@ def test_clip_length_never_exceeds_the_maximum() -> None:
 
 
 @pytest.mark.parametrize(
-    ("load", "most", "back"),
+    ("frames_per_gpu", "max_frames", "expected"),
     [
         (4, 4, [1, 2, 4, 4]),
         (6, 4, [1, 2, 3, 3]),
@@ -90,12 +92,17 @@ def test_clip_length_never_exceeds_the_maximum() -> None:
         (1, 8, [1, 1, 1, 1]),
     ],
 )
-def test_bptt_frames_grow_over_epochs(load: int, most: int, back: list[int]) -> None:
-    """load // ceil(load / min(most, 2**k)) while that is below load, by hand."""
+def test_bptt_frames_grow_over_epochs(
+    frames_per_gpu: int, max_frames: int, expected: list[int]
+) -> None:
+    """By hand: n // ceil(n / min(max_frames, 2**k)) while that is below n frames per window."""
     config = replace(
-        EXAMPLE, epochs_per_step=1, max_frames_per_gpu=load, max_frames_backpropagate=most
+        EXAMPLE,
+        epochs_per_step=1,
+        max_frames_per_gpu=frames_per_gpu,
+        max_frames_backpropagate=max_frames,
     )
-    assert [compute_epoch_settings(epoch, config).bptt_frames for epoch in (1, 2, 3, 4)] == back
+    assert [compute_epoch_settings(epoch, config).bptt_frames for epoch in (1, 2, 3, 4)] == expected
 
 
 def test_frames_per_gpu_start_at_the_clip_length_and_double() -> None:
@@ -111,32 +118,34 @@ def test_frames_per_gpu_start_at_the_clip_length_and_double() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scales", "fixed", "learn"),
+    ("n_scales", "n_epochs_freeze", "expected"),
     [(1, 3, [True] * 5), (2, 0, [True] * 5), (2, 3, [False, False, False, True, True])],
 )
 def test_only_the_finest_scale_trains_in_the_first_epochs(
-    scales: int, fixed: int, learn: list[bool]
+    n_scales: int, n_epochs_freeze: int, expected: list[bool]
 ) -> None:
-    config = replace(EXAMPLE, n_scales=scales, n_epochs_freeze_coarse=fixed)
-    assert [phase.train_coarse for phase in phases(config)][:5] == learn
+    config = replace(EXAMPLE, n_scales=n_scales, n_epochs_freeze_coarse=n_epochs_freeze)
+    assert [settings.train_coarse for settings in compute_all_settings(config)][:5] == expected
 
 
 @given(configs)
 def test_schedule_is_monotonic_and_bounded(config: ScheduleConfig) -> None:
-    run = phases(config)
+    epochs = compute_all_settings(config)
     usable = min(MAX_CLIP_FRAMES, config.max_sequence_frames) - (config.n_frames_G - 1)
-    for before, after in zip(run, run[1:], strict=False):
+    for before, after in zip(epochs, epochs[1:], strict=False):
         assert after.frames_per_gpu >= before.frames_per_gpu
         assert before.lr_factor >= after.lr_factor > 0
         assert after.n_frames_total >= before.n_frames_total
-    for phase in run:
+    for settings in epochs:
         assert (
             1
-            <= phase.bptt_frames
+            <= settings.bptt_frames
             <= max(
-                1, phase.frames_per_gpu * config.n_generator_gpus, config.max_frames_backpropagate
+                1,
+                settings.frames_per_gpu * config.n_generator_gpus,
+                config.max_frames_backpropagate,
             )
         )
-        assert phase.n_frames_total <= max(usable, config.n_frames_total)
-        assert phase.frames_per_gpu <= config.max_frames_per_gpu
-        assert math.isclose(phase.lr_factor, 1) or phase.epoch > config.n_epochs + 1
+        assert settings.n_frames_total <= max(usable, config.n_frames_total)
+        assert settings.frames_per_gpu <= config.max_frames_per_gpu
+        assert math.isclose(settings.lr_factor, 1) or settings.epoch > config.n_epochs + 1

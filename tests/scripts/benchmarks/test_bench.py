@@ -1,7 +1,8 @@
-"""bench.py at toy size: it runs, its arithmetic is the published, and both ways make the same."""
+"""scripts/benchmarks/bench.py at small sizes: its counts, its results, and its agreement with the reference."""
 
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,11 +37,13 @@ PUBLISHED = GeneratorConfig(condition_channels=36, foreground=(26,))
         (GeneratorConfig(condition_channels=15), (512, 512), 1717),
     ],
 )
-def test_published_networks_have_the_published_macs(config, size, gmacs):
+def test_published_networks_have_the_published_macs(
+    config: GeneratorConfig, size: tuple[int, int], gmacs: int
+) -> None:
     assert round(sum(count_frame_macs(config, size).values()) / 1e9) == gmacs
 
 
-def run(*flags: str) -> None:
+def run_bench(*flags: str) -> None:
     with (
         patch.object(sys, "argv", ["bench.py", *flags, "--rounds", "1", "--gpu_ids", "-1"]),
         patch("scripts.benchmarks.videos.MAX_VIDEO_FRAMES", MIN_VIDEO_FRAMES),
@@ -55,79 +58,70 @@ def run(*flags: str) -> None:
         ["--mode", "pose", "--size", "64x128", "--amp", "off"],
     ],
 )
-def test_frames_are_timed_and_compared(flags, tmp_path, capsys):
-    run(
-        *flags, "--ngf", "4", "--what", "synthesis", "parts", "--json", str(tmp_path / "found.json")
-    )
-    found = json.loads((tmp_path / "found.json").read_text())
-    plain, ours, *half = found["synthesis"]
-    assert plain["ratio"] == 1 and all(row["psnr"] > 30 for row in half)
-    assert all(row["to_mp4"] > 0 for row in found["synthesis"])
-    assert ours["difference"] < 1e-3  # norms of maps as small as these enlarge rounding
-    assert set(found["parts"]) == set(FRAME_PARTS) and all(
-        seconds > 0 for part, seconds in found["parts"].items()
-    )
-    assert found["limits"]["gmacs"]["off"] > 0 and "| plain way |" in capsys.readouterr().out
+def test_frames_are_timed_and_compared(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "results.json"
+    run_bench(*flags, "--ngf", "4", "--what", "synthesis", "parts", "--json", str(path))
+    results = json.loads(path.read_text())
+    reference, float32, *half = results["synthesis"]
+    assert reference["ratio"] == 1
+    assert all(row["psnr"] > 30 for row in half)
+    assert all(row["to_mp4"] > 0 for row in results["synthesis"])
+    assert float32["difference"] < 1e-3  # norms of such small maps enlarge rounding errors
+    assert set(results["parts"]) == set(FRAME_PARTS)
+    assert all(seconds > 0 for seconds in results["parts"].values())
+    assert results["limits"]["gmacs"]["off"] > 0
+    assert "| reference " in capsys.readouterr().out
 
 
-def test_relative_residual_separates_linear_from_quadratic():
-    straight = [ScalingPoint(x, 1 + 2 * x, 0) for x in (1, 2, 4)]
-    assert fit_line(straight) == pytest.approx((1, 2)) and max_relative_residual(straight) < 1e-9
-    assert max_relative_residual([ScalingPoint(x, x**2, 0) for x in (1, 2, 4)]) > 0.05
+def test_relative_residual_separates_linear_from_quadratic() -> None:
+    linear = [ScalingPoint(x, 1 + 2 * x, 0) for x in (1, 2, 4)]
+    quadratic = [ScalingPoint(x, x**2, 0) for x in (1, 2, 4)]
+    assert fit_line(linear) == pytest.approx((1, 2))
+    assert max_relative_residual(linear) < 1e-9
+    assert max_relative_residual(quadratic) > 0.05
 
 
-def test_fastest_round_of_every_frame_is_summed():
+def test_fastest_round_of_every_frame_is_summed() -> None:
     assert sum_fastest_rounds([1, 9, 5, 2, 3, 3], n_rounds=2) == 1 + 3 + 3
 
 
-def test_scaling_is_measured_and_plotted(tmp_path, capsys):
+def test_scaling_is_measured_and_plotted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     sizes = {
         "VIDEO_LENGTHS": (1, 3),
         "FRAME_WIDTHS": (64, 128),
         "VIDEO_COUNTS": (1, 3),
         "SHORT_VIDEO_LENGTH": 1,
     }
+    json_path, plot_path = tmp_path / "results.json", tmp_path / "growth.png"
+    files = ["--json", str(json_path), "--plot", str(plot_path)]
     with patch.multiple("scripts.benchmarks.scaling", **sizes):
-        run(
-            "--what",
-            "growth",
-            "--ngf",
-            "4",
-            "--json",
-            str(tmp_path / "found.json"),
-            "--plot",
-            str(tmp_path / "g.png"),
-        )
-    growth = json.loads((tmp_path / "found.json").read_text())["growth"]
-    assert [[point["x"] for point in points] for points in growth.values()] == [
-        [1, 3],
-        [64 * 32, 128 * 64],
-        [1, 3],
-        [1, 3],
-    ]
-    assert all(
-        point["peak"] > 0 and point["seconds"] > 0 for points in growth.values() for point in points
-    )
-    with Image.open(tmp_path / "g.png") as drawn:
-        assert min(drawn.size) > 500
-    said = capsys.readouterr().out
-    assert all(
-        f"\n{curve}: {points[0]['x']} to {points[1]['x']} take" in said
-        for curve, points in growth.items()
-    )
+        run_bench("--what", "growth", "--ngf", "4", *files)
+    curves = json.loads(json_path.read_text())["growth"]
+    x = [[point["x"] for point in points] for points in curves.values()]
+    assert x == [[1, 3], [64 * 32, 128 * 64], [1, 3], [1, 3]]
+    all_points = [point for points in curves.values() for point in points]
+    assert all(point["peak"] > 0 and point["seconds"] > 0 for point in all_points)
+    with Image.open(plot_path) as image:
+        assert min(image.size) > 500
+    output = capsys.readouterr().out
+    for curve, (first, last) in curves.items():
+        assert f"\n{curve}: {first['x']} to {last['x']} take" in output
 
 
 @pytest.mark.skipif(
-    not Path("/proc/self/clear_refs").exists(), reason="only Linux lets a process forget its peak"
+    not Path("/proc/self/clear_refs").exists(),
+    reason="only Linux can reset the peak memory of a process",
 )
-def test_peak_memory_excludes_earlier_workloads():
+def test_peak_memory_excludes_earlier_workloads() -> None:
     cpu = torch.device("cpu")
 
-    def take(numbers: int):
-        yield torch.ones(numbers).sum()
+    def allocate(n_values: int) -> Iterator[torch.Tensor]:
+        yield torch.ones(n_values).sum()
 
-    large, small = (
-        measure_peak_process_memory(partial(take, 2**26), cpu),
-        measure_peak_process_memory(partial(take, 2**20), cpu),
-    )
+    large = measure_peak_process_memory(partial(allocate, 2**26), cpu)
+    small = measure_peak_process_memory(partial(allocate, 2**20), cpu)
     assert large - small > 0.2  # GiB
