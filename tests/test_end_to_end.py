@@ -18,7 +18,6 @@ from data.sequences import find_sequences
 from data.synthetic import make_toy_data
 from models.checkpoint import load_generators
 from models.inference.first_frame import get_real_images
-from models.inference.synthesizer import Synthesizer
 from models.networks.generators import build_generator
 from models.training.trainer import Trainer
 from options import configs

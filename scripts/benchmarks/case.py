@@ -23,7 +23,7 @@ from models.networks.generators import GeneratorConfig, build_generator
 from models.ops.install import install_optimized_ops
 from options import configs
 from options.from_checkpoint import load_run_options
-from options.parsing import Options
+from options.schema import TestOptions
 from options.test import frame_size, parse_test
 from util.clip import Clip
 
@@ -89,7 +89,7 @@ def make_benchmark_data(
 class BenchmarkCase:
     """Generators on a device, with all that synthesis needs."""
 
-    options: Options
+    options: TestOptions
     networks: nn.ModuleList
     first_frames: FirstImageProvider
     synthesis: SynthesisConfig
@@ -177,7 +177,11 @@ def load_trained_case(
     return _make_case(options, networks, device)
 
 
-def _make_case(options: Options, networks: nn.ModuleList, device: torch.device) -> BenchmarkCase:
+def _make_case(
+    options: TestOptions, networks: nn.ModuleList, device: torch.device
+) -> BenchmarkCase:
+    install_optimized_ops(networks)
+    use_per_sample_stats(networks)
     first_images, _ = build_first_image_provider(configs.first_frame_config(options))
     synthesis = configs.synthesis_config(options)
     return BenchmarkCase(options, networks.to(device), first_images, synthesis, device)

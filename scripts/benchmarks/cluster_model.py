@@ -57,7 +57,7 @@ class FrameFlops:
         return self.generator + self.discriminators + self.backward
 
 
-def count_frame_flops(options: Options, height: int, width: int) -> FrameFlops:
+def count_frame_flops(options: TrainOptions, height: int, width: int) -> FrameFlops:
     """Count the operations of one frame, with one spatial scale, without computing anything.
 
     The reference operations are used, because torch's counter does not know the optimized ones.

@@ -59,7 +59,7 @@ def time_frame_parts(case: BenchmarkCase, n_frames: int, folder: Path) -> dict[s
     seconds: SecondsByPart = defaultdict(float)
     (_, reader, _), *_ = case.open_sequences().sequences
     clips = time_items(islice(reader, n_frames + case.options.n_frames_G), "data", seconds)
-    frames = synthesize(case.networks, clips, case.first_frames, case.synthesis, case.device)
+    frames = case.synthesizer.synthesize(clips)
     condition_to_image = case.frame_reader.condition_to_image
     with (
         SequenceWriter(folder, 25, STREAM_SUFFIXES) as writer,

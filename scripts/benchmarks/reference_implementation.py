@@ -679,7 +679,7 @@ def run_reference_test(flags: Sequence[str]) -> None:
     )
     config = configs.synthesis_config(options)
     suffixes = {"real_A": ".png" if options.label_nc else ".jpg", "fake_B": ".jpg"}
-    n_remaining = options.how_many
+    n_remaining = int(options.how_many)
     for name, reader, _ in inputs.sequences:
         frames = reference_synthesize(networks, reader, first_frames, config, device)
         with SequenceWriter(folder / name, 25, suffixes) as writer:

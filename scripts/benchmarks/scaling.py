@@ -109,10 +109,7 @@ def generate_videos(
 
     for _ in range(n_repeats):
         videos = [iter_video() for _ in range(batch_size)]
-        frames = synthesize_batched(
-            case.networks, videos, case.first_frames, case.synthesis, case.device
-        )
-        for index, _, _ in frames:
+        for index, _, _ in synthesize_batched(case.synthesizer, videos):
             yield index
 
 

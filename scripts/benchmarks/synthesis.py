@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.inference.synthesis import synthesize
 from scripts.benchmarks.case import BenchmarkCase
 from scripts.benchmarks.macs import count_frame_macs
 from scripts.benchmarks.reference_implementation import reference_synthesize
@@ -49,10 +48,10 @@ def measure_synthesis(
     float_clips = [clip.to(torch.device("cpu")) for clip in clips]
     cases = {precision: case.prepare_for_inference(precision) for precision in precisions}
     workloads: dict[str, Workload] = {
-        REFERENCE_NAME: partial(generate_images, reference_synthesize, case, float_clips)
+        REFERENCE_NAME: partial(generate_reference_images, case, float_clips)
     }
     for precision, prepared in cases.items():
-        workloads[precision] = partial(generate_images, synthesize, prepared, clips)
+        workloads[precision] = partial(generate_images, prepared, clips)
 
     timings = time_interleaved(workloads, rounds, case.device)
     frame_seconds = {name: timing.median_seconds for name, timing in timings.items()}
@@ -66,13 +65,15 @@ def measure_synthesis(
     ]
 
 
-def generate_images(
-    synthesize_function: Callable[..., Iterator[tuple[Clip, Tensor]]],
-    case: BenchmarkCase,
-    clips: Sequence[Clip],
-) -> Iterator[Tensor]:
+def generate_images(case: BenchmarkCase, clips: Sequence[Clip]) -> Iterator[Tensor]:
     """Yield the images of a sequence."""
-    frames = synthesize_function(
+    for _, image in case.synthesizer.synthesize(clips):
+        yield image
+
+
+def generate_reference_images(case: BenchmarkCase, clips: Sequence[Clip]) -> Iterator[Tensor]:
+    """Yield the images of a sequence, by the reference implementation."""
+    frames = reference_synthesize(
         case.networks, clips, case.first_frames, case.synthesis, case.device
     )
     for _, image in frames:

@@ -33,7 +33,8 @@ def measure_synthesis_peak_mib(n_frames: int) -> float:
         ConditionConfig(_N_LABELS, instance_edges=False), 3, 4, no_first_img=True
     )
     clips = (_random_clip(i) for i in range(n_frames))
-    for _ in synthesize(networks, clips, make_zero_images, config, _CPU):
+    synthesizer = Synthesizer.from_generators(networks, config, make_zero_images)
+    for _ in synthesizer.synthesize(clips):
         pass
     return peak_memory_gib(_CPU) * 1024
 

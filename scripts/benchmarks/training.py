@@ -42,7 +42,7 @@ _TEST_ONLY_FLAGS = {"--use_real_img"}
 
 def make_training_options(
     mode: str, size: FrameSize, ngf: int, data: Path, extra_flags: Sequence[str] = ()
-) -> Options:
+) -> TrainOptions:
     """Return the options of a run with windows of one frame and the published networks of a mode."""
     flags = [flag for flag in make_mode_flags(mode, size) if flag not in _TEST_ONLY_FLAGS]
     flags += [f"--ngf={ngf}", f"--dataroot={data}", "--n_frames_total=1", "--no_flip"]
@@ -122,7 +122,7 @@ def make_filled_state(opt: TrainOptions, clip: Clip, start: int) -> ClipState:
     return ClipState(history, frame_buffer, n_generated=start)
 
 
-def read_first_clip(options: Options, device_setup: DeviceSetup) -> Clip:
+def read_first_clip(options: TrainOptions, device_setup: DeviceSetup) -> Clip:
     """Read the first clip of the first epoch."""
     data = build_training_data(options, device_setup)
     dataset = ClipDataset(data.frame_reader, data.sequences, configs.transform_config(options))
@@ -139,7 +139,7 @@ def measure_training(
     """Measure a step of the reference implementation and of the program.
 
     Args:
-        options: Options of the run.
+        options: TrainOptions of the run.
         rounds: Timed steps of each.
         limits: Limits of the device.
         flow_estimator: Estimates the reference flow: at every step in the reference

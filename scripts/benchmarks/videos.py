@@ -8,7 +8,6 @@ from functools import partial
 from itertools import chain, islice, repeat
 from pathlib import Path
 
-from models.inference.synthesis import synthesize
 from scripts.benchmarks.case import BenchmarkCase
 from scripts.benchmarks.reference_implementation import reference_synthesize
 from scripts.benchmarks.report import REFERENCE_NAME
@@ -75,7 +74,7 @@ def write_video_reference(case: BenchmarkCase, n_frames: int, folder: Path) -> I
 def write_video_pipelined(case: BenchmarkCase, n_frames: int, folder: Path) -> Iterator[int]:
     """Read ahead and write in the background, as test.py does, then yield `n_frames` once."""
     clips = prefetch(iter_clips(case, n_frames))
-    frames = synthesize(case.networks, clips, case.first_frames, case.synthesis, case.device)
+    frames = case.synthesizer.synthesize(clips)
     with (
         SequenceWriter(folder, 25, STREAM_SUFFIXES) as writer,
         OutputVideo(None, Fraction(25)) as output,

@@ -33,7 +33,8 @@ from models.inference.batched import synthesize_sequences
 from models.inference.first_frame import get_real_images, make_zero_images
 from options import configs
 from options.base import int_list
-from options.from_checkpoint import load_run_generators, load_run_options
+from options.build_inference import build_synthesizer
+from options.from_checkpoint import load_run_options
 from scripts.benchmarks.case import count_parameters
 from util.clip import Clip
 from util.distributed import setup_devices
@@ -75,17 +76,15 @@ def measure_model(
 ) -> ModelRow:
     """Generate all sequences with a run's generators and evaluate them."""
     options = load_run_options(folder, "--keyframes", str(keyframes))
-    device = setup_devices(configs.device_config(options)).device
-    networks = load_run_generators(options).to(device)
-    first_images = make_zero_images if options.no_first_img else get_real_images
+    get_first_images = make_zero_images if options.no_first_img else get_real_images
+    device_setup = setup_devices(configs.device_config(options))
+    synthesizer, _ = build_synthesizer(options, get_first_images, device_setup)
     title = folder.name + (f", --keyframes {keyframes}" if keyframes > 1 else "")
     scores: list[SequenceScores] = []
     seconds = []
     for name, clips in tqdm(sequences, title, unit="sequence"):
         start = time.perf_counter()
-        synthesize_sequences = select_sequence_synthesizer(keyframes)
-        config = configs.synthesis_config(options)
-        frames = list(synthesize_sequences(networks, [clips], first_images, config, device))
+        frames = list(synthesize_sequences(synthesizer, [clips], keyframes))
         pairs = [
             (tensor_to_image(clip.image[0, 0]), tensor_to_image(image[0]))
             for _, clip, image in frames
@@ -93,7 +92,9 @@ def measure_model(
         ]
         seconds.append((time.perf_counter() - start) / len(frames))
         scores.append(score_sequence(name, pairs, metrics))
-    return ModelRow(title, count_parameters(networks), median(seconds), average_metrics(scores))
+    return ModelRow(
+        title, count_parameters(synthesizer.netG), median(seconds), average_metrics(scores)
+    )
 
 
 def read_test_sequences(folder: Path) -> NamedSequences:

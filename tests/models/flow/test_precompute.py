@@ -76,8 +76,10 @@ def test_annotator_depends_on_the_estimator_and_the_cache(tmp_path: Path) -> Non
         return build_flow_annotator(flow_estimator, lambda clip: (), read_image, cache_folder)
 
     raft = RAFTFlowEstimator(lambda current, previous: [])
-    assert annotated(ZeroFlowEstimator(), tmp_path) is None and annotated(raft, None) is None
-    assert isinstance(annotated(DISFlowEstimator(), None), FlowAnnotator)
-    found, estimated = annotated(raft, tmp_path), annotated(DISFlowEstimator(), tmp_path)
-    assert isinstance(found, CachedFlowAnnotator) and found.flow_estimator is None
-    assert isinstance(estimated, CachedFlowAnnotator) and estimated.flow_estimator is not None
+    assert build(ZeroFlowEstimator(), tmp_path) is None and build(raft, None) is None
+    assert isinstance(build(DISFlowEstimator(), None), FlowAnnotator)
+    raft_annotator, dis_annotator = build(raft, tmp_path), build(DISFlowEstimator(), tmp_path)
+    assert isinstance(raft_annotator, CachedFlowAnnotator)
+    assert raft_annotator.flow_estimator is None
+    assert isinstance(dis_annotator, CachedFlowAnnotator)
+    assert dis_annotator.flow_estimator is not None

@@ -19,6 +19,7 @@ from models.losses.vid2vid import (
     compute_perceptual_losses,
     compute_temporal_losses,
     find_face_box,
+    flatten_time,
     select_scored_images,
     sum_losses,
 )
@@ -174,7 +175,7 @@ def test_perceptual_loss_covers_image_and_raw_image(
 
     config = replace(CONFIG, has_flow=has_flow)
     fakes = select_scored_images(window.output, config)
-    losses = compute_perceptual_losses(distance, flatten_time(window.real), fakes, config)
+    losses = compute_perceptual_losses(distance, window.real, fakes, config)
     distances = [
         to_float((x - window.real).abs().mean())
         for x in (window.output.image, window.output.raw_image)

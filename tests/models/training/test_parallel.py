@@ -28,7 +28,6 @@ from models.networks.collection import Vid2VidModels, build_models, build_optimi
 from models.training.ema import update_ema
 from models.training.schedule import compute_epoch_settings
 from options import configs
-from options.schema import TrainOptions
 from options.train import parse_train
 from tests.tiny import tiny_forward, tiny_networks, tiny_trainer
 from util.clip import Clip

@@ -16,7 +16,6 @@ from models.checkpoint import (
 from models.networks.collection import Vid2VidModels, build_optimizers
 from models.training.resume import (
     RunState,
-    prune_epochs,
     read_training_state,
     restore_checkpoint,
     save_latest,
