@@ -18,6 +18,7 @@ from data.sequences import find_sequences
 from data.synthetic import make_toy_data
 from models.checkpoint import load_generators
 from models.inference.first_frame import get_real_images
+from models.inference.synthesizer import Synthesizer
 from models.networks.generators import build_generator
 from models.training.trainer import Trainer
 from options import configs
@@ -312,7 +313,8 @@ def test_overfits_one_clip(tmp_path: Path) -> None:
     frames = list(SequenceReader(frame_reader, sequence, configs.transform_config(options)))
     cpu = torch.device("cpu")
     config = configs.synthesis_config(options)
-    fake = [image for _, image in synthesize(networks, frames, get_real_images, config, cpu)]
+    synthesizer = Synthesizer.from_generators(networks, config, get_real_images)
+    fake = [image for _, image in synthesizer.synthesize(frames)]
     real = [frame.to(cpu).image[0] for frame in frames]
     assert min(psnr(a, b) for a, b in zip(fake, real[2:], strict=True)) >= 28
     assert psnr(real[1], real[-1]) < 22

@@ -34,7 +34,7 @@ def tiny_options(flags: str = "") -> TrainOptions:
     return parse_train([*TINY_FLAGS.split(), *flags.split()])
 
 
-def tiny_networks(options: Options, seed: int = 0) -> Vid2VidModels:
+def tiny_networks(options: TrainOptions, seed: int = 0) -> Vid2VidModels:
     """Build networks with random weights, large enough for frames to depend on each other."""
     networks = build_models(
         configs.generator_config(options),
@@ -87,7 +87,7 @@ def is_bitwise_equal(a: object, b: object) -> bool:
     return a == b
 
 
-def save_tiny_run(folder: Path, flags: str) -> tuple[Options, nn.ModuleList]:
+def save_tiny_run(folder: Path, flags: str) -> tuple[TrainOptions, nn.ModuleList]:
     """Write the files of a run that synthesis needs; return its options and generators."""
     options = tiny_options(f"{flags} --checkpoints_dir {folder.parent} --name {folder.name}")
     networks = tiny_networks(options).netG

@@ -28,6 +28,7 @@ from models.networks.collection import Vid2VidModels, build_models, build_optimi
 from models.training.ema import update_ema
 from models.training.schedule import compute_epoch_settings
 from options import configs
+from options.schema import TrainOptions
 from options.train import parse_train
 from tests.tiny import tiny_forward, tiny_networks, tiny_trainer
 from util.clip import Clip
@@ -57,7 +58,7 @@ def tolerance(request: pytest.FixtureRequest) -> Iterator[float]:
     torch.set_default_dtype(before)
 
 
-def build_initialized_networks(options: Options) -> Vid2VidModels:
+def build_initialized_networks(options: TrainOptions) -> Vid2VidModels:
     parts = (
         configs.generator_config(options),
         configs.discriminator_config(options),
@@ -97,7 +98,7 @@ def train_run(
     flags: str,
     n_batches: int = 1,
     use_adam: bool | None = None,
-    build_networks: Callable[[Options], Vid2VidModels] = tiny_networks,
+    build_networks: Callable[[TrainOptions], Vid2VidModels] = tiny_networks,
 ) -> tuple[list[dict], Vid2VidModels]:
     """Train on some batches.
 

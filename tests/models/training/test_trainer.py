@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.checkpoint import RunState
 from models.training.callbacks import ClipCounter
 from models.training.forward import ClipState, Vid2VidForward
 from models.training.resume import RunState
