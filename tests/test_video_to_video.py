@@ -50,12 +50,13 @@ def synthesize(synthesis_flags: list[str], source: object, output: object, *flag
     return run_program("test.py", [*synthesis_flags, *paths, *flags])
 
 
-ODD = {
-    "sound": ("v.mp4", *sized((48, 64), has_audio=True)),
-    "ten bits": ("v.mp4", *sized((48, 64), pix_fmt="yuv420p10le", codec="libx265")),
-    "turned": ("v.mp4", *sized((64, 48), rotation=90)),
-    "umlauts": ("größe & weiß/mein Vidéo äöü #1 100%.mp4", *sized((48, 64))),
-    "odd size": ("v.mkv", *sized((50, 66))),
+# name -> path, size (H, W), encoding
+UNUSUAL_VIDEOS: dict[str, tuple[str, tuple[int, int], dict[str, object]]] = {
+    "audio": ("v.mp4", (48, 64), {"has_audio": True}),
+    "ten bits": ("v.mp4", (48, 64), {"pix_fmt": "yuv420p10le", "codec": "libx265"}),
+    "rotated": ("v.mp4", (64, 48), {"rotation": 90}),
+    "umlauts": ("größe & weiß/mein Vidéo äöü #1 100%.mp4", (48, 64), {}),
+    "uneven size": ("v.mkv", (50, 66), {}),
 }
 
 
@@ -162,8 +163,7 @@ def test_side_by_side_has_condition_fake_and_real(
 def test_looped_input_continues_to_how_many(synthesis_flags: list[str], tmp_path: Path) -> None:
     source = write_test_video(tmp_path / "v.mp4", make_moving_square(N_FRAMES))
     assert (
-        synthesize(synthesis_flags, source, tmp_path / "o.mp4", "--loop_input", "--how_many", "25")
-        == 0
+        synthesize(synthesis_flags, source, tmp_path / "o.mp4", "--loop_input", "--how_many", "25") == 0
     )
     assert len(list(read_frames(tmp_path / "o.mp4"))) == 25
 
