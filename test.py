@@ -11,8 +11,12 @@ from data.inference_inputs import SynthesisJob, batch_jobs
 from models.inference.batched import IndexedFrames, synthesize_sequences
 from models.inference.first_frame import build_first_image_provider
 from options import configs
-from options.build import open_test_sequences
-from options.build_inference import build_synthesizer, read_clips, setup_test_devices
+from options.build_inference import (
+    build_synthesizer,
+    open_test_sequences,
+    read_clips,
+    setup_test_devices,
+)
 from options.parsing import print_and_save_options
 from options.test import build_test_parser, parse_test
 from util.errors import exit_on_user_error

@@ -1,4 +1,4 @@
-"""The parts of a training run, put together from its options: the one place where `data` and `models` meet."""
+"""The parts of a training run, built from its options. Only `options` knows both `data` and `models`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tqdm import tqdm
 from data.dataset import ClipDataset, iter_evenly_spaced_frames
 from data.frame_reader import FrameReader
 from data.image_io import read_image
-from data.inference_inputs import InferenceInputs, open_inference_inputs
+from data.inference_inputs import open_inference_inputs
 from data.loader import WorkerStatus, build_dataloader
 from data.sampler import ClipPlan, SamplerConfig, check_sequence_lengths, plan_epoch
 from data.sequences import FrameSequence, find_sequences
@@ -28,7 +28,6 @@ from models.flow.cache import FlowCache
 from models.flow.precompute import build_flow_annotator, list_file_pairs, precompute_flow
 from models.inference import first_frame
 from models.inference.instance_features import encode_dataset_features, save_feature_clusters
-from models.inference.label_forecast import LabelForecaster
 from models.inference.prepare import share_for_inference
 from models.inference.synthesizer import Synthesizer
 from models.losses.distillation import load_teacher
@@ -59,9 +58,8 @@ from models.training.resume import (
 from models.training.schedule import ScheduleConfig, compute_epoch_settings
 from models.training.trainer import Trainer
 from options import configs
-from options.from_checkpoint import load_label_predictor
 from options.registry import MODEL_REGISTRY, ConditionToImage
-from options.schema import TestOptions, TrainOptions
+from options.schema import TrainOptions
 from options.validation import is_label_prediction_training
 from util.clip import Clip
 from util.distributed import DeviceSetup
@@ -69,12 +67,20 @@ from util.distributed.optimizer import AmpOptimizer
 from util.run_logger import RunLogger, open_run_logger
 from util.runtime.signals import make_graceful_stop_event
 
-MAX_FEATURE_FRAMES = 2000  # frames at most whose appearances are kept
+MAX_FEATURE_FRAMES = 2000  # training frames whose instance features are clustered
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The sequences to learn from, and which clips of them make which epoch. checked: what was looked at, in words."""
+    """The sequences of a training run.
+
+    Attributes:
+        frame_reader: Reads their frames.
+        sequences: The sequences.
+        sampling: How clips are sampled.
+        schedule: What changes from epoch to epoch.
+        check_summary: What the quick check of the files has covered, as text.
+    """
 
     frame_reader: FrameReader
     sequences: tuple[FrameSequence, ...]
@@ -84,43 +90,40 @@ class TrainingData:
 
     @property
     def image_files(self) -> list[tuple[Path, ...]]:
-        """The images of each sequence."""
+        """Return the image files of each sequence."""
         return [sequence.files["image"] for sequence in self.sequences]
 
     def epoch_batches(self, epoch: int) -> list[list[ClipPlan]]:
-        """The batches of an epoch."""
-        length = compute_epoch_settings(epoch, self.schedule).n_frames_total
-        return plan_epoch(
-            [len(sequence) for sequence in self.sequences], self.sampling, length, epoch
-        )
+        """Return the batches of an epoch."""
+        lengths = [len(sequence) for sequence in self.sequences]
+        n_frames_total = compute_epoch_settings(epoch, self.schedule).n_frames_total
+        return plan_epoch(lengths, self.sampling, n_frames_total, epoch)
 
     def remaining_batches(self, run: RunState) -> Iterator[list[ClipPlan]]:
-        """Those from where the run stands to its end."""
+        """Yield the batches from where the run stands to its end."""
         for epoch in range(run.epoch, self.schedule.last_epoch + 1):
-            yield from self.epoch_batches(epoch)[run.step if epoch == run.epoch else 0 :]
+            first_step = run.step if epoch == run.epoch else 0
+            yield from self.epoch_batches(epoch)[first_step:]
 
 
 def build_training_data(opt: TrainOptions, device_setup: DeviceSetup) -> TrainingData:
-    """UserError names the file, folder or sequence that does not fit."""
-    domain = configs.build_frame_reader(opt)
+    """Find and check the sequences of a training run.
+
+    Raises:
+        UserError: Names the file, folder or sequence that is not valid.
+    """
+    frame_reader = configs.build_frame_reader(opt)
     sampling = configs.sampling_config(
         opt, device_setup.n_gpus_gen, device_setup.process_group.world_size
     )
-    sequences = find_sequences(
-        opt.dataroot,
-        opt.phase,
-        domain.folder_specs(uses_images=not is_label_prediction_training(opt)),
-        opt.allow_symlinks,
-    )
+    uses_images = not is_label_prediction_training(opt)
+    folder_specs = frame_reader.folder_specs(uses_images=uses_images)
+    sequences = find_sequences(opt.dataroot, opt.phase, folder_specs, opt.allow_symlinks)
     lengths = [len(sequence) for sequence in sequences]
     check_sequence_lengths([sequence.name for sequence in sequences], lengths, sampling.n_frames_G)
-    return TrainingData(
-        domain,
-        sequences,
-        sampling,
-        configs.schedule_config(opt, max(lengths), device_setup.n_gpus_gen),
-        run_quick_check(domain, sequences),
-    )
+    schedule = configs.schedule_config(opt, max(lengths), device_setup.n_gpus_gen)
+    check_summary = run_quick_check(frame_reader, sequences)
+    return TrainingData(frame_reader, sequences, sampling, schedule, check_summary)
 
 
 def build_forward(
@@ -233,31 +236,45 @@ def initialize_run(
     training_data: TrainingData,
     device_setup: DeviceSetup,
 ) -> tuple[RunState, list[str]]:
-    """Where the run stands, its weights in place, and what is to be said about that. state: of a run that goes on."""
+    """Load the weights that a run starts from, and prepare its folder.
+
+    Args:
+        opt: The flags.
+        state: The checkpoint of a run that is resumed, or None.
+        networks: The networks; they get the weights.
+        optimizers: The optimizers; they get the checkpoint's state.
+        training_data: The training data.
+        device_setup: The devices.
+
+    Returns:
+        Where the run stands, and notes for the user.
+    """
     folder, batch_size = configs.run_folder(opt), training_data.sampling.batch_size
     run, notes = RunState(batch_size=batch_size), []
     if state:
         run = restore_checkpoint(folder, state, networks, optimizers).with_batch_size(batch_size)
     elif opt.load_pretrain:
         notes += load_pretrained(networks, opt.load_pretrain, opt.which_epoch, opt.allow_partial)
-    if not opt.debug_replay and should_write_files(opt, device_setup):
-        notes += [] if state else archive_previous_run(folder)
+    if should_write_files(opt, device_setup) and not opt.debug_replay:
+        if not state:
+            notes += archive_previous_run(folder)
         if opt.model == "vid2vid":
             configs.model_config(opt).save(folder)
-    if run.epoch > training_data.schedule.last_epoch:
+    last_epoch = training_data.schedule.last_epoch
+    if run.epoch > last_epoch:
         notes.append(
-            f"all {training_data.schedule.last_epoch} epochs are done: raise --niter or --niter_decay to train on"
+            f"all {last_epoch} epochs are done: raise --niter or --niter_decay to train on"
         )
     return run, notes
 
 
 def should_write_files(opt: TrainOptions, device_setup: DeviceSetup) -> bool:
-    """Whether this process leaves files: one does for all, and none in a rehearsal."""
+    """Return whether this process writes files: only one does, and none in a dry run."""
     return device_setup.process_group.is_main_process and not opt.dry_run
 
 
 def build_logger(opt: TrainOptions, device_setup: DeviceSetup) -> RunLogger | None:
-    """None in a process that leaves no files."""
+    """Open the logs of the run; None in a process that writes no files."""
     if not should_write_files(opt, device_setup):
         return None
     return open_run_logger(
@@ -273,39 +290,37 @@ def training_loader(
     run: RunState,
     device_setup: DeviceSetup,
 ) -> Iterator[Iterator[Clip]]:
-    """The clips from where the run stands on, read ahead; a worker that dies is a UserError that names its file."""
+    """Yield the data loader for the batches from where the run stands.
+
+    Raises:
+        UserError: A worker died; names the files that it was reading.
+    """
     temporal = configs.temporal_config(opt)
-    if (
-        opt.flow_cache and not flow_estimator.is_worker_safe
-    ):  # they will find there what they cannot estimate
-        pairs = list_file_pairs(
-            training_data.image_files, compute_flow_strides(opt.max_t_step, temporal)
-        )
-        precompute_flow(
-            FlowCache.for_estimator(opt.flow_cache, flow_estimator),
-            pairs,
-            flow_estimator,
-            read_image,
-            device_setup.device,
-        )
-    annotate = build_flow_annotator(
-        flow_estimator, FlowPairSelector(opt.n_frames_G, temporal), read_image, opt.flow_cache
-    )
+    if opt.flow_cache and not flow_estimator.is_worker_safe:
+        # Workers cannot run this estimator: they read its flow from the cache.
+        strides = compute_flow_strides(opt.max_t_step, temporal)
+        pairs = list_file_pairs(training_data.image_files, strides)
+        cache = FlowCache.for_estimator(opt.flow_cache, flow_estimator)
+        precompute_flow(cache, pairs, flow_estimator, read_image, device_setup.device)
+    select_pairs = FlowPairSelector(opt.n_frames_G, temporal)
+    add_flow = build_flow_annotator(flow_estimator, select_pairs, read_image, opt.flow_cache)
     dataset = ClipDataset(
-        training_data.frame_reader, training_data.sequences, configs.transform_config(opt), annotate
+        training_data.frame_reader,
+        training_data.sequences,
+        configs.transform_config(opt),
+        add_flow,
     )
-    start = (
-        replace(run, epoch=training_data.schedule.last_epoch, step=0) if opt.dry_run else run
-    )  # its longest clips
-    batches = map(device_setup.process_group.shard, training_data.remaining_batches(start))
-    desks = WorkerStatus.create(opt.nThreads)
-    with desks.report_worker_crash():
+    if opt.dry_run:  # the last epoch has the longest clips
+        run = replace(run, epoch=training_data.schedule.last_epoch, step=0)
+    batches = map(device_setup.process_group.shard, training_data.remaining_batches(run))
+    worker_status = WorkerStatus.create(opt.nThreads)
+    with worker_status.report_worker_crash():
         yield build_dataloader(
             dataset,
             batches,
             opt.nThreads,
             pin_memory=device_setup.uses_pinned_memory,
-            worker_status=desks,
+            worker_status=worker_status,
         )
 
 
@@ -316,74 +331,36 @@ def build_evaluator(
     flow_estimator: FlowEstimator,
     device_setup: DeviceSetup,
 ) -> Callable[[], MetricValues] | None:
-    """What `--eval_freq` does every time; held-out data that does not fit is refused before training."""
+    """Return the evaluation on held-out sequences (`--eval_freq`), or None if there is none.
+
+    Raises:
+        UserError: The held-out data are not valid.
+    """
     if not opt.eval_freq or opt.model == "single":
         return None
-    given = opt.n_frames_G - 1
-    held_out = open_inference_inputs(
+    device = device_setup.device
+    inputs = open_inference_inputs(
         configs.validation_input_config(opt),
         frame_reader,
         configs.inference_transform_config(opt),
-        given,
+        opt.n_frames_G - 1,
         configs.run_folder(opt),
     )
+    sequences = [(name, reader) for name, reader, _ in inputs.sequences]
     if is_label_prediction_training(opt):
-        readers = [reader for _, reader, _ in held_out.sequences]
         predictor = networks.netG[0]
         assert isinstance(predictor, LabelPredictor)
+        readers = [reader for _, reader in sequences]
         return lambda: evaluate_forecast(
-            predictor, readers, opt.eval_frames, device_setup.device
+            predictor, readers, opt.eval_frames, device
         ).compute_metrics()
-    first = first_frame.make_zero_images if opt.no_first_img else first_frame.get_real_images
-    clips = [(name, reader) for name, reader, _ in held_out.sequences]
-    return partial(
-        evaluate_synthesis,
-        Synthesizer(
-            share_for_inference(networks.netG),
-            configs.synthesis_config(opt),
-            first,
-            device_setup.device,
-        ),
-        clips,
-        build_standard_metrics(flow_estimator, device_setup.device),
-        opt.eval_frames,
+    get_first_images = (
+        first_frame.make_zero_images if opt.no_first_img else first_frame.get_real_images
     )
-
-
-def open_test_sequences(
-    opt: TestOptions,
-    frame_reader: FrameReader,
-    uses_real_images: bool,
-    device: torch.device,
-    work_folder: Path,
-) -> InferenceInputs:
-    """What test.py turns into video: what is given, or, with `--future_labels`, what is predicted from its beginning.
-
-    reads_images: whether the first images need the real ones. work: where a video's conditions are written."""
-    given, source, geometry = (
-        opt.n_frames_G - 1,
-        configs.input_config(opt, uses_real_images),
-        configs.transform_config(opt),
-    )
-    if opt.future_labels is None:
-        return open_inference_inputs(source, frame_reader, geometry, given, work_folder)
-    assert source.input_source != "-" and not source.should_loop, "the options' rules see to it"
-    teller = LabelForecaster(
-        load_label_predictor(opt.future_labels, opt.label_nc, device),
-        given,
-        device,
-        opt.future_frames,
-    )
-    needed = teller.n_required_frames if opt.future_frames is None else teller.n_required_frames - 1
-    readers = open_inference_inputs(source, frame_reader, geometry, needed, work_folder)
-    return replace(
-        readers,
-        sequences=[
-            (name, teller.forecast_clips(reader), teller.count_clips(length, name))
-            for name, reader, length in readers.sequences
-            if length is not None
-        ],
-    )
+    netG = share_for_inference(networks.netG)
+    synthesizer = Synthesizer(netG, configs.synthesis_config(opt), get_first_images, device)
+    metrics = build_standard_metrics(flow_estimator, device)
+    return partial(evaluate_synthesis, synthesizer, sequences, metrics, opt.eval_frames)
 
 
 def save_instance_features(
@@ -392,7 +369,7 @@ def save_instance_features(
     networks: Vid2VidModels,
     device_setup: DeviceSetup,
 ) -> None:
-    """After training with an encoder: what instances looked like, for test.py to draw from."""
+    """Encode the instances of the training data and save their feature clusters for test.py."""
     if networks.netE is None:
         return
     frames = iter_evenly_spaced_frames(
@@ -401,7 +378,8 @@ def save_instance_features(
         configs.transform_config(opt),
         MAX_FEATURE_FRAMES,
     )
+    is_face = opt.dataset_mode == "face"
     table = encode_dataset_features(
-        networks.netE, tqdm(frames, "appearances"), opt.dataset_mode == "face", device_setup.device
+        networks.netE, tqdm(frames, "instance features"), is_face, device_setup.device
     )
     save_feature_clusters(configs.run_folder(opt), table, opt.seed)

@@ -7,17 +7,12 @@ from pathlib import Path
 import torch
 
 from models.checkpoint import get_weights_path, load_network
-from models.inference.first_frame import build_first_image_provider
-from models.inference.synthesizer import Synthesizer
 from models.networks.label_predictor import LabelPredictor
 from models.ops.install import install_optimized_ops
-from options import configs
-from options.build_inference import build_synthesizer
 from options.opt_file import FIRST_FRAME_FLAGS, load_training_options, read_opt_file
 from options.registry import MODEL_REGISTRY
 from options.schema import TestOptions
 from options.test import parse_test
-from util.distributed import setup_devices
 from util.errors import UserError
 from util.io.state_dict import safe_load_state_dict
 
@@ -71,20 +66,3 @@ def load_label_predictor(folder: Path, label_nc: int, device: torch.device) -> L
     load_network(network, safe_load_state_dict(path, flag), str(path))
     assert isinstance(network, LabelPredictor)
     return install_optimized_ops(network).to(device)
-
-
-def load_synthesizer(opt: TestOptions) -> Synthesizer:
-    """Load the networks of a run as a Synthesizer, which generates frame by frame.
-
-    Raises:
-        UserError: The weights do not exist or do not match the options, or --keyframes is set.
-    """
-    if opt.keyframes > 1:
-        raise UserError(
-            f"--keyframes {opt.keyframes} needs later frames, which are not available frame by frame: "
-            "leave it out"
-        )
-    get_first_images, _ = build_first_image_provider(configs.first_frame_config(opt))
-    device_setup = setup_devices(configs.device_config(opt))
-    synthesizer, _ = build_synthesizer(opt, get_first_images, device_setup)
-    return synthesizer

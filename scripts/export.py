@@ -18,7 +18,8 @@ from models.inference.export import (
     make_example_inputs,
 )
 from options import configs
-from options.from_checkpoint import load_run_options, load_synthesizer
+from options.build_inference import load_synthesizer
+from options.from_checkpoint import load_run_options
 from options.test import frame_size
 from util.errors import UserError, exit_on_user_error
 

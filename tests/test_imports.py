@@ -63,9 +63,11 @@ def find_violations(root: Path) -> list[str]:
         forbidden = FIRST_PARTY - MAY_IMPORT[layer]
         for name in list_imports(file.read_text(encoding="utf-8")):
             is_allowed = layer == "tests" and name in ALLOWED_IN_ALL_TESTS
-            if is_forbidden_in_models(path, name):
-                violations.append(f"{path} imports {name}")
-            elif name.split(".")[0] in forbidden and not is_allowed:
+            if (
+                is_forbidden_in_models(path, name)
+                or name.split(".")[0] in forbidden
+                and not is_allowed
+            ):
                 violations.append(f"{path} imports {name}")
     return violations
 

@@ -163,7 +163,8 @@ def test_side_by_side_has_condition_fake_and_real(
 def test_looped_input_continues_to_how_many(synthesis_flags: list[str], tmp_path: Path) -> None:
     source = write_test_video(tmp_path / "v.mp4", make_moving_square(N_FRAMES))
     assert (
-        synthesize(synthesis_flags, source, tmp_path / "o.mp4", "--loop_input", "--how_many", "25") == 0
+        synthesize(synthesis_flags, source, tmp_path / "o.mp4", "--loop_input", "--how_many", "25")
+        == 0
     )
     assert len(list(read_frames(tmp_path / "o.mp4"))) == 25
 

@@ -1,7 +1,7 @@
 """A jointed figure that dances on the spot, with its OpenPose keypoints and DensePose map.
 
-The keypoints are BODY_25, hands and face. Lengths are in units of the image's height. Left and right are those of the figure, which faces the camera: its right
-is the image's left.
+The keypoints are BODY_25, hands and face. Lengths are in units of the image's height.
+Left and right are those of the figure, which faces the camera: its right is the image's left.
 """
 
 from __future__ import annotations

@@ -212,7 +212,7 @@ class Synthesizer:
 
         Raises:
             UserError: weights or networks.json are missing or do not fit. Weights from elsewhere,
-                described by flags, are loaded by `options.from_checkpoint.load_synthesizer`.
+                described by flags, are loaded by `options.build_inference.load_synthesizer`.
         """
         model = ModelConfig.load(folder)
         netG = build_generator(model.generator)

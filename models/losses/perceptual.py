@@ -91,7 +91,7 @@ def _l1_to_repeated_real(fake: Tensor, real: Tensor) -> Tensor:
 def _select_feature_weights(
     state: Mapping[str, Tensor], network: PerceptualLoss
 ) -> dict[str, Tensor]:
-    """The needed part of a whole VGG19's state dict, or of its `features` alone."""
+    """Select the weights of the used layers from the state dict of VGG19 or of its features."""
     bare = {key.removeprefix("features."): value for key, value in state.items()}
     return {key: value for key, value in bare.items() if key in network.features.state_dict()}
 

@@ -177,10 +177,8 @@ def compute_flow_strides(max_t_step: int, config: TemporalConfig) -> set[int]:
         max_t_step: Largest spacing of a clip's frames in the video.
         config: Settings.
     """
-    if config.is_sparse:
-        strides = [1]
-    else:
-        strides = [config.n_frames_D**scale for scale in range(max(config.n_scales, 1))]
+    n_scales = 1 if config.is_sparse else max(config.n_scales, 1)
+    strides = [config.n_frames_D**scale for scale in range(n_scales)]
     return {spacing * stride for spacing in range(1, max_t_step + 1) for stride in strides}
 
 

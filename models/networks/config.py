@@ -71,7 +71,7 @@ class ModelConfig:
         if not path.is_file():
             raise UserError(
                 f"{path} is not there: train.py writes it with a run's weights; for other weights "
-                "use options.from_checkpoint.load_synthesizer with the flags of their networks"
+                "use options.build_inference.load_synthesizer with the flags of their networks"
             )
         try:
             with path.open(encoding="utf-8") as file:

@@ -21,7 +21,8 @@ from data.prepare.video import resize_to_width
 from data.streaming import stream_clips
 from models.inference.synthesizer import Synthesizer
 from options import configs
-from options.from_checkpoint import load_run_options, load_synthesizer
+from options.build_inference import load_synthesizer
+from options.from_checkpoint import load_run_options
 from scripts.live.mjpeg import MjpegServer
 from scripts.live.tk_window import TkWindow
 from util.clip import Clip

@@ -11,7 +11,8 @@ from models.inference import first_frame, synthesizer
 from models.inference.synthesizer import Synthesizer, SynthesizerState
 from models.ops.compile import CompiledFrameGenerator
 from options import configs
-from options.from_checkpoint import load_run_options, load_synthesizer
+from options.build_inference import load_synthesizer
+from options.from_checkpoint import load_run_options
 from options.parsing import format_opt_file
 from tests.tiny import save_tiny_run, split_frames, street_clip, tiny_networks, tiny_options
 from util.errors import UserError
