@@ -62,12 +62,9 @@ def find_violations(root: Path) -> list[str]:
         assert layer in MAY_IMPORT, f"{path}: add its layer to MAY_IMPORT"
         forbidden = FIRST_PARTY - MAY_IMPORT[layer]
         for name in list_imports(file.read_text(encoding="utf-8")):
-            is_allowed = layer == "tests" and name in ALLOWED_IN_ALL_TESTS
-            if (
-                is_forbidden_in_models(path, name)
-                or name.split(".")[0] in forbidden
-                and not is_allowed
-            ):
+            is_exception = layer == "tests" and name in ALLOWED_IN_ALL_TESTS
+            is_forbidden = name.split(".")[0] in forbidden and not is_exception
+            if is_forbidden or is_forbidden_in_models(path, name):
                 violations.append(f"{path} imports {name}")
     return violations
 

@@ -133,12 +133,12 @@ def test_discriminator_dominance_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = train_diverging_run(tmp_path, 150)
-    told = (folder / "warnings.txt").read_text().splitlines()
-    assert told and all(
-        re.match(r"\(epoch: 1, iters: \d+\) D has overpowered", line) for line in told
+    warnings = (folder / "warnings.txt").read_text().splitlines()
+    assert warnings and all(
+        re.match(r"\(epoch: 1, iters: \d+\) D has overpowered", line) for line in warnings
     )
     assert (
-        capsys.readouterr().err.count("warning: D has overpowered") == len(told) < 5
+        capsys.readouterr().err.count("warning: D has overpowered") == len(warnings) < 5
     )  # it may recover in between
     last = (folder / "loss_log.txt").read_text().splitlines()[-1]
     names = dict(part.split(": ") for part in re.findall(r"\w+: [\d.]+", last.split(") ")[1]))
