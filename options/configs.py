@@ -17,11 +17,10 @@ from models.flow import FlowConfig
 from models.inference.first_frame import FirstFrameConfig, FirstFrameSource
 from models.inference.instance_features import FeatureSampler, read_feature_sampler
 from models.inference.synthesizer import SynthesisConfig
-from models.losses.temporal_groups import TemporalConfig
 from models.losses.vid2vid import LossConfig
 from models.networks.collection import OptimizerConfig
 from models.networks.config import ModelConfig
-from models.networks.discriminators import DiscriminatorConfig
+from models.networks.discriminators import DiscriminatorConfig, TemporalConfig
 from models.networks.generators import GeneratorConfig
 from models.networks.input_encoding import ConditionConfig
 from models.networks.label_predictor import LabelPredictorConfig

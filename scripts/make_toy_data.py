@@ -7,13 +7,9 @@ from pathlib import Path
 
 from data.synthetic import make_toy_data
 from data.synthetic.write import DEFAULT_SCENE_SIZES
+from options.test import frame_size
 
 _PHASES = {"train": ("train",), "test": ("test",), "both": ("train", "test")}
-
-
-def _parse_size(text: str) -> tuple[int, int]:
-    width, height = text.lower().split("x")
-    return int(width), int(height)
 
 
 def main() -> None:
@@ -27,7 +23,7 @@ def main() -> None:
     parser.add_argument("--sequences", type=int, default=2, help="per phase")
     parser.add_argument("--frames", type=int, default=12, help="per sequence")
     parser.add_argument(
-        "--size", type=_parse_size, metavar="WxH", help=f"image size; default: {default_sizes}"
+        "--size", type=frame_size, metavar="WxH", help=f"image size; default: {default_sizes}"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--phase", choices=_PHASES, default="both")

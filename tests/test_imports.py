@@ -25,7 +25,7 @@ ALLOWED_IN_ALL_TESTS = {"scripts.benchmarks.reference_implementation"}
 MODELS_MUST_NOT_IMPORT = {
     "flow": {"ops", "networks", "losses", "training", "inference", "evaluation"},
     "ops": {"flow", "losses", "training", "inference", "evaluation"},
-    "networks": {"training", "evaluation"},
+    "networks": {"losses", "training", "inference", "evaluation"},
     "losses": {"training", "inference", "evaluation"},
     "inference": {"losses", "training", "evaluation"},
     "evaluation": {"losses", "training"},

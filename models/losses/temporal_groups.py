@@ -13,24 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.networks.discriminators import TemporalConfig
 from util.clip import Clip
 
 FrameNumbers = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class TemporalConfig:
-    """Settings of the temporal discriminators.
-
-    Attributes:
-        n_frames_D: Frames of a group, tD.
-        n_scales: Number of temporal scales; scale s has a stride of tD**s.
-        is_sparse: Whether groups do not overlap (`--sparse_D`).
-    """
-
-    n_frames_D: int = 3
-    n_scales: int = 3
-    is_sparse: bool = False
 
 
 @dataclass(frozen=True)

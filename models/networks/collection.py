@@ -9,8 +9,11 @@ import torch
 from torch import nn
 from torch.optim import Adam, Optimizer
 
-from models.losses.temporal_groups import TemporalConfig
-from models.networks.discriminators import DiscriminatorConfig, MultiScaleDiscriminator
+from models.networks.discriminators import (
+    DiscriminatorConfig,
+    MultiScaleDiscriminator,
+    TemporalConfig,
+)
 from models.networks.generators import GeneratorConfig, build_generator
 from models.networks.pix2pixhd import (
     Encoder,

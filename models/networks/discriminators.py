@@ -22,6 +22,21 @@ ConditionInput = Tensor | Sequence[Tensor]
 
 
 @dataclass(frozen=True)
+class TemporalConfig:
+    """Settings of the temporal discriminators.
+
+    Attributes:
+        n_frames_D: Frames of a group, tD.
+        n_scales: Number of temporal scales; scale s has a stride of tD**s.
+        is_sparse: Whether groups do not overlap (`--sparse_D`).
+    """
+
+    n_frames_D: int = 3
+    n_scales: int = 3
+    is_sparse: bool = False
+
+
+@dataclass(frozen=True)
 class DiscriminatorConfig:
     """Configuration of a discriminator.
 

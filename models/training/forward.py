@@ -18,7 +18,6 @@ from models.losses.temporal_groups import (
     BufferedFrame,
     FrameBuffer,
     FrameGroups,
-    TemporalConfig,
     group_frames,
     list_adjacent_pairs,
 )
@@ -35,7 +34,7 @@ from models.losses.vid2vid import (
     select_scored_images,
     sum_losses,
 )
-from models.networks.discriminators import MultiScaleDiscriminator
+from models.networks.discriminators import MultiScaleDiscriminator, TemporalConfig
 from models.networks.generators import GeneratorOutput
 from models.networks.input_encoding import ConditionConfig
 from models.networks.pix2pixhd import Encoder

@@ -18,7 +18,8 @@ from models.flow.precompute import (
     precompute_flow,
 )
 from models.flow.raft import RAFTFlowEstimator
-from models.losses.temporal_groups import TemporalConfig, compute_flow_strides, list_flow_pairs
+from models.losses.temporal_groups import compute_flow_strides, list_flow_pairs
+from models.networks.discriminators import TemporalConfig
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,11 @@ from models.losses.temporal_groups import (
     FlowPairSelector,
     FrameBuffer,
     FrameGroups,
-    TemporalConfig,
     group_frames,
     list_flow_pairs,
     plan_clip_groups,
 )
+from models.networks.discriminators import TemporalConfig
 from util.clip import Clip
 
 CASES = json.loads((Path(__file__).parents[2] / "parity/temporal_groups.json").read_text())["cases"]
