@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from tabulate import tabulate
 from tqdm import tqdm
 
 from data.face import FaceFrameReader
 from data.sequences import FrameSequence, find_sequences
 from data.transforms import FrameTransform, TransformConfig, sample_transform
+from models.evaluation.metrics import psnr, ssim
 from util.errors import UserError, exit_on_user_error
 
 _DISPLAYED_FRAMES = (0, 9, 19, 29)  # columns of side_by_side.png
@@ -36,13 +36,6 @@ def read_cropped_image(path: Path, transform: FrameTransform) -> np.ndarray:
     """Read an image and apply the transform to it."""
     with Image.open(path) as image:
         return np.asarray(transform.apply(image.convert("RGB"), Image.Resampling.BICUBIC))
-
-
-def compute_psnr_ssim(real: np.ndarray, fake: np.ndarray) -> tuple[float, float]:
-    """Return the PSNR in dB and the SSIM of two (H, W, 3) uint8 images."""
-    psnr = peak_signal_noise_ratio(real, fake, data_range=255)
-    ssim = structural_similarity(real, fake, channel_axis=2, data_range=255)
-    return float(psnr), float(ssim)
 
 
 def main() -> None:
@@ -75,7 +68,7 @@ def main() -> None:
         "mean image": [mean_image] * len(reals),
     }
     metrics = {
-        name: [compute_psnr_ssim(*pair) for pair in zip(reals, others, strict=True)]
+        name: [(psnr(*pair), ssim(*pair)) for pair in zip(reals, others, strict=True)]
         for name, others in tqdm(compared.items(), "comparing")
     }
     frames = [path.stem.removeprefix("fake_B_") for path in fake_paths]
@@ -99,7 +92,7 @@ def format_demo_table(metrics: dict[str, list[tuple[float, float]]], frames: lis
     values_by_title["average"] = average(len(frames))
     values_by_title[f"last {_N_LAST_FRAMES}"] = average(_N_LAST_FRAMES)
     rows = [
-        (title, *(f"{psnr:.2f} dB / {ssim:.3f}" for psnr, ssim in values))
+        (title, *(f"{mean_psnr:.2f} dB / {mean_ssim:.3f}" for mean_psnr, mean_ssim in values))
         for title, values in values_by_title.items()
     ]
     return tabulate(rows, ("frame", *metrics), tablefmt="github", disable_numparse=True)
