@@ -1,4 +1,4 @@
-"""Compiled networks learn what they learn plainly; where they cannot be had, this is said."""
+"""Compiled networks are train as uncompiled ones; failures to compile are reported."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -26,18 +26,16 @@ STREET = (
     "--label_nc 5 --gpu_ids cpu --lr 0.001 --max_frames_per_gpu 2 --n_frames_total 4 --n_frames_G 2 --ngf 4 "
     "--n_downsample_G 1 --n_blocks 1 --num_D 1 --n_layers_D 1 --n_frames_D 2"
 )
-pytestmark = (
-    pytest.mark.filterwarnings(  # inside torch, which hides the second itself where it is no error
-        "ignore:.torch.jit.script_method:DeprecationWarning",
-        "ignore:The .grad attribute of a Tensor:UserWarning",
-    )
+pytestmark = pytest.mark.filterwarnings(  # inside torch
+    "ignore:.torch.jit.script_method:DeprecationWarning",
+    "ignore:The .grad attribute of a Tensor:UserWarning",
 )
-Learned = tuple[list[dict[str, float]], Vid2VidModels]
+TrainingResult = tuple[list[dict[str, float]], Vid2VidModels]
 TWO_STEPS = street_clip(5, 16, 24, load=2)
 
 
 @pytest.fixture(autouse=True)
-def _in_float64_and_nothing_compiled_before() -> Iterator[None]:
+def _use_float64_and_reset_compiler() -> Iterator[None]:
     torch.compiler.reset()
     counters.clear()
     torch.set_default_dtype(torch.float64)
@@ -45,25 +43,27 @@ def _in_float64_and_nothing_compiled_before() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
-def trained(
+def train(
     flags: str, compiler: FallbackCompiler | None, clips: Iterable[Clip] = (TWO_STEPS,)
-) -> Learned:
-    """Losses of each clip's last step, and the networks after all."""
+) -> TrainingResult:
+    """Return the losses of each clip's last step, and the train networks."""
     options = tiny_options(f"{STREET} {flags}")
     networks = tiny_networks(options)
     for network in networks.named_networks().values():
         network.double()
     trainer = tiny_trainer(options, networks)
-    teams = build_parallel_models(
+    parallel_models = build_parallel_models(
         trainer.device_setup, networks, None, lambda _: ZeroFlowEstimator(), compiler=compiler
     )
-    trainer = replace(trainer, parallel_models=teams)
-    phase = compute_epoch_settings(1, trainer.config.schedule)
-    wide = (clip.apply(lambda x: x.double() if x.is_floating_point() else x) for clip in clips)
-    return [trainer.train_clip(clip, phase).losses for clip in wide], networks
+    trainer = replace(trainer, parallel_models=parallel_models)
+    settings = compute_epoch_settings(1, trainer.config.schedule)
+    double_clips = (
+        clip.apply(lambda x: x.double() if x.is_floating_point() else x) for clip in clips
+    )
+    return [trainer.train_clip(clip, settings).losses for clip in double_clips], networks
 
 
-def assert_same(one: Learned, other: Learned, limit: float = 1e-10) -> None:
+def assert_same(one: TrainingResult, other: TrainingResult, limit: float = 1e-10) -> None:
     for losses, expected in zip(other[0], one[0], strict=True):
         assert losses == pytest.approx(expected, rel=limit, abs=limit)
     states, expected_states = (
@@ -87,9 +87,9 @@ def assert_same(one: Learned, other: Learned, limit: float = 1e-10) -> None:
 def test_losses_and_weights_match_reference_ops(flags: str) -> None:
     compiler = FallbackCompiler("aot_eager")
     with reference_ops():
-        plain = trained(flags, None)
-    with torch._dynamo.config.patch(recompile_limit=3):  # programs of each network, not of all
-        assert_same(plain, trained(flags, compiler))
+        uncompiled = train(flags, None)
+    with torch._dynamo.config.patch(recompile_limit=3):  # of each network, not of all
+        assert_same(uncompiled, train(flags, compiler))
     assert not compiler.has_failed and counters["stats"]["unique_graphs"] > 3
 
 
@@ -98,11 +98,11 @@ def test_compiled_training_matches_eager_with_label_conv_enabled(
 ) -> None:
     monkeypatch.setattr(
         "models.ops.dispatch.MIN_FEATURE_MAP_SIZE", 0
-    )  # as if they were large, and sums by label paid
+    )  # as for large images, so that labels are convolved as such
     compiler = FallbackCompiler("aot_eager")
     assert_same(
-        trained("", None), trained("", compiler), limit=1e-8
-    )  # Adam doubts the sign of gradients near 0
+        train("", None), train("", compiler), limit=1e-8
+    )  # Adam amplifies rounding errors of gradients near 0
     assert not compiler.has_failed
 
 
@@ -119,41 +119,49 @@ def test_no_recompilation_after_the_first_two_sizes() -> None:
             yield clip
             counts.append(counters["stats"]["unique_graphs"])
 
-    made = trained(flags, compiler, counted())
-    assert_same(trained(flags, None, clips), made, limit=1e-8)
+    compiled = train(flags, compiler, counted())
+    assert_same(train(flags, None, clips), compiled, limit=1e-8)
     assert not compiler.has_failed and counts[0] < counts[1] == counts[2]
 
 
-def runs(graph: torch.fx.GraphModule, inputs: Any) -> Callable[..., Any]:
+def run_eagerly(graph: torch.fx.GraphModule, inputs: Any) -> Callable[..., Any]:
     return make_boxed_func(graph.forward)
 
 
-def fails(graph: torch.fx.GraphModule, inputs: Any) -> Callable[..., Any]:
+def raise_error(graph: torch.fx.GraphModule, inputs: Any) -> Callable[..., Any]:
     raise RuntimeError("no compiler here\nand more lines")
 
 
-@pytest.mark.parametrize(("there", "back"), [(fails, runs), (runs, fails)], ids=["there", "back"])
+@pytest.mark.parametrize(
+    ("forward_backend", "backward_backend"),
+    [(raise_error, run_eagerly), (run_eagerly, raise_error)],
+    ids=["forward", "backward"],
+)
 def test_uncompilable_networks_warn_once_and_train_eagerly(
-    there: Callable, back: Callable, capfd: pytest.CaptureFixture
+    forward_backend: Callable, backward_backend: Callable, capfd: pytest.CaptureFixture
 ) -> None:
-    compiler = FallbackCompiler(aot_autograd(fw_compiler=there, bw_compiler=back))
-    made = trained("", compiler)
-    said = capfd.readouterr().err.splitlines()
-    assert len(said) == 1 and "run uncompiled" in said[0] and "no compiler here" in said[0]
-    assert_same(trained("", None), made, limit=0)
+    compiler = FallbackCompiler(
+        aot_autograd(fw_compiler=forward_backend, bw_compiler=backward_backend)
+    )
+    compiled = train("", compiler)
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 1 and "run uncompiled" in lines[0] and "no compiler here" in lines[0]
+    assert_same(train("", None), compiled, limit=0)
 
 
 def test_compile_failure_within_a_step_keeps_the_step_correct() -> None:
-    """What was compiled before stays so on its way back."""
-    seen = []
+    """Functions that were compiled before keep their compiled backward passes."""
+    graphs = []
 
-    def fails_later(graph: torch.fx.GraphModule, inputs: Any) -> Callable[..., Any]:
-        seen.append(graph)
-        return runs(graph, inputs) if len(seen) < 3 else fails(graph, inputs)
+    def raise_error_later(graph: torch.fx.GraphModule, inputs: Any) -> Callable[..., Any]:
+        graphs.append(graph)
+        return run_eagerly(graph, inputs) if len(graphs) < 3 else raise_error(graph, inputs)
 
-    compiler = FallbackCompiler(aot_autograd(fw_compiler=runs, bw_compiler=fails_later))
-    assert_same(trained("", None), trained("", compiler))
-    assert compiler.has_failed and len(seen) == 3
+    compiler = FallbackCompiler(
+        aot_autograd(fw_compiler=run_eagerly, bw_compiler=raise_error_later)
+    )
+    assert_same(train("", None), train("", compiler))
+    assert compiler.has_failed and len(graphs) == 3
 
 
 @pytest.mark.parametrize(
@@ -162,17 +170,17 @@ def test_compile_failure_within_a_step_keeps_the_step_correct() -> None:
 def test_compile_flag_selects_the_compiled_networks(flags: str, compiled: bool) -> None:
     options = tiny_options(f"{STREET} {flags} --label_feat --nef 4 --n_downsample_E 1")
     networks = tiny_networks(options)
-    (team,) = distribute_networks(
+    (group_models,) = distribute_networks(
         options, networks, ZeroFlowEstimator(), setup_devices(configs.device_config(options))
     ).groups
-    judge = team.discriminators[0].networks
-    at_work = [*team.generators[0], judge.netD, *judge.netD_T]
+    replica = group_models.discriminators[0].networks
+    at_work = [*group_models.generators[0], replica.netD, *replica.netD_T]
     assert [isinstance(network, CompiledNetwork) for network in at_work] == [compiled] * 3
-    assert team.encoder is networks.netE
+    assert group_models.encoder is networks.netE
 
 
 def test_to_channels_last_compiles_as_a_full_graph(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a GPU, in half precision, the layout of images depends on it."""
+    """On a GPU in half precision, compiled networks convert their inputs."""
     monkeypatch.setattr("models.ops.dispatch.is_cuda_autocast_enabled", lambda device: True)
     program = torch.compile(lambda x: to_channels_last(x, 8) + 1, fullgraph=True, backend="eager")
     assert program(torch.zeros(1, 3, 4, 4)).is_contiguous(memory_format=torch.channels_last)
