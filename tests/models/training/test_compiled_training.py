@@ -1,4 +1,4 @@
-"""Compiled networks are train as uncompiled ones; failures to compile are reported."""
+"""Compiled networks are trained as uncompiled ones; failures to compile are reported."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -46,7 +46,7 @@ def _use_float64_and_reset_compiler() -> Iterator[None]:
 def train(
     flags: str, compiler: FallbackCompiler | None, clips: Iterable[Clip] = (TWO_STEPS,)
 ) -> TrainingResult:
-    """Return the losses of each clip's last step, and the train networks."""
+    """Return the losses of each clip's last step, and the trained networks."""
     options = tiny_options(f"{STREET} {flags}")
     networks = tiny_networks(options)
     for network in networks.named_networks().values():
