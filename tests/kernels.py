@@ -1,5 +1,7 @@
-"""Where Triton's kernels run: on a GPU, or, with TRITON_INTERPRET=1, in Triton's interpreter on a CPU (Triton 3.6's
-needs numpy < 2.4)."""
+"""Marks for tests of Triton kernels.
+
+They run on a GPU, or with TRITON_INTERPRET=1 in Triton's interpreter on a CPU. That of Triton 3.6 needs numpy < 2.4.
+"""
 
 import os
 

@@ -1,3 +1,5 @@
+"""Networks by name, their optimizers and their initialization."""
+
 import pytest
 import torch
 
@@ -14,20 +16,20 @@ NETWORKS = tiny_networks(
 
 
 def test_every_weight_has_exactly_one_optimizer() -> None:
-    players = NETWORKS.parameters_by_optimizer()
-    assert list(players) == ["G", "D", "D_T0", "D_T1"]
-    moved = [id(p) for parameters in players.values() for p in parameters]
-    everything = [
+    by_optimizer = NETWORKS.parameters_by_optimizer()
+    assert list(by_optimizer) == ["G", "D", "D_T0", "D_T1"]
+    optimized = [id(p) for parameters in by_optimizer.values() for p in parameters]
+    all_ids = [
         id(p) for network in NETWORKS.named_networks().values() for p in network.parameters()
     ]
-    assert sorted(moved) == sorted(everything)
+    assert sorted(optimized) == sorted(all_ids)
 
 
 def test_face_discriminator_is_in_D_and_all_scales_are_in_G() -> None:
-    named, players = NETWORKS.named_networks(), NETWORKS.parameters_by_optimizer()
-    assert {id(p) for p in named["D_f"].parameters()} < {id(p) for p in players["D"]}
+    named, by_optimizer = NETWORKS.named_networks(), NETWORKS.parameters_by_optimizer()
+    assert {id(p) for p in named["D_f"].parameters()} < {id(p) for p in by_optimizer["D"]}
     assert {id(p) for name in ("G0", "G1") for p in named[name].parameters()} == {
-        id(p) for p in players["G"]
+        id(p) for p in by_optimizer["G"]
     }
 
 
@@ -44,15 +46,15 @@ def test_face_discriminator_is_in_D_and_all_scales_are_in_G() -> None:
 def test_ttur_changes_only_G_and_D_learning_rates(flags: str, expected: dict) -> None:
     options = tiny_options(flags)
     optimizers = build_optimizers(tiny_networks(options), configs.optimizer_config(options))
-    found = {
-        player: (o.param_groups[0]["lr"], o.param_groups[0]["betas"])
-        for player, o in optimizers.items()
+    rates = {
+        name: (o.param_groups[0]["lr"], o.param_groups[0]["betas"])
+        for name, o in optimizers.items()
     }
-    assert found == expected
+    assert rates == expected
     set_learning_rates(optimizers, 0.25)
-    set_learning_rates(optimizers, 0.5)  # of the start, not of where it stood
-    assert {player: o.param_groups[0]["lr"] for player, o in optimizers.items()} == {
-        player: lr / 2 for player, (lr, _) in expected.items()
+    set_learning_rates(optimizers, 0.5)  # relative to the initial rates
+    assert {name: o.param_groups[0]["lr"] for name, o in optimizers.items()} == {
+        name: lr / 2 for name, (lr, _) in expected.items()
     }
 
 

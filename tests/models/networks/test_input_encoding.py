@@ -1,3 +1,5 @@
+"""Encoding of conditions as network inputs."""
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,38 +10,38 @@ from models.networks.input_encoding import ConditionConfig, get_edges, one_hot, 
 from util.clip import Clip
 
 
-def ids(*shape: int, most: int, seed: int = 0) -> torch.Tensor:
+def random_ids(*shape: int, most: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(0, most, shape, generator=torch.Generator().manual_seed(seed))
 
 
 def street_clip(height: int, width: int) -> Clip:
     return Clip(
-        ids(2, 4, 1, height, width, most=5).byte(),
+        random_ids(2, 4, 1, height, width, most=5).byte(),
         torch.rand(2, 4, 3, height, width),
-        ids(2, 4, 1, height, width, most=3, seed=1).int(),
+        random_ids(2, 4, 1, height, width, most=3, seed=1).int(),
         names=(("a",) * 4,) * 2,
         window_size=2,
     )
 
 
 def test_one_hot_equals_torch_one_hot() -> None:
-    labels = ids(2, 3, 1, 4, 5, most=7).byte()
+    labels = random_ids(2, 3, 1, 4, 5, most=7).byte()
     expected = F.one_hot(labels.long().squeeze(2), 7).movedim(-1, 2).float()
     assert torch.equal(one_hot(labels, 7), expected)
 
 
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 999))
 def test_edges_are_where_a_neighbour_differs(height: int, width: int, seed: int) -> None:
-    labels = ids(1, 1, height, width, most=3, seed=seed).int()
+    labels = random_ids(1, 1, height, width, most=3, seed=seed).int()
     slow = torch.zeros(1, 1, height, width)
     for y in range(height):
         for x in range(width):
-            near = [
+            neighbors = [
                 (y + dy, x + dx)
                 for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0))
                 if 0 <= y + dy < height and 0 <= x + dx < width
             ]
-            slow[0, 0, y, x] = any(labels[0, 0, y, x] != labels[0, 0, a, b] for a, b in near)
+            slow[0, 0, y, x] = any(labels[0, 0, y, x] != labels[0, 0, a, b] for a, b in neighbors)
     assert torch.equal(get_edges(labels), slow)
 
 
@@ -50,10 +52,10 @@ def test_large_instance_ids_are_distinguished() -> None:
 
 def test_label_channels_precede_the_edge_channel() -> None:
     clip = street_clip(6, 8)
-    seen = ConditionConfig(label_nc=5, instance_edges=True).encode_dense(clip)
-    assert seen.shape == (2, 4, 6, 6, 8) and seen.dtype == torch.float32
-    assert torch.equal(seen[:, :, :5], one_hot(clip.condition, 5))
-    assert torch.equal(seen[:, :, 5:], get_edges(clip.instance))
+    condition = ConditionConfig(label_nc=5, instance_edges=True).encode_dense(clip)
+    assert condition.shape == (2, 4, 6, 6, 8) and condition.dtype == torch.float32
+    assert torch.equal(condition[:, :, :5], one_hot(clip.condition, 5))
+    assert torch.equal(condition[:, :, 5:], get_edges(clip.instance))
 
 
 def test_image_conditions_are_not_encoded() -> None:

@@ -1,4 +1,4 @@
-"""Single-image networks: published keys, wiring against plain convolutions, and what a file says of its network."""
+"""Single-image networks: published keys, wiring against reference layers, and configurations inferred from files."""
 
 import json
 from pathlib import Path
@@ -53,7 +53,7 @@ def shapes(network):
     return [[key, list(value.shape)] for key, value in network.state_dict().items()]
 
 
-def bare(config):
+def build_on_meta(config):
     with torch.device("meta"):
         return (
             Encoder(config)
@@ -72,14 +72,16 @@ def bare(config):
     ],
 )
 def test_published_keys_and_shapes(config, published):
-    assert shapes(bare(config)) == [row[:2] for row in published]
+    assert shapes(build_on_meta(config)) == [row[:2] for row in published]
 
 
 def test_a_global_network_is_never_wider_than_1024():
     assert (
         max(
             shape[0]
-            for _, shape in shapes(bare(SingleImageConfig("global", 3, width=64, n_downsample=6)))
+            for _, shape in shapes(
+                build_on_meta(SingleImageConfig("global", 3, width=64, n_downsample=6))
+            )
             if shape
         )
         == 1024
@@ -88,9 +90,9 @@ def test_a_global_network_is_never_wider_than_1024():
 
 @pytest.mark.parametrize("config", [CITY_512, CITY_2048, FACE_512, *SMALL])
 def test_network_type_is_inferred_from_the_file(config):
-    found = infer_single_image_config(bare(config).state_dict(), Path("file"))
-    assert shapes(bare(found)) == shapes(bare(config))
-    assert (found.kind, found.norm, found.size_multiple) == (
+    inferred = infer_single_image_config(build_on_meta(config).state_dict(), Path("file"))
+    assert shapes(build_on_meta(inferred)) == shapes(build_on_meta(config))
+    assert (inferred.kind, inferred.norm, inferred.size_multiple) == (
         config.kind,
         config.norm,
         config.size_multiple,
@@ -99,11 +101,11 @@ def test_network_type_is_inferred_from_the_file(config):
 
 def test_encoder_config_is_inferred_from_the_file():
     config = EncoderConfig(7, 3, 2, "batch")
-    assert infer_encoder_config(bare(config).state_dict(), Path("file")) == config
+    assert infer_encoder_config(build_on_meta(config).state_dict(), Path("file")) == config
 
 
 @pytest.mark.parametrize(
-    "state", [{"model.1.bias": torch.zeros(1)}, bare(EncoderConfig()).state_dict()]
+    "state", [{"model.1.bias": torch.zeros(1)}, build_on_meta(EncoderConfig()).state_dict()]
 )
 def test_another_networks_file_is_refused(tmp_path, state):
     torch.save(
@@ -115,16 +117,16 @@ def test_another_networks_file_is_refused(tmp_path, state):
         )
 
 
-def plain_layers(state, stack, x):
-    """A published stack by its keys alone: 7x7 where the kernel is 7, and so on; instance norm and ReLU between."""
+def run_reference_layers(state, stack, x):
+    """Run a published stack, inferred from its keys and shapes, with instance norm and ReLU between."""
 
-    def normed(y):
+    def normalize(y):
         return (y - y.mean((2, 3), keepdim=True)) / (
             y.var((2, 3), unbiased=False, keepdim=True) + 1e-5
         ).sqrt()
 
     def conv3(y, key):
-        return normed(
+        return normalize(
             F.conv2d(
                 F.pad(y, (1,) * 4, mode="reflect"), state[f"{key}.weight"], state[f"{key}.bias"]
             )
@@ -151,18 +153,18 @@ def plain_layers(state, stack, x):
             x = F.conv2d(x, weight, bias, stride=2, padding=1)
         else:
             x = F.conv_transpose2d(x, weight, bias, stride=2, padding=1, output_padding=1)
-        x = F.relu(normed(x))
+        x = F.relu(normalize(x))
     return x
 
 
-def drawn(network):
+def with_random_weights(network):
     network.load_state_dict(make_random_weights([(k, s) for k, s in shapes(network)], seed=3))
     return network.eval(), network.state_dict()
 
 
 @torch.no_grad()
 def test_local_enhancer_adds_global_features():
-    network, state = drawn(
+    network, state = with_random_weights(
         build_single_image_generator(
             SingleImageConfig(
                 "local", 4, width=2, n_downsample=1, n_blocks=1, n_blocks_local=1, n_enhancers=2
@@ -171,12 +173,13 @@ def test_local_enhancer_adds_global_features():
     )
     x = torch.randn(2, 4, 32, 24, generator=torch.Generator().manual_seed(0))
     half, quarter = avg_pool_half(x), avg_pool_half(avg_pool_half(x))
-    y = plain_layers(
+    y = run_reference_layers(
         state,
         "model1_2",
-        plain_layers(state, "model1_1", half) + plain_layers(state, "model", quarter),
+        run_reference_layers(state, "model1_1", half)
+        + run_reference_layers(state, "model", quarter),
     )
-    y = plain_layers(state, "model2_2", plain_layers(state, "model2_1", x) + y)
+    y = run_reference_layers(state, "model2_2", run_reference_layers(state, "model2_1", x) + y)
     assert torch.allclose(network(x), y, atol=1e-5)
 
 
@@ -186,33 +189,37 @@ def test_instance_features_are_concatenated_at_the_specified_layer():
 
     def trunk(state, x, z):
         small = avg_pool_half(avg_pool_half(z))
-        deep = plain_layers(
+        deep = run_reference_layers(
             state,
             "model_resnet",
-            torch.cat([plain_layers(state, "model_downsample", torch.cat([x, z], 1)), small], 1),
+            torch.cat(
+                [run_reference_layers(state, "model_downsample", torch.cat([x, z], 1)), small], 1
+            ),
         )
-        return plain_layers(state, "model_upsample", torch.cat([deep, small], 1))
+        return run_reference_layers(state, "model_upsample", torch.cat([deep, small], 1))
 
-    network, state = drawn(
+    network, state = with_random_weights(
         build_single_image_generator(
             SingleImageConfig("global_with_features", 4, 3, width=2, n_downsample=2, n_blocks=1)
         )
     )
-    y = plain_layers(state, "model_upsample_conv", torch.cat([trunk(state, x, z), z], 1))
+    y = run_reference_layers(state, "model_upsample_conv", torch.cat([trunk(state, x, z), z], 1))
     assert torch.allclose(network(x, z), y, atol=1e-5)
 
-    network, state = drawn(
+    network, state = with_random_weights(
         build_single_image_generator(
             SingleImageConfig(
                 "local_with_features", 4, 3, width=2, n_downsample=2, n_blocks=1, n_blocks_local=1
             )
         )
     )
-    below = plain_layers(state, "model1_1", torch.cat([x, z], 1)) + trunk(
+    below = run_reference_layers(state, "model1_1", torch.cat([x, z], 1)) + trunk(
         state, avg_pool_half(x), avg_pool_half(z)
     )
-    y = torch.cat([plain_layers(state, "model1_2", torch.cat([below, avg_pool_half(z)], 1)), z], 1)
-    assert torch.allclose(network(x, z), plain_layers(state, "model_final", y), atol=1e-5)
+    y = torch.cat(
+        [run_reference_layers(state, "model1_2", torch.cat([below, avg_pool_half(z)], 1)), z], 1
+    )
+    assert torch.allclose(network(x, z), run_reference_layers(state, "model_final", y), atol=1e-5)
 
 
 def test_region_means_equal_a_loop():
@@ -224,7 +231,7 @@ def test_region_means_equal_a_loop():
             where = regions[b, 0] == region
             for c in range(3):
                 assert torch.allclose(means[b, c][where], maps[b, c][where].mean(), atol=1e-6)
-    means.square().sum().backward()  # features learn through the mean
+    means.square().sum().backward()  # gradients flow through the mean
     assert torch.allclose(maps.grad, 2 * means.detach(), atol=1e-5)
 
 

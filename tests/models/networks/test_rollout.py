@@ -1,5 +1,4 @@
-"""One path: training's windows and synthesis' single frames give the same images, and gradients stop where they
-should."""
+"""Rollouts: training windows and synthesis generate the same images, and gradients stop where they should."""
 
 from dataclasses import replace
 
@@ -24,7 +23,7 @@ STREET = "--label_nc 5 --use_instance"
 CPU = torch.device("cpu")
 
 
-def trained_images(options: TrainOptions, clip: Clip) -> Tensor:
+def generate_in_training(options: TrainOptions, clip: Clip) -> Tensor:
     """Return the images (B, T, 3, H, W) that training generates, window by window.
 
     As in inference, each clip of the batch is normalized by its own statistics.
@@ -43,8 +42,8 @@ def trained_images(options: TrainOptions, clip: Clip) -> Tensor:
     return torch.cat(images, dim=1)
 
 
-def synthesised(options: TrainOptions, clip: Clip) -> Tensor:
-    """The same by `test.py`'s way, a frame at a time."""
+def generate_in_synthesis(options: TrainOptions, clip: Clip) -> Tensor:
+    """Return (B, T, 3, H, W) as synthesis generates it, frame by frame."""
     first = first_frame.make_zero_images if options.no_first_img else first_frame.get_real_images
     synthesizer = Synthesizer.from_generators(
         tiny_networks(options).netG, configs.synthesis_config(options), first
@@ -69,21 +68,21 @@ def test_training_and_synthesis_generate_the_same_images(
 ) -> None:
     options = tiny_options(f"{flags} --n_scales_spatial {scales}")
     clip = street_clip(options.n_frames_G - 1 + 6, 32, 48, load, batch=2)
-    trained = trained_images(options, clip)
+    trained = generate_in_training(options, clip)
     assert trained.shape == (2, 6, 3, 32, 48)
-    torch.testing.assert_close(synthesised(options, clip), trained, atol=1e-5, rtol=0)
+    torch.testing.assert_close(generate_in_synthesis(options, clip), trained, atol=1e-5, rtol=0)
     assert trained.std() > 0.1 and (trained[:, 1:] - trained[:, :-1]).abs().mean() > 0.05
 
 
 def test_no_first_img_disables_warping_for_a_window_in_training_and_one_frame_in_synthesis() -> (
     None
 ):
-    """SPEC 6: raw alone for a clip's first training window, but for the first frame of a sequence in test."""
+    """As published: without warping, a clip's first training window, but only a sequence's first frame."""
     options = tiny_options(f"{STREET} --no_first_img")
     clip = street_clip(6, 32, 48, load=2)
-    trained, made = trained_images(options, clip), synthesised(options, clip)
-    torch.testing.assert_close(made[:, 0], trained[:, 0], atol=1e-5, rtol=0)
-    assert (made[:, 1] - trained[:, 1]).abs().mean() > 0.01
+    trained, generated = generate_in_training(options, clip), generate_in_synthesis(options, clip)
+    torch.testing.assert_close(generated[:, 0], trained[:, 0], atol=1e-5, rtol=0)
+    assert (generated[:, 1] - trained[:, 1]).abs().mean() > 0.01
 
 
 @pytest.mark.parametrize(("height", "width"), [(30, 43), (32, 48), (17, 21)])
@@ -91,32 +90,36 @@ def test_no_first_img_disables_warping_for_a_window_in_training_and_one_frame_in
 def test_output_size_equals_input_size(height: int, width: int, scales: int) -> None:
     options = tiny_options(f"{STREET} --n_scales_spatial {scales} --resize_or_crop none")
     clip = street_clip(4, height, width)
-    made = synthesised(options, clip)
-    assert made.shape[-2:] == (height, width)
+    images = generate_in_synthesis(options, clip)
+    assert images.shape[-2:] == (height, width)
     padded = pad_clip(clip, configs.generator_config(options).size_multiple)
     torch.testing.assert_close(
-        made, trained_images(options, padded)[..., :height, :width], atol=1e-5, rtol=0
+        images, generate_in_training(options, padded)[..., :height, :width], atol=1e-5, rtol=0
     )
 
 
 def test_every_frame_is_conditioned_on_previously_generated_images() -> None:
-    """Another first image changes all that follow, not the first alone."""
+    """Other first images change all frames that follow."""
     options = tiny_options(STREET)
     clip = street_clip(6, 32, 48)
     other = replace(clip, image=torch.cat([-clip.image[:, :2], clip.image[:, 2:]], dim=1))
-    change = (synthesised(options, clip) - synthesised(options, other)).abs().mean((0, 2, 3, 4))
+    change = (
+        (generate_in_synthesis(options, clip) - generate_in_synthesis(options, other))
+        .abs()
+        .mean((0, 2, 3, 4))
+    )
     assert (change > 1e-3).all()
 
 
 def test_synthesis_keeps_only_the_needed_frames() -> None:
-    """Frames are asked for one at a time, and an endless sequence is no trouble."""
-    options, asked = tiny_options(STREET), []
+    """Inputs are read one at a time, so that a sequence may be endless."""
+    options, reads = tiny_options(STREET), []
     clip = street_clip(4, 32, 48)
 
     def endless():
         while True:
-            asked.append(1)
-            yield clip.slice_frames(len(asked) % 4, len(asked) % 4 + 1)
+            reads.append(1)
+            yield clip.slice_frames(len(reads) % 4, len(reads) % 4 + 1)
 
     config = configs.synthesis_config(options)
     assert isinstance(config, SynthesisConfig)
@@ -124,33 +127,33 @@ def test_synthesis_keeps_only_the_needed_frames() -> None:
         tiny_networks(options).netG, config, first_frame.get_real_images
     )
     frames = synthesizer.synthesize(endless())
-    for made in range(1, 5):
+    for n_generated in range(1, 5):
         next(frames)
-        assert len(asked) == made + 2
+        assert len(reads) == n_generated + 2
 
 
-class Trace(nn.Module):
-    """A generator whose frame t is the mean of what it sees, plus a number of its own: `marks[t]`."""
+class RecordingGenerator(nn.Module):
+    """A generator whose frame t is the mean of the previous images plus the parameter `offsets[t]`."""
 
     def __init__(self, count: int) -> None:
         super().__init__()
-        self.marks, self.calls = nn.Parameter(torch.zeros(count)), 0
+        self.offsets, self.calls = nn.Parameter(torch.zeros(count)), 0
 
     def forward(
         self, condition: Tensor, past: Tensor, no_warp: bool, *coarse: FeatureMaps
     ) -> tuple[GeneratorOutput, FeatureMaps]:
-        image = past.mean(1) + self.marks[self.calls]
+        image = past.mean(1) + self.offsets[self.calls]
         self.calls += 1
         return GeneratorOutput(image, image, None, None), FeatureMaps(image, None, None)
 
 
-def reached(network: Trace, frames: GeneratorOutput) -> list[set[int]]:
-    """For each frame the frames that its gradient reaches."""
-    slopes = [
-        torch.autograd.grad(frames.image[:, t].sum(), network.marks, retain_graph=True)[0]
+def find_reached_frames(network: RecordingGenerator, frames: GeneratorOutput) -> list[set[int]]:
+    """Return, for each frame, the frames that its gradient reaches."""
+    gradients = [
+        torch.autograd.grad(frames.image[:, t].sum(), network.offsets, retain_graph=True)[0]
         for t in range(frames.image.shape[1])
     ]
-    return [set(slope.nonzero().flatten().tolist()) for slope in slopes]
+    return [set(gradient.nonzero().flatten().tolist()) for gradient in gradients]
 
 
 @pytest.mark.parametrize(
@@ -160,23 +163,23 @@ def reached(network: Trace, frames: GeneratorOutput) -> list[set[int]]:
         (
             2,
             [{0}, {0, 1}, {2}, {0, 1, 2, 3}, {4}, {0, 1, 2, 3, 4, 5}],
-        ),  # 3 sees 2, and 1 too: around the cut
+        ),  # frame 3 depends on frame 1 directly, and so passes the cut at frame 2
         (4, [{0}, {0, 1}, {0, 1, 2}, {0, 1, 2, 3}, {4}, {0, 1, 2, 3, 4, 5}]),
     ],
 )
 def test_gradients_reach_bptt_frames(backpropagate: int, expected: list[set[int]]) -> None:
-    network = Trace(6)
+    network = RecordingGenerator(6)
     frames, _ = rollout(
         nn.ModuleList([network]),
         torch.zeros(1, 8, 1, 4, 4),
         History.from_first_images(torch.zeros(1, 2, 3, 4, 4), 1),
         RolloutConfig(3, backpropagate),
     )
-    assert reached(network, frames) == expected
+    assert find_reached_frames(network, frames) == expected
 
 
 def test_no_gradient_flows_between_windows() -> None:
-    network, config = nn.ModuleList([Trace(8)]), RolloutConfig(3, bptt_frames=4)
+    network, config = nn.ModuleList([RecordingGenerator(8)]), RolloutConfig(3, bptt_frames=4)
     _, history = rollout(
         network,
         torch.zeros(1, 6, 1, 4, 4),
@@ -184,8 +187,8 @@ def test_no_gradient_flows_between_windows() -> None:
         config,
     )
     frames, _ = rollout(network, torch.zeros(1, 6, 1, 4, 4), history, config)
-    (slope,) = torch.autograd.grad(frames.image.sum(), network[0].marks)
-    assert set(slope.nonzero().flatten().tolist()) == {4, 5, 6, 7}
+    (gradient,) = torch.autograd.grad(frames.image.sum(), network[0].offsets)
+    assert set(gradient.nonzero().flatten().tolist()) == {4, 5, 6, 7}
 
 
 def test_history_contains_the_last_images_of_every_scale_oldest_first() -> None:
@@ -203,11 +206,11 @@ def test_frozen_coarse_generator_gets_no_gradient_and_generates_the_same(
 ) -> None:
     options = tiny_options(f"{STREET} --n_scales_spatial 2 --fg --fg_labels 1")
     networks = tiny_networks(options).netG
-    seen = configs.condition_config(options).encode_dense(street_clip(5, 32, 48))
+    condition = configs.condition_config(options).encode_dense(street_clip(5, 32, 48))
     begin = History.from_first_images(torch.rand(1, 2, 3, 32, 48), 2)
-    frames, _ = rollout(networks, seen, begin, RolloutConfig(3, 3, train_coarse=train_coarse))
+    frames, _ = rollout(networks, condition, begin, RolloutConfig(3, 3, train_coarse=train_coarse))
     with torch.no_grad():
-        expected, _ = rollout(networks, seen, begin, RolloutConfig(3, 3))
+        expected, _ = rollout(networks, condition, begin, RolloutConfig(3, 3))
     assert torch.equal(frames.image, expected.image)
     (
         frames.image.mean()
@@ -238,12 +241,14 @@ def test_frozen_coarse_generators_do_not_change_in_training() -> None:
 
 
 def test_no_warp_frames_do_not_depend_on_previous_frames() -> None:
-    """Their image is their raw one; flow and weight are there all the same."""
+    """The image is the raw image. Flow and blend weight are computed all the same."""
     options = tiny_options(STREET)
     networks = tiny_networks(options).netG
-    seen = build_pyramid(configs.condition_config(options).encode_dense(street_clip(3, 32, 48)), 1)
+    condition = build_pyramid(
+        configs.condition_config(options).encode_dense(street_clip(3, 32, 48)), 1
+    )
     frame, (image,) = generate_frame(
-        networks, seen, History.from_first_images(torch.rand(1, 2, 3, 32, 48), 1), no_warp=True
+        networks, condition, History.from_first_images(torch.rand(1, 2, 3, 32, 48), 1), no_warp=True
     )
     assert (
         torch.equal(frame.image, frame.raw_image)

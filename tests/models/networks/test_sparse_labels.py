@@ -21,8 +21,8 @@ from models.ops.layers import LabelConv2d, LabelReflectionPad2d, sparse_conv7x7
 LABELS = 5
 
 
-def maps(features: int = 0, edges: bool = True, n_frames: int = 3) -> SparseOneHot:
-    """With pixels of no label, which have the id LABELS or more."""
+def make_condition(features: int = 0, edges: bool = True, n_frames: int = 3) -> SparseOneHot:
+    """Return a condition with pixels of no label, whose ids are LABELS or more."""
     torch.manual_seed(0)
     ids = torch.randint(LABELS + 2, (2, n_frames, 1, 11, 14)).byte()
     return SparseOneHot(
@@ -33,59 +33,68 @@ def maps(features: int = 0, edges: bool = True, n_frames: int = 3) -> SparseOneH
     )
 
 
-@pytest.mark.parametrize("summed", [True, False])
+@pytest.mark.parametrize("is_summed", [True, False])
 @pytest.mark.parametrize(("features", "edges"), [(0, False), (0, True), (2, False), (3, True)])
 def test_sparse_convolution_equals_dense_convolution(
-    features: int, edges: bool, summed: bool, monkeypatch: pytest.MonkeyPatch
+    features: int, edges: bool, is_summed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("models.ops.dispatch.MIN_FEATURE_MAP_SIZE", 0 if summed else 2**30)
-    seen = maps(features, edges)
-    dense = seen.to_dense()
-    assert dense.shape == seen.shape
-    convolution = LabelConv2d(dense.shape[1] * dense.shape[2], 4, 7)
-    stage = torch.nn.Sequential(LabelReflectionPad2d(3), convolution).double()
-    exact = SparseOneHot(
-        seen.ids, LABELS, seen.edges, None if seen.features is None else seen.features.double()
+    monkeypatch.setattr("models.ops.dispatch.MIN_FEATURE_MAP_SIZE", 0 if is_summed else 2**30)
+    condition = make_condition(features, edges)
+    dense = condition.to_dense()
+    assert dense.shape == condition.shape
+    conv = LabelConv2d(dense.shape[1] * dense.shape[2], 4, 7)
+    stage = torch.nn.Sequential(LabelReflectionPad2d(3), conv).double()
+    double_condition = SparseOneHot(
+        condition.ids,
+        LABELS,
+        condition.edges,
+        None if condition.features is None else condition.features.double(),
     )
-    plain, fast = stage(dense.flatten(1, 2).double()), stage(exact)
-    torch.testing.assert_close(fast, plain, rtol=0, atol=1e-12)
-    towards, weights = torch.randn_like(plain), tuple(stage.parameters())
-    expected = torch.autograd.grad(plain, weights, towards)
-    for made in (fast, checkpoint_stage(stage, exact)):
-        for one, other in zip(torch.autograd.grad(made, weights, towards), expected, strict=True):
+    expected_output, output = stage(dense.flatten(1, 2).double()), stage(double_condition)
+    torch.testing.assert_close(output, expected_output, rtol=0, atol=1e-12)
+    grad_output, weights = torch.randn_like(expected_output), tuple(stage.parameters())
+    expected = torch.autograd.grad(expected_output, weights, grad_output)
+    for y in (output, checkpoint_stage(stage, double_condition)):
+        for one, other in zip(torch.autograd.grad(y, weights, grad_output), expected, strict=True):
             torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("features", [0, 2])
 def test_sparse_pooling_equals_dense_pooling(features: int) -> None:
-    seen = maps(features)
+    condition = make_condition(features)
     for one, other in zip(
-        build_condition_pyramid(seen, 3)[1:], build_pyramid(seen.to_dense(), 3)[1:], strict=True
+        build_condition_pyramid(condition, 3)[1:],
+        build_pyramid(condition.to_dense(), 3)[1:],
+        strict=True,
     ):
         torch.testing.assert_close(one, other)
 
 
 def test_slicing_and_concatenating_frames_are_inverse() -> None:
-    seen = maps(2)
-    again = concatenate_conditions([slice_frames(seen, t, t + 1) for t in range(3)])
-    assert torch.equal(again.to_dense(), seen.to_dense())
-    assert torch.equal(slice_frames(seen, 1, 3).to_dense(), slice_frames(seen.to_dense(), 1, 3))
+    condition = make_condition(2)
+    joined = concatenate_conditions([slice_frames(condition, t, t + 1) for t in range(3)])
+    assert torch.equal(joined.to_dense(), condition.to_dense())
+    assert torch.equal(
+        slice_frames(condition, 1, 3).to_dense(), slice_frames(condition.to_dense(), 1, 3)
+    )
 
 
 def test_mask_is_the_sum_of_its_one_hot_channels() -> None:
-    seen = maps()
-    assert torch.equal(seen.mask((1, 3)), seen.to_dense()[:, -1, [1, 3]].sum(1, keepdim=True))
-    assert F.max_pool2d(seen.mask(range(LABELS)), 3).max() == 1
+    condition = make_condition()
+    assert torch.equal(
+        condition.mask((1, 3)), condition.to_dense()[:, -1, [1, 3]].sum(1, keepdim=True)
+    )
+    assert F.max_pool2d(condition.mask(range(LABELS)), 3).max() == 1
 
 
 def test_256_labels_fit() -> None:
-    """As many as 8 bits hold: an id is then never beyond them."""
+    """With as many labels as uint8 has values, every id is a label."""
     ids = torch.arange(256, dtype=torch.uint8).view(1, 1, 1, 16, 16)
-    maps = SparseOneHot(ids, 256)
-    assert one_hot(ids, 256).sum() == 256 and maps.to_dense().argmax(2).flatten().tolist() == list(
-        range(256)
-    )
+    condition = SparseOneHot(ids, 256)
+    assert one_hot(ids, 256).sum() == 256 and condition.to_dense().argmax(
+        2
+    ).flatten().tolist() == list(range(256))
     weight = torch.randn(3, 256, 7, 7)
-    expected = F.conv2d(F.pad(maps.to_dense()[:, 0], (3, 3, 3, 3), mode="reflect"), weight)
-    assert torch.allclose(sparse_conv7x7(maps, weight, None), expected, atol=1e-4)
-    assert torch.allclose(maps.avg_pool_half(), avg_pool_half(maps.to_dense()), atol=1e-6)
+    expected = F.conv2d(F.pad(condition.to_dense()[:, 0], (3, 3, 3, 3), mode="reflect"), weight)
+    assert torch.allclose(sparse_conv7x7(condition, weight, None), expected, atol=1e-4)
+    assert torch.allclose(condition.avg_pool_half(), avg_pool_half(condition.to_dense()), atol=1e-6)

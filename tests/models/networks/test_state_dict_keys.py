@@ -35,7 +35,7 @@ DISCRIMINATORS = {
 }
 
 
-def published(name: str) -> dict[str, list[list]]:
+def read_published(name: str) -> dict[str, list[list]]:
     return json.loads((KEYS / f"{name}.json").read_text())
 
 
@@ -43,15 +43,15 @@ def shapes(network: nn.Module) -> list[list]:
     return [[key, list(tensor.shape)] for key, tensor in network.state_dict().items()]
 
 
-def networks_of(flags: str) -> Vid2VidModels:
-    """Of a training run, full size, without memory."""
-    o = parse_train(flags.split())
+def build_on_meta(flags: str) -> Vid2VidModels:
+    """Build the networks of a training run at full size on the meta device."""
+    options = parse_train(flags.split())
     with torch.device("meta"):
         return build_models(
-            configs.generator_config(o),
-            configs.discriminator_config(o),
-            configs.temporal_config(o),
-            o.add_face_disc,
+            configs.generator_config(options),
+            configs.discriminator_config(options),
+            configs.temporal_config(options),
+            options.add_face_disc,
         )
 
 
@@ -61,24 +61,24 @@ def test_generator_keys_and_shapes_are_the_published_ones(name: str) -> None:
         networks = build_generator(configs.generator_config(parse_test(GENERATORS[name].split())))
     assert {
         f"latest_net_G{i}.pth": shapes(network) for i, network in enumerate(networks)
-    } == published(name)
+    } == read_published(name)
 
 
 @pytest.mark.parametrize("name", DISCRIMINATORS)
 def test_discriminator_keys_and_shapes_are_the_published_ones(name: str) -> None:
-    named, expected = networks_of(DISCRIMINATORS[name]).named_networks(), published(name)
+    named, expected = build_on_meta(DISCRIMINATORS[name]).named_networks(), read_published(name)
     assert {part: shapes(named[part]) for part in expected} == expected
 
 
 def test_training_builds_the_generators_that_synthesis_loads() -> None:
-    generator = networks_of(GENERATORS["label2city_2048"].replace("--use_real_img", "")).netG
+    generator = build_on_meta(GENERATORS["label2city_2048"].replace("--use_real_img", "")).netG
     assert {
         f"latest_net_G{i}.pth": shapes(network) for i, network in enumerate(generator)
-    } == published("label2city_2048")
+    } == read_published("label2city_2048")
 
 
 def test_every_temporal_scale_has_a_discriminator_and_the_face_one_of_two_scales_fewer() -> None:
-    named = networks_of(
+    named = build_on_meta(
         f"{POSE} --num_D 3 --add_face_disc --n_scales_temporal 2 --n_frames_D 2"
     ).named_networks()
     assert list(named) == ["G0", "D", "D_T0", "D_T1", "D_f"]
@@ -92,6 +92,6 @@ def test_vgg19_keys_and_shapes_are_the_published_ones() -> None:
             import_torchvision().models.vgg19(weights=None).features,
             PerceptualLoss().features,
         )
-    expected = published("vgg19_features")["features"]
+    expected = read_published("vgg19_features")["features"]
     assert shapes(whole) == expected
     assert shapes(used) == expected[: len(shapes(used))] and shapes(used)[-1][0] == "28.bias"

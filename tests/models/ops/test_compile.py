@@ -1,4 +1,4 @@
-"""A compiled step makes the frames that the plain one makes; where it cannot be had, this is said."""
+"""Compiled synthesis generates the frames of uncompiled synthesis; failures to compile are reported."""
 
 import shutil
 from dataclasses import replace
@@ -21,23 +21,25 @@ FIRST = "--label_nc 5 --no_first_img"
 
 
 @pytest.fixture(autouse=True)
-def _nothing_compiled_before():
+def _reset_compiler():
     torch.compiler.reset()
     counters.clear()
 
 
-def both(flags, step, sizes=((16, 24),)):
-    """Images of 4 frames at each size: of the plain step and of this one."""
+def generate_uncompiled_and_compiled(flags, generate, sizes=((16, 24),)):
+    """Return the images of 4 frames at each size: by the uncompiled function and by this one."""
     options = tiny_options(flags)
     networks, config = tiny_networks(options).netG, configs.synthesis_config(options)
     first = first_frame.make_zero_images if options.no_first_img else first_frame.get_real_images
-    made = ([], [])
+    results = ([], [])
     for size in sizes:
         clip = street_clip(options.n_frames_G + 3, *size)
         frames = [clip.slice_frames(t, t + 1) for t in range(clip.condition.shape[1])]
-        for images, way in zip(made, (config, replace(config, generate_frame=step)), strict=True):
-            images += [image for _, image in Synthesizer(networks, way, first).synthesize(frames)]
-    return [torch.stack(images) if len(sizes) == 1 else images for images in made]
+        configurations = (config, replace(config, generate_frame=generate))
+        for images, synthesis in zip(results, configurations, strict=True):
+            synthesizer = Synthesizer(networks, synthesis, first)
+            images += [image for _, image in synthesizer.synthesize(frames)]
+    return [torch.stack(images) if len(sizes) == 1 else images for images in results]
 
 
 @pytest.mark.parametrize(
@@ -49,84 +51,88 @@ def both(flags, step, sizes=((16, 24),)):
     ],
 )
 def test_frames_match_optimized_ops(flags):
-    step = CompiledFrameGenerator("eager")
-    plain, compiled = both(flags, step)
-    torch.testing.assert_close(compiled, plain, rtol=0, atol=1e-5)
+    generate = CompiledFrameGenerator("eager")
+    uncompiled, compiled = generate_uncompiled_and_compiled(flags, generate)
+    torch.testing.assert_close(compiled, uncompiled, rtol=0, atol=1e-5)
     assert (
-        not step.has_failed and counters["stats"]["unique_graphs"] == 1
-    )  # none for a first frame that is `raw`
+        not generate.has_failed and counters["stats"]["unique_graphs"] == 1
+    )  # none for the first frame, without warping
 
 
 @pytest.mark.parametrize(
     "flags", [FIRST, "--label_nc 5 --n_scales_spatial 2", "--label_nc 5 --amp bf16"]
 )
 def test_frames_are_bitwise_equal_to_reference_ops(flags):
-    step = CompiledFrameGenerator("eager")
+    generate = CompiledFrameGenerator("eager")
     with reference_ops():
-        plain, compiled = both(flags, step)
-    torch.testing.assert_close(compiled, plain, rtol=0, atol=0)
-    assert not step.has_failed and counters["stats"]["unique_graphs"] == 1
+        uncompiled, compiled = generate_uncompiled_and_compiled(flags, generate)
+    torch.testing.assert_close(compiled, uncompiled, rtol=0, atol=0)
+    assert not generate.has_failed and counters["stats"]["unique_graphs"] == 1
 
 
 def test_label_maps_stay_sparse_in_compiled_networks(monkeypatch):
     """One-hot maps of the finest scale would be the largest tensors of a frame."""
-    monkeypatch.setattr("models.ops.dispatch.MIN_FEATURE_MAP_SIZE", 0)  # as if they were large
+    monkeypatch.setattr("models.ops.dispatch.MIN_FEATURE_MAP_SIZE", 0)  # as for large images
     called = []
 
-    def noting(graph, inputs):
+    def recording_backend(graph, inputs):
         called.extend(str(node.target) for node in graph.graph.nodes)
         return graph
 
-    both("--label_nc 5", CompiledFrameGenerator(noting))
+    generate_uncompiled_and_compiled("--label_nc 5", CompiledFrameGenerator(recording_backend))
     assert sum("label_sum" in name for name in called) == 1 and not any(
         "one_hot" in name for name in called
     )
 
 
 def test_batched_sequences_compile_once_per_batch_size():
-    options, step = tiny_options("--label_nc 5"), CompiledFrameGenerator("eager")
+    options, generate = tiny_options("--label_nc 5"), CompiledFrameGenerator("eager")
     networks, config = tiny_networks(options).netG, configs.synthesis_config(options)
     clip = street_clip(5, 16, 24, batch=3)
     sequences = [
         [clip.slice_batch(b, b + 1).slice_frames(t, t + 1) for t in range(3 + b // 2 * 2)]
         for b in range(3)
     ]  # 3, 3, 5
-    plain, compiled = (
+    uncompiled, compiled = (
         [
             image
             for _, _, image in synthesize_batched(
                 Synthesizer(
-                    networks, replace(config, generate_frame=way), first_frame.get_real_images
+                    networks,
+                    replace(config, generate_frame=frame_generator),
+                    first_frame.get_real_images,
                 ),
                 sequences,
             )
         ]
-        for way in (config.generate_frame, step)
+        for frame_generator in (config.generate_frame, generate)
     )
-    for one, other in zip(plain, compiled, strict=True):
+    for one, other in zip(uncompiled, compiled, strict=True):
         torch.testing.assert_close(other, one, rtol=0, atol=1e-5)
-    assert not step.has_failed and counters["stats"]["unique_graphs"] == 2
+    assert not generate.has_failed and counters["stats"]["unique_graphs"] == 2
 
 
-def no_compiler(graph, inputs):
+def failing_backend(graph, inputs):
     raise RuntimeError("no compiler here\nand more lines")
 
 
 def test_missing_compiler_warns_once_and_runs_eagerly(capfd):
-    step = CompiledFrameGenerator(no_compiler)
-    plain, made = both("--label_nc 5", step)
-    torch.testing.assert_close(made, plain, rtol=0, atol=0)
-    said = capfd.readouterr().err.splitlines()
-    assert len(said) == 1 and "run uncompiled" in said[0] and "no compiler here" in said[0]
+    generate = CompiledFrameGenerator(failing_backend)
+    uncompiled, images = generate_uncompiled_and_compiled("--label_nc 5", generate)
+    torch.testing.assert_close(images, uncompiled, rtol=0, atol=0)
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 1 and "run uncompiled" in lines[0] and "no compiler here" in lines[0]
 
 
 def test_sizes_beyond_the_recompile_limit_run_eagerly(capfd):
-    step = CompiledFrameGenerator("eager")
+    generate = CompiledFrameGenerator("eager")
     with torch._dynamo.config.patch(recompile_limit=1):
-        plain, made = both("--label_nc 5", step, sizes=[(16, 24), (16, 32)])
-    for one, other in zip(made, plain, strict=True):
+        uncompiled, images = generate_uncompiled_and_compiled(
+            "--label_nc 5", generate, sizes=[(16, 24), (16, 32)]
+        )
+    for one, other in zip(images, uncompiled, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
-    assert step.has_failed and len(capfd.readouterr().err.splitlines()) == 1
+    assert generate.has_failed and len(capfd.readouterr().err.splitlines()) == 1
 
 
 @pytest.mark.filterwarnings(
@@ -135,13 +141,13 @@ def test_sizes_beyond_the_recompile_limit_run_eagerly(capfd):
 @pytest.mark.skipif(shutil.which("g++") is None, reason="a compiler is needed")
 def test_frames_of_inductor_compiled_networks(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    step = CompiledFrameGenerator()
+    generate = CompiledFrameGenerator()
     with torch._inductor.config.patch(compile_threads=1):
-        plain, compiled = both(
-            f"{FIRST} --ngf 4 --n_blocks 0 --n_downsample_G 1 --n_frames_G 2", step
+        uncompiled, compiled = generate_uncompiled_and_compiled(
+            f"{FIRST} --ngf 4 --n_blocks 0 --n_downsample_G 1 --n_frames_G 2", generate
         )
-    torch.testing.assert_close(compiled, plain, rtol=0, atol=1e-4)
-    assert not step.has_failed and any(tmp_path.rglob("*.so"))
+    torch.testing.assert_close(compiled, uncompiled, rtol=0, atol=1e-4)
+    assert not generate.has_failed and any(tmp_path.rglob("*.so"))
 
 
 def test_compile_flag_is_off_by_default():

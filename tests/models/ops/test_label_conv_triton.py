@@ -1,4 +1,4 @@
-"""The kernel against convolutions of one-hot maps, in float64; where it is chosen, and what happens where it fails."""
+"""The Triton kernel against convolutions of one-hot maps in float64; where it is chosen, and its failures."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ import torch.nn.functional as F
 import models.inference.first_frame
 import models.ops.dispatch
 import models.ops.label_conv
-import models.ops.label_conv_triton as label_sum_triton_module
+import models.ops.label_conv_triton as label_conv_triton_module
 from models.inference.synthesizer import Synthesizer
 from models.networks.input_encoding import ConditionConfig
 from models.networks.sparse_labels import SparseOneHot
@@ -30,7 +30,7 @@ ROUNDING = {
     torch.float32: 1e-6,
     torch.float16: 2**-10,
     torch.bfloat16: 2**-7,
-}  # the interpreter cuts off
+}  # the interpreter truncates
 GPU = torch.device("cuda")
 
 pytestmark = pytest.mark.filterwarnings(
@@ -38,23 +38,23 @@ pytestmark = pytest.mark.filterwarnings(
 )  # inside the interpreter
 
 
-def drawn(batch, frames, size, count, outputs, dtype=torch.float32):
-    """A corner of mixed letters, and the rest uniform: other ones in every frame and clip."""
+def make_inputs(batch, frames, size, count, outputs, dtype=torch.float32):
+    """Return codes, mixed in a corner and else uniform, different ones in every frame and clip; a table and a bias."""
     torch.manual_seed(outputs)
-    letters = torch.arange(batch * frames).view(batch, frames, 1, 1) % count + torch.zeros(
+    codes = torch.arange(batch * frames).view(batch, frames, 1, 1) % count + torch.zeros(
         size, dtype=torch.long
     )
-    corner = letters[..., : max(3, size[0] // 3), : max(3, size[1] // 3)]
+    corner = codes[..., : max(3, size[0] // 3), : max(3, size[1] // 3)]
     corner.copy_(torch.randint(count, corner.shape))
     return (
-        letters,
+        codes,
         torch.randn(frames, 49, count, outputs).to(dtype),
         torch.randn(outputs).to(dtype),
     )
 
 
-def convolved(letters, table, bias):
-    maps = F.one_hot(letters, table.shape[2]).permute(0, 1, 4, 2, 3).flatten(1, 2).double()
+def convolve_one_hot(codes, table, bias):
+    maps = F.one_hot(codes, table.shape[2]).permute(0, 1, 4, 2, 3).flatten(1, 2).double()
     weight = table.double().permute(3, 0, 2, 1).reshape(table.shape[3], -1, 7, 7)
     return F.conv2d(
         F.pad(maps, (3,) * 4, mode="reflect"), weight, None if bias is None else bias.double()
@@ -76,16 +76,16 @@ def convolved(letters, table, bias):
 def test_kernel_equals_convolution_of_one_hot_maps(
     batch, frames, size, count, outputs, dtype, kind
 ) -> None:
-    letters, table, bias = drawn(batch, frames, size, count, outputs, dtype)
+    codes, table, bias = make_inputs(batch, frames, size, count, outputs, dtype)
     for shift in (bias, None):
-        made = label_conv2d_triton(
-            letters.to(kind).to(TRITON_DEVICE),
+        output = label_conv2d_triton(
+            codes.to(kind).to(TRITON_DEVICE),
             table.to(TRITON_DEVICE),
             shift if shift is None else shift.to(TRITON_DEVICE),
         )
-        assert made.dtype == dtype and made.is_contiguous(memory_format=torch.channels_last)
-        expected = convolved(letters, table, shift)
-        torch.testing.assert_close(made.cpu().double(), expected, rtol=ROUNDING[dtype], atol=5e-5)
+        assert output.dtype == dtype and output.is_contiguous(memory_format=torch.channels_last)
+        expected = convolve_one_hot(codes, table, shift)
+        torch.testing.assert_close(output.cpu().double(), expected, rtol=ROUNDING[dtype], atol=5e-5)
 
 
 @pytest.mark.skipif(triton is None or IS_TRITON_INTERPRETED, reason="needs Triton")
@@ -103,34 +103,34 @@ def test_kernel_compiles_for_other_gpu_architectures(capability, dtype) -> None:
         "out": f"*{dtype}",
     }
     constants = {"SIDE": 7, "TILE": 8, "AROUND": 16, "CHANNELS": 128}
-    kernel = label_sum_triton_module._label_conv2d_kernel
+    kernel = label_conv_triton_module._label_conv2d_kernel
     kinds = {
         name: maps.get(name, "constexpr" if name in constants else "i32")
         for name in kernel.arg_names
     }
-    made = triton.compile(
+    output = triton.compile(
         ASTSource(kernel, kinds, constants),
         target=GPUTarget("cuda", capability, 32),
         options={"num_warps": 8},
     )
-    assert made.asm["cubin"] and made.metadata.shared < 2**14
+    assert output.asm["cubin"] and output.metadata.shared < 2**14
 
 
 @needs_triton
 def test_label_maps_with_edges_and_features_use_the_kernel(monkeypatch) -> None:
     monkeypatch.setattr(models.ops.label_conv, "is_label_conv_triton_supported", lambda table: True)
     torch.manual_seed(0)
-    ids = torch.randint(7, (1, 3, 1, 6, 9)).byte()  # 5 labels: others are none
-    seen = SparseOneHot(ids, 5, torch.randint(2, ids.shape).float(), torch.randn(1, 3, 2, 6, 9)).to(
-        TRITON_DEVICE
-    )
+    ids = torch.randint(7, (1, 3, 1, 6, 9)).byte()  # ids of 5 or more are no label
+    condition = SparseOneHot(
+        ids, 5, torch.randint(2, ids.shape).float(), torch.randn(1, 3, 2, 6, 9)
+    ).to(TRITON_DEVICE)
     stage = LabelConv2d(3 * 8, 32, 7).to(TRITON_DEVICE)
     with torch.no_grad():
-        made, plain = (
-            stage(seen),
-            stage(F.pad(seen.to_dense().flatten(1, 2), (3,) * 4, mode="reflect")),
+        output, expected = (
+            stage(condition),
+            stage(F.pad(condition.to_dense().flatten(1, 2), (3,) * 4, mode="reflect")),
         )
-    torch.testing.assert_close(made, plain, rtol=0, atol=1e-5)
+    torch.testing.assert_close(output, expected, rtol=0, atol=1e-5)
 
 
 @needs_triton
@@ -138,15 +138,15 @@ def test_kernel_passes_its_self_test(capfd) -> None:
     assert is_label_conv_kernel_usable.__wrapped__(TRITON_DEVICE) and not capfd.readouterr().err
 
 
-def broken(*_):
+def raise_launch_error(*_):
     raise RuntimeError("Failed to find C compiler.\nPlease specify one.")
 
 
 @pytest.mark.parametrize(
     ("kernel", "reason"),
     [
-        (broken, "RuntimeError: Failed to find C compiler. Please specify one."),
-        (lambda letters, table: label_conv2d(letters, table) + 1, "wrong sums"),
+        (raise_launch_error, "RuntimeError: Failed to find C compiler. Please specify one."),
+        (lambda codes, table: label_conv2d(codes, table) + 1, "wrong sums"),
     ],
 )
 def test_kernel_that_fails_its_self_test_is_disabled_with_one_warning(
@@ -160,17 +160,17 @@ def test_kernel_that_fails_its_self_test_is_disabled_with_one_warning(
         torch.device("cpu")
     )
     is_label_conv_kernel_usable.cache_clear()
-    said = capfd.readouterr().err.splitlines()
+    lines = capfd.readouterr().err.splitlines()
     assert (
-        len(said) == 1
-        and said[0].startswith("warning: label maps become one-hot")
-        and f"({reason})" in said[0]
+        len(lines) == 1
+        and lines[0].startswith("warning: label maps become one-hot")
+        and f"({reason})" in lines[0]
     )
 
 
 def test_kernel_is_used_on_a_gpu_only_without_gradients(monkeypatch) -> None:
     monkeypatch.setattr(models.ops.dispatch, "is_label_conv_kernel_usable", lambda device: True)
-    assert not should_use_sparse_labels(GPU)  # gradients are asked for
+    assert not should_use_sparse_labels(GPU)  # gradients are enabled
     with torch.no_grad():
         assert should_use_sparse_labels(GPU) and not should_use_sparse_labels(torch.device("mps"))
         with reference_ops():
@@ -209,29 +209,31 @@ def test_autocast_on_cuda_requires_a_cuda_device() -> None:
 def test_under_autocast_labels_are_convolved_in_half_precision(dtype, tolerance) -> None:
     clip = street_clip(3, 64, 96).to(GPU)
     with torch.no_grad(), torch.autocast("cuda", dtype):
-        seen = ConditionConfig(5, True).encode(clip)
-        assert isinstance(seen, SparseOneHot)
+        condition = ConditionConfig(5, True).encode(clip)
+        assert isinstance(condition, SparseOneHot)
         stage = LabelConv2d(3 * 6, 64, 7).cuda()
-        made, plain = (
-            stage(seen),
-            stage(F.pad(seen.to_dense().flatten(1, 2), (3,) * 4, mode="reflect")),
+        output, expected = (
+            stage(condition),
+            stage(F.pad(condition.to_dense().flatten(1, 2), (3,) * 4, mode="reflect")),
         )
-    assert made.dtype == plain.dtype == dtype
-    torch.testing.assert_close(made, plain, rtol=tolerance, atol=tolerance)
+    assert output.dtype == expected.dtype == dtype
+    torch.testing.assert_close(output, expected, rtol=tolerance, atol=tolerance)
 
 
 @needs_gpu
 @pytest.mark.gpu
 def test_batch_with_more_elements_than_int32() -> None:
-    """17 clips of 2^27 results: the last one's offsets exceed 2^31."""
-    letters, table = (
+    """17 clips of 2^27 outputs: the offsets of the last one exceed 2^31."""
+    codes, table = (
         torch.zeros(17, 1, 1024, 1024, dtype=torch.uint8, device=GPU),
         torch.randn(1, 49, 2, 128).half(),
     )
-    letters[-1, :, -9:, -9:] = 1
-    made = label_conv2d_triton(letters, table.to(GPU))[-1:, :, -64:, -64:].float().cpu()
-    corner = convolved(letters[-1:, :, -70:, -70:].long().cpu(), table, None)[..., 6:, 6:].float()
-    torch.testing.assert_close(made, corner, rtol=2**-10, atol=1e-2)
+    codes[-1, :, -9:, -9:] = 1
+    output = label_conv2d_triton(codes, table.to(GPU))[-1:, :, -64:, -64:].float().cpu()
+    corner = convolve_one_hot(codes[-1:, :, -70:, -70:].long().cpu(), table, None)[
+        ..., 6:, 6:
+    ].float()
+    torch.testing.assert_close(output, corner, rtol=2**-10, atol=1e-2)
 
 
 @needs_gpu
