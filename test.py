@@ -45,9 +45,12 @@ def main() -> None:
     )
     lines = [devices.summary, *notes, *inputs.notes]
     is_main_process = processes.is_main_process
-    print_and_save_options(opt, build_test_parser(), lines, None, is_main_process, file=log)
+    print_and_save_options(
+        opt, build_test_parser(), lines, folder=None, is_main_process=is_main_process, file=log
+    )
 
-    jobs = inputs.select_jobs(opt.how_many, opt.n_frames_G - 1)
+    jobs = inputs.select_jobs(opt.how_many, n_history=opt.n_frames_G - 1)
+    # The length of a pipe is unknown: it counts as 0.
     local_jobs = processes.shard_by_load(jobs, [job.n_frames or 0 for job in jobs])
     fps, suffixes = opt.fps or inputs.fps, get_image_suffixes(has_labels=opt.label_nc > 0)
     results: dict[str, ResultSequence] = {}
@@ -71,7 +74,7 @@ def main() -> None:
 
 
 def show_progress(frames: IndexedFrames, batch: Sequence[SynthesisJob]) -> IndexedFrames:
-    """Yield the frames with a progress bar. The length of a pipe is unknown."""
+    """Return the frames with a progress bar, which has no total for a pipe."""
     total = sum(job.n_frames or 0 for job in batch) or None
     names = ", ".join(job.name for job in batch)
     return iter(tqdm(frames, names, total, unit="frame"))

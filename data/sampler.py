@@ -184,8 +184,9 @@ def _choose_sequence(
         # The sequence that contains start frame number `clip` of all sequences' start frames.
         counts = list(accumulate(_count_start_frames(lengths, config)))
         return bisect_right(counts, clip)
-    # as published: pose draws a sequence at random, in proportion to its length, so an epoch does not
-    # visit every start frame exactly once, although it has as many clips as there are start frames.
+    # Pose draws a sequence at random, in proportion to its length, so an epoch does not visit every
+    # start frame exactly once, although it has as many clips as there are start frames. The release
+    # draws in proportion to the number of start frames (docs/parity.md).
     return int(rng.choice(len(lengths), p=np.divide(lengths, sum(lengths))))
 
 

@@ -25,8 +25,9 @@ class FlowEstimate:
     """Estimated flow of N image pairs.
 
     Attributes:
-        flow: (N, 2, H, W) float32, pixels, backward.
-        confidence: (N, 1, H, W) float32 in [0, 1]; 1 where the warped previous image matches.
+        flow: (N, 2, H, W), or (B, P, 2, H, W) for P pairs of each clip; float32, pixels, backward.
+        confidence: (N, 1, H, W), or (B, P, 1, H, W); 1 where the warped previous image matches,
+            else 0.
     """
 
     flow: Tensor

@@ -94,7 +94,7 @@ class Losses:
 
     Attributes:
         generator: What the generator minimizes (the sum).
-        discriminator: What one discriminator minimizes (half the sum of real and fake).
+        discriminator: What one optimizer's discriminators minimize (half the sum).
     """
 
     generator: dict[str, Tensor] = field(default_factory=dict)

@@ -172,7 +172,7 @@ def channel_counts(width: int, n_downsample: int, max_channels: float = math.inf
 
 
 def down_layers(channels: Sequence[int], norm_kind: NormKind) -> list[nn.Module]:
-    """Build a halving for each pair of neighbours in `channel_counts`."""
+    """Build a halving for each pair of neighbors in `channel_counts`."""
     layers: list[nn.Module] = []
     for in_channels, out_channels in pairwise(channels):
         layers += down(in_channels, out_channels, norm_kind)

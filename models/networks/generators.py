@@ -30,7 +30,7 @@ from models.networks.blocks import (
 )
 from util.distributed.amp import promote_to_float32, run_in_float32
 
-FLOW_SCALE = 20.0  # pixels that a flow head's output of 1 stands for, at the coarsest scale
+FLOW_SCALE = 20.0  # at the coarsest scale, an output of 1 of the flow head means 20 pixels
 
 
 @dataclass(frozen=True)
@@ -149,11 +149,11 @@ class CompositeGeneratorBase(nn.Module):
     indv_up: nn.Sequential
     indv_final: nn.Sequential
 
-    def __init__(self, config: GeneratorConfig, scale: int) -> None:
+    def __init__(self, config: GeneratorConfig, level: int) -> None:
         super().__init__()
         self.config = config
-        self.width = config.width // 2**scale
-        self.flow_scale = FLOW_SCALE * 2**scale
+        self.width = config.width // 2**level
+        self.flow_scale = FLOW_SCALE * 2**level
 
     def add_image_head(self) -> None:
         """Add the head for the raw image."""
@@ -232,12 +232,13 @@ class CompositeGenerator(CompositeGeneratorBase):
     """The coarsest network, G0."""
 
     def __init__(self, config: GeneratorConfig) -> None:
-        super().__init__(config, scale=0)
+        super().__init__(config, level=0)
         kind, n_downsample = config.norm, config.n_downsample
 
         def encoder(in_channels: int, width: int, n_blocks: int) -> nn.Sequential:
             channels = channel_counts(width, n_downsample)
-            downs = down_layers(channels, kind)  # before the stem: the order of random draws
+            # Before the stem: biases keep torch's random initialization, which depends on the order.
+            downs = down_layers(channels, kind)
             return nn.Sequential(
                 *stem(in_channels, width, kind), *downs, *blocks(n_blocks, channels[-1], kind)
             )
@@ -300,8 +301,8 @@ class CompositeGenerator(CompositeGeneratorBase):
 class CompositeLocalGenerator(CompositeGeneratorBase):
     """A refining network, G1, G2, ...: twice the size of the next coarser, whose feature maps it adds to its own."""
 
-    def __init__(self, config: GeneratorConfig, scale: int) -> None:
-        super().__init__(config, scale)
+    def __init__(self, config: GeneratorConfig, level: int) -> None:
+        super().__init__(config, level)
         kind = config.norm
 
         def encoder(in_channels: int, width: int) -> nn.Sequential:
@@ -313,7 +314,7 @@ class CompositeLocalGenerator(CompositeGeneratorBase):
             )
 
         if config.foreground:
-            width = get_foreground_width(config) // 2**scale
+            width = get_foreground_width(config) // 2**level
             self.indv_down = encoder(config.stacked_condition_channels, width)
             self.indv_up = decoder(width)
             self.indv_final = head(width, config.image_channels, nn.Tanh())
@@ -370,7 +371,7 @@ def get_foreground_width(config: GeneratorConfig) -> int:
 
 def build_generator(config: GeneratorConfig) -> nn.ModuleList:
     """Build the networks G0, G1, ..., the coarsest first, with random weights."""
-    refining = [CompositeLocalGenerator(config, scale) for scale in range(1, config.n_scales)]
+    refining = [CompositeLocalGenerator(config, level) for level in range(1, config.n_scales)]
     networks = nn.ModuleList([CompositeGenerator(config), *refining])
     init_weights(networks)
     return networks

@@ -75,14 +75,17 @@ class SplitWindowLosses:
         return average_losses(parts, self.device)
 
     def face_losses(self, window: GeneratedWindow) -> Losses:
-        """Compute `WindowLosses.face_losses` on the first replica: one box per window."""
+        """Compute `WindowLosses.face_losses` on the first replica.
+
+        The window is not split: the square depends on all of its frames.
+        """
         device, losses = self.replicas[0]
         return losses.face_losses(window.to(device)).to(self.device)
 
     def group_losses(self, groups: FrameGroups, flow: Tensor, scale: int) -> Losses:
         """Compute `WindowLosses.group_losses`; each replica scores a run of groups.
 
-        Most windows have one group per scale, so each scale starts with another replica.
+        Most windows have one group per scale. Scale s starts with replica s, to spread the load.
         """
         parts = []
         n_groups = len(groups.frame_numbers)
@@ -116,7 +119,7 @@ class GroupReplicas:
     Attributes:
         device: Device of the group's clips and results.
         generators: The generators on each generator slot.
-        discriminators: The networks that score images, with netG empty, on each discriminator slot.
+        discriminators: netD, netD_T and netD_f on each discriminator slot; other fields are unset.
         perceptual_losses: The perceptual loss on each discriminator slot, or None.
         netE: The instance feature encoder, or None.
         teacher: The distillation teacher, or None.
@@ -176,11 +179,15 @@ class ParallelForward:
     ) -> StepOutput:
         """Run the forward pass of a window on all groups and average their losses.
 
+        The images of the output are those of the first group. On GPUs the groups overlap, since kernels
+        are launched asynchronously.
+
         Args:
             window: The window of the whole batch.
             state: The state of each group, None at a clip's start.
             settings: The epoch's settings.
         """
+        # The optimizers have updated the primaries.
         self.replicas.broadcast_parameters()
         n_clips = len(window.names)
         chunks = split_evenly(n_clips, len(self.forwards))
@@ -212,7 +219,9 @@ class ParallelForward:
         }
 
     def backward(self, loss: Tensor, optimizer: AmpOptimizer, networks: Sequence[str]) -> None:
-        """Compute the gradients of some networks, reduced over all replicas and processes.
+        """Compute the gradients of some networks: summed over replicas, averaged over processes.
+
+        The losses of a group are already weighted by its share of the batch.
 
         The graph is kept for the losses of other networks.
 
@@ -326,7 +335,7 @@ def _list_slots(name: str, device_setup: DeviceSetup) -> list[DeviceSlot]:
     """Return the device slots where a network runs."""
     if name in _PRIMARY_SLOT_ONLY:
         return [group.primary for group in device_setup.groups]
-    if optimizer_name(name) == "G":
+    if optimizer_name(name) == "G":  # all others, VGG among them, run beside the discriminators
         return [slot for group in device_setup.groups for slot in group.generators]
     return [slot for group in device_setup.groups for slot in group.discriminators]
 

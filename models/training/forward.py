@@ -47,7 +47,8 @@ from util.clip import Clip, FlowEstimate
 # (condition, history, config) -> the generated frames and the history after them.
 Rollout = Callable[[Condition, History, RolloutConfig], tuple[GeneratorOutput, History]]
 
-# Losses by the optimizer whose discriminator they train: "D" (images and faces), "D_T0", ...
+# By discriminator optimizer: "D" (images and faces), "D_T0", ... Each entry also holds the
+# generator's losses against these discriminators.
 LossesByOptimizer = dict[str, Losses]
 
 
@@ -116,6 +117,7 @@ def make_objectives(losses_by_optimizer: LossesByOptimizer) -> dict[str, Tensor]
     objectives = {"G": sum_losses(loss for part in parts for loss in part.generator.values())}
     for name, part in losses_by_optimizer.items():
         if part.discriminator:
+            # As published: half of real and fake. This also halves the R1 penalty.
             objectives[name] = sum_losses(part.discriminator.values()) / 2
     return objectives
 
@@ -192,7 +194,7 @@ class ForwardConfig:
         temporal: How frames are grouped for the temporal discriminators.
         n_frames_G: tG, frames that the generator sees.
         n_scales: Spatial scales of the generator.
-        no_first_img: Whether the generator creates its own first images, from black ones.
+        no_first_img: Whether a clip's history begins with black images instead of real ones.
     """
 
     conditions: ConditionConfig
@@ -273,8 +275,12 @@ class Vid2VidForward:
         real, real_prev = window.image[:, n_history:], window.image[:, n_history - 1 : -1]
         is_first = state.history is None
 
+        # The discriminators see the dense conditions of the generated frames. The generator also sees
+        # those of the history, with instance features.
         condition = self.config.conditions.encode_dense(window.slice_frames(n_history, len(window)))
         features = None if self.netE is None else encode_feature_maps(self.netE, window)
+        # As published: with no_first_img, no frame of a clip's first window is warped; in inference
+        # only the first frame of a sequence is not.
         rollout_config = RolloutConfig(
             n_frames_G=self.config.n_frames_G,
             bptt_frames=settings.bptt_frames,
@@ -346,6 +352,7 @@ class Vid2VidForward:
             previous: Images (B, P, 3, H, W).
         """
         n_history = self.config.n_history
+        # Pairs count generated frames; the clip counts from its first history frame.
         clip_pairs = [(n + n_history, n_prev + n_history) for n, n_prev in pairs]
         with torch.autocast(current.device.type, enabled=False):
             return estimate_clip_flow(

@@ -35,7 +35,7 @@ class RunState:
         epoch: The current epoch, from 1.
         step: Batches completed in this epoch.
         batch_size: Clips per batch.
-        best: The highest validation metric so far (`Trainer.best_by`).
+        best: The highest validation metric so far (`ModelSpec.monitored_metric`).
     """
 
     epoch: int = 1

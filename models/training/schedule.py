@@ -57,7 +57,8 @@ class EpochSettings:
     Attributes:
         epoch: From 1.
         n_frames_total: Frames generated per clip.
-        frames_per_gpu: Frames of a window per generator GPU.
+        frames_per_gpu: Frames of a window per generator GPU, for the length of back-propagation.
+            Windows themselves are planned by `data.sampler.compute_clip_length`.
         bptt_frames: Frames between two cuts of back-propagation through time.
         lr_factor: Factor of every optimizer's initial learning rate.
         train_coarse: Whether all generators are trained, or only the finest.

@@ -69,7 +69,7 @@ class Trainer:
     Attributes:
         networks: The networks; optimizers update these.
         optimizers: "G", "D", "D_T0", ... (`optimizer_name`).
-        forward: Forward pass and losses of one window.
+        forward: Forward pass and losses of one window, on all device groups.
         device_setup: Devices, processes and precision.
         config: Settings.
         save: Saves a checkpoint of the run.
@@ -115,7 +115,7 @@ class Trainer:
             desc=f"epoch {run.epoch}/{self.config.schedule.last_epoch}",
             unit="batch",
             dynamic_ncols=True,
-            disable=not self.step_callbacks,
+            disable=not self.step_callbacks,  # only the main process has some
         ) as bar:
             while run.step < self.config.steps_per_epoch and not self.should_stop():
                 start_time = time.perf_counter()
@@ -129,7 +129,7 @@ class Trainer:
         return run
 
     def train_clip(self, clip: Clip, settings: EpochSettings) -> StepResult:
-        """Train on all windows of a batch of clips, with one optimizer step per window."""
+        """Train on a batch of clips, one optimizer step per window; return the last window's result."""
         clip = pad_clip(clip, self.config.size_multiple)
         state = None
         for window in clip.split_into_windows(self.config.schedule.n_frames_G):
@@ -147,7 +147,7 @@ class Trainer:
     def optimize(
         self, output: StepOutput, settings: EpochSettings
     ) -> tuple[dict[str, float], list[float]]:
-        """Step G, D and every D_T that has losses, on gradients computed before any step.
+        """Compute all gradients first, then step G, D and every D_T that has losses.
 
         Returns the losses by name, and the standard deviation of generated and real pixels.
         Raises NonFiniteError before any step if a loss or gradient is not finite.
