@@ -95,7 +95,8 @@ def _add_device_flags(parser: argparse.ArgumentParser) -> None:
         default=-1,
         metavar="N",
         help="number of GPUs that generate, after the first one, when --batchSize is 1; the first "
-        "GPU holds the weights, and the remaining ones run the discriminators. -1: every GPU runs both. Ignored by test.py and with --batchSize above 1",
+        "GPU holds the weights, and the remaining ones run the discriminators. -1: every GPU runs "
+        "both. Ignored by test.py and with --batchSize above 1",
     )
     group.add_argument(
         "--amp",

@@ -53,7 +53,7 @@ def is_one_line(error: pytest.ExceptionInfo[UserError]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Vid2VidModels, dict]:
+def saved_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Vid2VidModels, dict]:
     """A run saved after one clip: its folder, its networks, the states of its optimizers."""
     folder, networks = tmp_path_factory.mktemp("run"), tiny_networks(OPTIONS)
     trainer = tiny_trainer(OPTIONS, networks)
@@ -81,8 +81,8 @@ def make_networks_and_optimizers(
     return networks, build_optimizers(networks, configs.optimizer_config(options))
 
 
-def test_resume_restores_bitwise_equal_state(stopped: tuple[Path, Vid2VidModels, dict]) -> None:
-    folder, before, optimizer_states = stopped
+def test_resume_restores_bitwise_equal_state(saved_run: tuple[Path, Vid2VidModels, dict]) -> None:
+    folder, before, optimizer_states = saved_run
     networks, optimizers = make_networks_and_optimizers()
     assert not is_bitwise_equal(copy_state_dicts(networks), copy_state_dicts(before))
     torch.manual_seed(1)
@@ -96,12 +96,12 @@ def test_resume_restores_bitwise_equal_state(stopped: tuple[Path, Vid2VidModels,
 
 
 def test_next_step_after_resume_is_bitwise_is_bitwise_equal(
-    stopped: tuple[Path, Vid2VidModels, dict],
+    saved_run: tuple[Path, Vid2VidModels, dict],
 ) -> None:
     results = []
     for _ in range(2):
         networks, optimizers = make_networks_and_optimizers()
-        resume(stopped[0], networks, optimizers)
+        resume(saved_run[0], networks, optimizers)
         trainer = tiny_trainer(OPTIONS, networks)
         trainer.optimizers.update(trainer.device_setup.wrap_optimizers(optimizers, None))
         trained = trainer.train_clip(
@@ -133,14 +133,16 @@ def test_resume_with_other_networks_is_refused(saved_run: tuple[Path, Vid2VidMod
         ("--ngf 4", "another shape.*use the options"),
     ):
         with pytest.raises(UserError, match=message) as error:
-            resume(stopped[0], *make_networks_and_optimizers(tiny_options(f"{FLAGS} {flags}")))
+            resume(saved_run[0], *make_networks_and_optimizers(tiny_options(f"{FLAGS} {flags}")))
         assert is_one_line(error)
 
 
 @pytest.mark.parametrize("content", [{"run": {}}, {"G0": torch.zeros(1)}])
 def test_other_file_is_refused_as_state(content: dict, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "latest_state.pth")
-    with pytest.raises(UserError, match=r"latest_state\.pth lacks .*networks.*no saved state"):
+    with pytest.raises(
+        UserError, match=r"latest_state\.pth lacks .*networks.*not a training state"
+    ):
         resume(tmp_path, *make_networks_and_optimizers())
 
 
