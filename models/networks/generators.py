@@ -143,6 +143,8 @@ class GeneratorOutput:
 class CompositeGeneratorBase(nn.Module):
     """What the coarse and the refining networks share: stages, heads, and how a frame is composed."""
 
+    takes_sparse_conditions = False  # with `models.ops.install.install_optimized_ops` they do
+
     model_down_seg: nn.Sequential
     model_down_img: nn.Sequential
     indv_down: nn.Sequential  # indv_*: only in networks with a foreground

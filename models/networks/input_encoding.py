@@ -48,8 +48,7 @@ class ConditionConfig:
     def encode(self, clip: Clip, features: Tensor | None = None) -> Condition:
         """Return the input of a generator, (B, T, C, H, W): the condition and then the features.
 
-        Label maps stay sparse where that is quicker. Generators take them with optimized ops
-        (`models.ops.install.install_optimized_ops`).
+        Label maps stay sparse where that is quicker for generators with optimized ops.
         """
         if self.label_nc and should_use_sparse_labels(clip.condition.device):
             edges = None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from models.networks.blocks import build_condition_pyramid, build_pyramid
 from models.networks.generators import FeatureMaps, GeneratorOutput
-from models.networks.sparse_labels import Condition, slice_frames
+from models.networks.sparse_labels import Condition, SparseOneHot, slice_frames
 from util.distributed.replicas import get_module_device, split_evenly
 
 FrameGenerator = Callable[..., tuple[GeneratorOutput, tuple[Tensor, ...]]]  # as `generate_frame`
@@ -109,6 +109,9 @@ def generate_frame(
     coarse: list[FeatureMaps] = []
     inputs = zip(reversed(conditions), reversed(history.images), strict=True)
     for network, (condition, previous) in zip(netG, inputs, strict=True):
+        takes_sparse = getattr(network, "takes_sparse_conditions", False)
+        if isinstance(condition, SparseOneHot) and not takes_sparse:
+            condition = condition.to_dense()
         is_trained = train_coarse or network is netG[-1]
         with nullcontext() if is_trained else torch.no_grad():
             output, features = network(condition, previous, no_warp, *coarse)

@@ -93,6 +93,7 @@ class CompiledNetwork(nn.Module):
     def __init__(self, network: nn.Module, compiler: FallbackCompiler) -> None:
         super().__init__()
         self.network, self.compiler = network, compiler
+        self.takes_sparse_conditions = getattr(network, "takes_sparse_conditions", False)
         self.compiled_forward = _compile_forward(network, compiler.backend)
 
     def forward(self, *inputs: Any) -> Any:

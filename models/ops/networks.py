@@ -31,6 +31,8 @@ from models.ops.dispatch import (
 class OptimizedGeneratorBase(CompositeGeneratorBase):
     """What both optimized generators add: they take sparse conditions, and choose the ops of each forward pass."""
 
+    takes_sparse_conditions = True
+
     def choose_ops(self, condition: Condition, previous: Tensor, no_warp: bool) -> OpChoice:
         """Return the choice for these inputs of `forward`."""
         foreground_width = self.width

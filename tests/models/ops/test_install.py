@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from models.networks.blocks import NormKind
 from models.networks.discriminators import DiscriminatorConfig, MultiScaleDiscriminator
 from models.networks.generators import GeneratorConfig, GeneratorOutput, build_generator
-from models.networks.rollout import History, RolloutConfig, rollout
+from models.networks.rollout import History, RolloutConfig, generate_frame, rollout
 from models.networks.sparse_labels import SparseOneHot
 from models.ops.dispatch import OpChoice, current_op_choice
 from models.ops.install import install_optimized_ops
@@ -146,5 +146,15 @@ def test_choice_of_ops_ends_with_the_forward_pass() -> None:
     choices = []
     netG[0].model_res_img.register_forward_hook(lambda *_: choices.append(current_op_choice()))
     generate(netG, make_condition())
-    assert choices and all(choice.channels_last for choice in choices)
+    assert len(choices) == 2 and all(choice.channels_last for choice in choices)
     assert current_op_choice() == OpChoice()
+
+
+def test_plain_generators_get_sparse_conditions_as_dense_tensors() -> None:
+    netG = build_networks(n_scales=1).float()
+    condition, history = make_condition(n_frames=3), torch.zeros(1, 2, 3, *SIZE)
+    output, dense_output = (
+        generate_frame(netG, [x], History.from_first_images(history, 1))[0].image
+        for x in (condition, condition.to_dense())
+    )
+    assert torch.equal(output, dense_output)
