@@ -50,7 +50,7 @@ def main() -> None:
     )
 
     jobs = inputs.select_jobs(opt.how_many, n_history=opt.n_frames_G - 1)
-    # The length of a pipe is unknown: it counts as 0.
+    # The length of an unlimited job (a pipe, a repeated input) is unknown and counts as 0.
     local_jobs = processes.shard_by_load(jobs, [job.n_frames or 0 for job in jobs])
     fps, suffixes = opt.fps or inputs.fps, get_image_suffixes(has_labels=opt.label_nc > 0)
     results: dict[str, ResultSequence] = {}
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def show_progress(frames: IndexedFrames, batch: Sequence[SynthesisJob]) -> IndexedFrames:
-    """Return the frames with a progress bar, which has no total for a pipe."""
+    """Return the frames with a progress bar, which has no total if a job is unlimited."""
     total = sum(job.n_frames or 0 for job in batch) or None
     names = ", ".join(job.name for job in batch)
     return iter(tqdm(frames, names, total, unit="frame"))

@@ -11,7 +11,7 @@ if not __package__:  # run as a script: make the repository root importable inst
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from data.frame_reader import FolderSpec
-from data.landmarks import (
+from data.landmark_detection import (
     PREDICTOR_FILE_NAME,
     LandmarkDetector,
     build_dlib_detector,

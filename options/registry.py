@@ -53,7 +53,7 @@ def _build_vid2vid_forward(
 ) -> WindowForward:
     return Vid2VidForward(
         rollout=group.rollout,
-        losses=group.build_losses(configs.loss_config(opt)),
+        loss_functions=group.build_losses(configs.loss_config(opt)),
         flow_estimator=group.flow_estimator,
         condition_to_image=condition_to_image,
         config=configs.forward_config(opt),

@@ -330,7 +330,7 @@ def _add_stability_flags(parser: argparse.ArgumentParser) -> None:
         "--ema",
         type=float,
         metavar="STEPS",
-        help="half-life of an exponential moving average of the generator's weights, which is saved "
+        help="half-life, in windows, of an exponential moving average of the generator's weights, saved "
         "as *_net_G0_ema.pth, ...; see --use_ema of test.py",
     )
     group.add_argument(

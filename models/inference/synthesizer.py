@@ -21,8 +21,8 @@ from models.networks.blocks import build_condition_pyramid
 from models.networks.config import ModelConfig
 from models.networks.generators import build_generator
 from models.networks.input_encoding import ConditionConfig, pad_clip
+from models.networks.labels import Condition, concatenate_conditions
 from models.networks.rollout import FrameGenerator, History, generate_frame
-from models.networks.sparse_labels import Condition, concatenate_conditions
 from models.ops.compile import CompiledFrameGenerator
 from util.clip import Clip
 from util.distributed.amp import Precision

@@ -23,8 +23,8 @@ from models.losses.vid2vid import (
     sum_losses,
 )
 from models.networks.generators import GeneratorConfig, build_generator
+from models.networks.labels import Condition
 from models.networks.rollout import History, RolloutConfig, rollout
-from models.networks.sparse_labels import Condition
 from util.distributed.amp import promote_to_float32
 
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from models.networks.sparse_labels import Condition, SparseOneHot
+from models.networks.labels import Condition, SparseOneHot
 
 NormKind = Literal["batch", "instance"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from models.networks.sparse_labels import Condition, SparseOneHot, one_hot
+from models.networks.labels import Condition, SparseOneHot, one_hot
 from models.ops.dispatch import should_use_sparse_labels
 from util.clip import Clip
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from models.networks.blocks import build_condition_pyramid, build_pyramid
 from models.networks.generators import FeatureMaps, GeneratorOutput
-from models.networks.sparse_labels import Condition, SparseOneHot, slice_frames
+from models.networks.labels import Condition, SparseOneHot, slice_frames
 from util.distributed.replicas import get_module_device, split_evenly
 
 FrameGenerator = Callable[..., tuple[GeneratorOutput, tuple[Tensor, ...]]]  # as `generate_frame`

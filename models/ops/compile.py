@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from models.networks.discriminators import MultiScaleDiscriminator
 from models.networks.generators import GeneratorOutput
+from models.networks.labels import Condition
 from models.networks.rollout import FrameGenerator, History, generate_frame
-from models.networks.sparse_labels import Condition
 from models.ops.dispatch import is_using_reference_ops
 
 FrameAndImages = tuple[GeneratorOutput, tuple[Tensor, ...]]

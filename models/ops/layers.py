@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from models.networks.blocks import BatchStatNorm2d, ReflectionPad2d, running_stats_momentum
-from models.networks.sparse_labels import Condition, SparseOneHot
+from models.networks.labels import Condition, SparseOneHot
 from models.ops.batch_norm import (
     batch_norm_channels_last,
     compute_channel_stats,

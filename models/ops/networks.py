@@ -17,7 +17,7 @@ from models.networks.generators import (
     FeatureMaps,
     GeneratorOutput,
 )
-from models.networks.sparse_labels import Condition, SparseOneHot
+from models.networks.labels import Condition, SparseOneHot
 from models.ops.dispatch import (
     OpChoice,
     current_op_choice,

@@ -204,7 +204,7 @@ class ParallelForward:
             state=tuple(output.state.apply(torch.detach) for output in outputs),
             fake=outputs[0].fake,
             real=outputs[0].real,
-            window=outputs[0].window,
+            generated=outputs[0].generated,
         )
 
     def _average_by_optimizer(

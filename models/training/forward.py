@@ -37,9 +37,9 @@ from models.losses.vid2vid import (
 from models.networks.discriminators import MultiScaleDiscriminator, TemporalConfig
 from models.networks.generators import GeneratorOutput
 from models.networks.input_encoding import ConditionConfig
+from models.networks.labels import Condition
 from models.networks.pix2pixhd import Encoder
 from models.networks.rollout import History, RolloutConfig
-from models.networks.sparse_labels import Condition
 from models.training.schedule import EpochSettings
 from models.training.visuals import make_visuals
 from util.clip import Clip, FlowEstimate
@@ -47,8 +47,8 @@ from util.clip import Clip, FlowEstimate
 # (condition, history, config) -> the generated frames and the history after them.
 Rollout = Callable[[Condition, History, RolloutConfig], tuple[GeneratorOutput, History]]
 
-# By discriminator optimizer: "D" (images and faces), "D_T0", ... Each entry also holds the
-# generator's losses against these discriminators.
+# By the optimizer of the discriminators: "D" (images and faces), "D_T0", ... Each entry also holds
+# the generator's losses against them, and "D" the losses without a discriminator.
 LossesByOptimizer = dict[str, Losses]
 
 
@@ -57,7 +57,8 @@ class ClipState:
     """What one window of a clip passes to the next. The default is the state at a clip's start.
 
     Attributes:
-        history: The last generated frames; None at a clip's start.
+        history: The last n_history images of every scale: generated, or a clip's first ones. None at
+            a clip's start.
         frame_buffer: Frames that later temporal groups need; None at a clip's start.
         teacher_history: The last frames of the distillation teacher.
         n_generated: Frames of the clip that were generated so far.
@@ -87,27 +88,27 @@ class StepOutput:
     """What the forward pass of a window returns.
 
     Attributes:
-        losses: All losses, by optimizer.
+        losses: All losses; see `LossesByOptimizer`.
         state: The state for the next window. A `ClipState`, or one per device group.
         fake: Generated frames (B, T, C, H, W).
         real: The real ones.
-        window: What the method's `visualize` needs.
+        generated: What `WindowForward.visualize` needs, such as a `GeneratedWindow`.
     """
 
     losses: LossesByOptimizer
     state: Any
     fake: Tensor
     real: Tensor
-    window: Any
+    generated: Any
 
     def detach(self) -> StepOutput:
-        """Return the output without its graph."""
+        """Return the output without losses, its images without graph. The state is unchanged."""
         return replace(
             self,
             losses={},
             fake=self.fake.detach(),
             real=self.real.detach(),
-            window=self.window.apply(torch.detach),
+            generated=self.generated.apply(torch.detach),
         )
 
 
@@ -215,7 +216,7 @@ class Vid2VidForward:
 
     Attributes:
         rollout: Runs the generators over the window's frames.
-        losses: Computes the losses.
+        loss_functions: Computes the losses of a generated window.
         flow_estimator: Estimates the reference flow.
         condition_to_image: Draws a condition (C, H, W), as it was read, as an image.
         config: Settings.
@@ -224,7 +225,7 @@ class Vid2VidForward:
     """
 
     rollout: Rollout
-    losses: LossFunctions
+    loss_functions: LossFunctions
     flow_estimator: FlowEstimator
     condition_to_image: Callable[[Tensor], np.ndarray]
     config: ForwardConfig
@@ -263,7 +264,7 @@ class Vid2VidForward:
             state=next_state,
             fake=generated.output.image,
             real=generated.real,
-            window=generated,
+            generated=generated,
         )
 
     def generate(
@@ -316,12 +317,15 @@ class Vid2VidForward:
         self, window: Clip, generated: GeneratedWindow, groups: Sequence[FrameGroups | None]
     ) -> LossesByOptimizer:
         """Compute all losses of a generated window and of the frame groups that it completes."""
-        losses = {"D": self.losses.frame_losses(generated) | self.losses.face_losses(generated)}
+        losses = {
+            "D": self.loss_functions.frame_losses(generated)
+            | self.loss_functions.face_losses(generated)
+        }
         for scale, scale_groups in enumerate(groups):
             if scale_groups is None:
                 continue
             flow = self.estimate_group_flow(window, scale_groups, scale)
-            group_losses = self.losses.group_losses(scale_groups, flow, scale)
+            group_losses = self.loss_functions.group_losses(scale_groups, flow, scale)
             losses[f"D_T{scale}"] = group_losses.with_suffix(scale)
         return losses
 
@@ -347,7 +351,8 @@ class Vid2VidForward:
 
         Args:
             window: Holds the flow that data loader workers have already estimated.
-            pairs: (current, previous) numbers of generated frames.
+            pairs: (current, previous) frame numbers; 0 is the clip's first generated frame, and -1 the
+                frame before it.
             current: Images (B, P, 3, H, W).
             previous: Images (B, P, 3, H, W).
         """
@@ -362,7 +367,7 @@ class Vid2VidForward:
     def visualize(self, window: Clip, output: StepOutput) -> dict[str, np.ndarray]:
         """Return images of the first clip's last frame, by name."""
         condition = self.condition_to_image(window.condition[0, -1].cpu())
-        return {"condition": condition, **make_visuals(output.window)}
+        return {"condition": condition, **make_visuals(output.generated)}
 
     def _initial_history(self, images: Tensor, n_scales: int) -> History:
         """Return the history at a clip's start, from the clip's first images."""

@@ -119,7 +119,7 @@ class LabelPredictionForward:
             state=ClipState(History((history,)), n_generated=n_generated + window.window_size),
             fake=predicted.output.image,
             real=real,
-            window=predicted,
+            generated=predicted,
         )
 
     def visualize(self, window: Clip, output: StepOutput) -> dict[str, np.ndarray]:
@@ -128,7 +128,7 @@ class LabelPredictionForward:
         def draw(probabilities: Tensor) -> np.ndarray:
             return self.label_to_image(probabilities[0, -1].argmax(dim=0, keepdim=True).cpu())
 
-        predicted: PredictedLabels = output.window
+        predicted: PredictedLabels = output.generated
         return {
             "past": draw(predicted.real_prev),
             "predicted": draw(predicted.output.image),

@@ -74,7 +74,7 @@ class SingleImageForward:
             state=ClipState(n_generated=1),
             fake=fake,
             real=real,
-            window=GeneratedImage(fake, real),
+            generated=GeneratedImage(fake, real),
         )
 
     def compute_losses(self, condition: Tensor, real: Tensor, fake: Tensor) -> Losses:
@@ -89,6 +89,6 @@ class SingleImageForward:
         """Return images of the first clip, by name."""
         return {
             "condition": self.condition_to_image(window.condition[0, 0].cpu()),
-            "generated": tensor_to_image(output.window.fake[0, 0]),
-            "real": tensor_to_image(output.window.real[0, 0]),
+            "generated": tensor_to_image(output.generated.fake[0, 0]),
+            "real": tensor_to_image(output.generated.real[0, 0]),
         }

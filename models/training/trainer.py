@@ -51,7 +51,7 @@ class TrainerConfig:
         size_multiple: Height and width of the clips are padded to a multiple of this.
         folder: The run's folder.
         options: The run's flags, kept with every checkpoint.
-        ema_half_life: Half-life in steps of the generator's running average; None turns it off.
+        ema_half_life: Half-life of the generator's running average, in windows; None turns it off.
     """
 
     schedule: ScheduleConfig
@@ -137,7 +137,7 @@ class Trainer:
                 output = self.forward(window, state, settings)
                 losses, pixel_std = self.optimize(output, settings)
             except NonFiniteError as error:
-                raise self.save_snapshot(error, clip, window, state, settings) from None
+                raise self.explain_failure(error, clip, window, state, settings) from None
             # Without its graph, a window's memory is free before the next window begins.
             state = output.state
             result = StepResult(losses, pixel_std, window, output.detach())
@@ -173,13 +173,16 @@ class Trainer:
         return losses, pixel_std
 
     def select_networks(self, name: str, settings: EpochSettings) -> list[str]:
-        """Return the networks that an optimizer updates in this epoch."""
+        """Return the names of the networks that an optimizer updates in this epoch.
+
+        While the coarse generators are fixed, "G" updates the finest generator only, without netE.
+        """
         if name == "G" and not settings.train_coarse:
             return [f"G{len(self.networks.netG) - 1}"]
         networks = self.networks.named_trainable_networks()
         return [network for network in networks if optimizer_name(network) == name]
 
-    def save_snapshot(
+    def explain_failure(
         self,
         error: NonFiniteError,
         clip: Clip,
@@ -187,7 +190,7 @@ class Trainer:
         states: Sequence[ClipState] | None,
         settings: EpochSettings,
     ) -> UserError:
-        """Save what a failed step was computed from; return what to tell the user."""
+        """Save what a failed window was computed from; return the error to raise."""
         folder = self.config.folder
         if self.device_setup.process_group.is_main_process:
             state = join_states(states or [ClipState()])

@@ -441,7 +441,7 @@ class ReferenceForward:
 
     def visualize(self, window: Clip, output: StepOutput) -> dict[str, np.ndarray]:
         """Return images of the window's last frame, by name."""
-        return make_visuals(output.window)
+        return make_visuals(output.generated)
 
     def estimate_flow(self, current: Tensor, previous: Tensor) -> FlowEstimate:
         """Estimate the flow of frame pairs (B, P, 3, H, W) anew, as the release does at every step."""

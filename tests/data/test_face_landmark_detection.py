@@ -11,7 +11,7 @@ import skimage
 from PIL import Image
 
 from data.face_landmark_detection import main
-from data.landmarks import (
+from data.landmark_detection import (
     PREDICTOR_FILE_NAME,
     FaceLandmarks,
     build_dlib_detector,

@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from data.landmarks import LandmarkDetector, build_dlib_detector, find_predictor
+from data.landmark_detection import LandmarkDetector, build_dlib_detector, find_predictor
 from data.prepare.extractors.base import ExtractorOutput
 from data.prepare.smoothing import interpolate_and_smooth
 

@@ -87,7 +87,7 @@ def test_distillation_loss_is_zero_when_student_equals_teacher(teacher_run: Teac
     clip = street_clip(4, 16, 24, load=2)
     settings = compute_epoch_settings(1, trainer.config.schedule)
     with torch.no_grad():
-        window = trainer.forward(clip, None, settings).window
+        window = trainer.forward(clip, None, settings).generated
     torch.testing.assert_close(window.teacher_images, window.output.image)
     window = replace(window, teacher_images=window.output.image.detach())
     config = LossConfig(should_score_raw=False, lambda_distill=7.0)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from models.networks.blocks import NormKind
 from models.networks.discriminators import DiscriminatorConfig, MultiScaleDiscriminator
 from models.networks.generators import GeneratorConfig, GeneratorOutput, build_generator
+from models.networks.labels import SparseOneHot
 from models.networks.rollout import History, RolloutConfig, generate_frame, rollout
-from models.networks.sparse_labels import SparseOneHot
 from models.ops.dispatch import OpChoice, current_op_choice
 from models.ops.install import install_optimized_ops
 from models.ops.layers import (

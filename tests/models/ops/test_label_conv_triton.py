@@ -10,7 +10,7 @@ import models.ops.label_conv
 import models.ops.label_conv_triton as label_conv_triton_module
 from models.inference.synthesizer import Synthesizer
 from models.networks.input_encoding import ConditionConfig
-from models.networks.sparse_labels import SparseOneHot
+from models.networks.labels import SparseOneHot
 from models.ops.dispatch import (
     cast_for_conv,
     is_cuda_autocast_enabled,

@@ -8,7 +8,7 @@ import torch
 
 from models.networks.discriminators import DiscriminatorConfig, MultiScaleDiscriminator
 from models.networks.generators import GeneratorConfig, build_generator
-from models.networks.sparse_labels import SparseOneHot
+from models.networks.labels import SparseOneHot
 from models.ops.dispatch import MIN_FEATURE_MAP_SIZE
 from models.ops.install import install_optimized_ops
 

@@ -175,7 +175,7 @@ def test_compile_flag_selects_the_compiled_networks(flags: str, is_compiled: boo
     (forward,) = parallel.forwards
     assert isinstance(forward, Vid2VidForward)
     ((generators,),) = forward.rollout.args  # type: ignore[attr-defined]
-    ((_, losses),) = forward.losses.replicas  # type: ignore[attr-defined]
+    ((_, losses),) = forward.loss_functions.replicas  # type: ignore[attr-defined]
     replicas = [*generators, losses.netD, *losses.netD_T]
     assert [isinstance(network, CompiledNetwork) for network in replicas] == [is_compiled] * 3
     assert forward.netE is networks.netE

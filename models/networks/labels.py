@@ -1,4 +1,4 @@
-"""Label maps in sparse form, as ids: what the generators take instead of one-hot tensors where that is quicker.
+"""One-hot label maps, and their sparse form, ids, which generators take where that is quicker.
 
 One-hot label maps are almost all zeros. A 7x7 convolution of them is a sum of one weight vector for each pixel of a
 window, selected by the pixel's label (`models.ops.layers.LabelConv2d`), so ids are enough at the finest scale. Coarser

@@ -10,7 +10,7 @@ from models.networks.blocks import (
     build_pyramid,
     checkpoint_stage,
 )
-from models.networks.sparse_labels import (
+from models.networks.labels import (
     SparseOneHot,
     concatenate_conditions,
     one_hot,
