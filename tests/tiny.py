@@ -160,3 +160,8 @@ def street_clip(
     condition = random_blocks(label_nc).byte()
     instance = random_blocks(3).int()
     return Clip(condition, image, instance, names, load)
+
+
+def split_frames(clip: Clip) -> list[Clip]:
+    """Return the frames of a clip, each as a clip with T = 1."""
+    return [clip.slice_frames(t, t + 1) for t in range(len(clip))]

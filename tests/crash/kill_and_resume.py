@@ -26,7 +26,7 @@ from unittest.mock import patch
 import torch
 
 from data.synthetic import make_toy_data
-from models.checkpoint import LATEST_STATE_FILE
+from models.training.resume import LATEST_STATE_FILE
 from tests.tiny import is_bitwise_equal
 from util.io.atomic import recover_interrupted_write
 from util.io.state_dict import safe_load_dict, save_files_atomically

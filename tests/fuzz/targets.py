@@ -22,8 +22,8 @@ from torch import nn
 from data.image_io import open_image, open_image_unconverted, read_image_size
 from data.keypoints import MAX_COORDINATE, read_face_points, read_people
 from data.street import StreetFrameReader
-from models.checkpoint import LATEST_STATE_FILE, read_training_state
 from models.networks.config import MAX_CONFIG_VALUE, MODEL_CONFIG_FILE, ModelConfig
+from models.training.resume import LATEST_STATE_FILE, read_training_state
 from options.configs import model_config
 from options.opt_file import to_cli_arguments
 from options.parsing import stringify_options

@@ -13,7 +13,7 @@ from models.inference.synthesizer import Synthesizer
 from models.training.callbacks import ClipCounter, Evaluate
 from models.training.resume import RunState
 from options import configs
-from tests.tiny import street_clip, tiny_networks, tiny_options, tiny_trainer
+from tests.tiny import split_frames, street_clip, tiny_networks, tiny_options, tiny_trainer
 from util.images.visualization import tensor_to_image
 from util.run_logger import NullLogger, RunLogger
 
@@ -23,10 +23,6 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def options(tmp_path):
     return tiny_options(f"--label_nc 5 --checkpoints_dir {tmp_path} --name run --eval_freq 1")
-
-
-def split_frames(clip):
-    return [clip.slice_frames(t, t + 1) for t in range(len(clip))]
 
 
 def test_validation_metrics_equal_those_of_synthesis(options):
