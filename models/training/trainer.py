@@ -12,12 +12,7 @@ from tqdm import tqdm
 
 from models.networks.collection import Vid2VidModels, optimizer_name
 from models.networks.input_encoding import pad_clip
-from models.training.callbacks import (
-    EpochCallback,
-    StepCallback,
-    StepResult,
-    format_progress,
-)
+from models.training.callbacks import EpochCallback, StepCallback, StepResult, format_progress
 from models.training.device_groups import ParallelForward, join_states
 from models.training.divergence import compute_pixel_std
 from models.training.ema import update_ema

@@ -95,7 +95,7 @@ def test_resume_restores_bitwise_equal_state(saved_run: tuple[Path, Vid2VidModel
     assert optimizer_states["G"]["state"] and optimizer_states["D_T0"]["state"]
 
 
-def test_next_step_after_resume_is_bitwise_is_bitwise_equal(
+def test_next_step_after_resume_is_bitwise_equal(
     saved_run: tuple[Path, Vid2VidModels, dict],
 ) -> None:
     results = []
